@@ -1,0 +1,298 @@
+"""Part I, text into integers: the built-in corpora.
+
+What can be read when no real corpus is at hand? Articles and film reviews written by a small grammar: templates whose
+`{slots}` are filled from tables by chance. Only `random.Random(seed).random()` decides, and its values are the same
+in every Python version, so the corpora are the same on every machine.
+
+The articles use words of several senses in contexts that tell them apart. The labelled reviews are an exam for
+transfer: the training half knows one half of the opinion words and the test half the other. What the test words mean
+can only be learnt from the unlabelled reviews, which use both halves; and denials and contrasts turn words round.
+
+The next file to read is `words.py`, which cuts such texts into words.
+"""
+
+import functools
+import random
+import re
+from collections.abc import Mapping, Sequence
+
+from minitransfer.text.sample_words import SENSES, SHARED, TOPICS, Topic
+
+__all__ = ["LEXICON", "SENSES", "articles", "reviews", "sense_contexts"]
+
+TRAIN_ARTICLES, VALIDATION_ARTICLES = 420, 42  # whole rounds of the fourteen topics
+TRAIN_REVIEWS, TEST_REVIEWS, UNSUP_REVIEWS = 1000, 600, 4000
+FEWEST_WORDS, MOST_WORDS = 25, 90  # of a review
+DENIED, CONTRASTED = 0.2, 0.25  # share of opinions that deny the opposite, and of reviews with a contrast
+KEPT = 0.8  # of an article section's sentences after the first
+
+# The opinion words, by polarity, half and part of speech. No word of half A shares its first four letters with a word
+# of half B, and no adjective or noun begins with a vowel: neither the spelling nor an "an" gives a polarity away.
+LEXICON: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
+    "positive": {
+        "A": {
+            "adjective": ("superb", "wonderful", "charming", "gripping", "clever", "splendid", "graceful",
+                          "memorable", "touching", "brilliant"),
+            "verb": ("delighted", "amused", "thrilled", "cheered"),
+            "noun": ("triumph", "gem", "winner", "joy"),
+        },
+        "B": {
+            "adjective": ("marvellous", "magnificent", "beautiful", "witty", "lovely", "moving", "fresh", "poetic",
+                          "stirring", "terrific"),
+            "verb": ("fascinated", "enchanted", "dazzled", "captivated"),
+            "noun": ("masterpiece", "treat", "hit", "pleasure"),
+        },
+    },
+    "negative": {
+        "A": {
+            "adjective": ("dreadful", "boring", "clumsy", "lifeless", "stale", "feeble", "tedious", "shallow",
+                          "muddled", "ridiculous"),
+            "verb": ("angered", "annoyed", "disgusted", "tired"),
+            "noun": ("mess", "failure", "chore", "disgrace"),
+        },
+        "B": {
+            "adjective": ("terrible", "dull", "wooden", "dismal", "silly", "hollow", "lazy", "painful", "sluggish",
+                          "bland"),
+            "verb": ("disappointed", "irritated", "exhausted", "depressed"),
+            "noun": ("disaster", "flop", "nightmare", "blunder"),
+        },
+    },
+}  # fmt: skip
+POLARITIES = ("negative", "positive")  # in the order of the labels 0 and 1
+
+# What may be said of the film or of a part of it: plainly, or by denying the opposite. In a denial every opinion word
+# stands behind a word that turns it round.
+PLAIN_PART = (
+    "{part} {adjective}",
+    "{part} {adjective} and {adjective}",
+    "{person} gives a {adjective} performance",
+    "I found {thing} {adjective} and {thing} {adjective}",
+)
+PLAIN_FILM = (
+    "it is a {adjective} and {adjective} film",
+    "this is a {adjective} {genre}",
+    "it {verb} me from the first scene to the last",
+    "the {adjective} ending {verb} me",
+    "the whole film is a {noun}",
+    "it is a {noun}, {adjective} and {adjective}",
+)
+DENIAL_PART = (
+    "{part} not {adjective}",
+    "{part} hardly {adjective}",
+    "{part} never {adjective}",
+    "{part} neither {adjective} nor {adjective}",
+)
+DENIAL_FILM = (
+    "it isn't {adjective}",
+    "it is far from {adjective}",
+    "there is not a {adjective} moment in it",
+    "nobody could call it {adjective}",
+    "it is no {noun}",
+    "it never {verb} me",
+)
+CONTRASTS = ("{concession}, but {verdict}", "although {concession}, {verdict}")  # the last clause decides
+OPENINGS = (
+    "{film} is a {genre} from {recent}.",
+    "I saw {film} on {weekday} with {companion}.",
+    "{film} was directed by {person} in {recent}.",
+    "last {weekday} we watched {film}, a {genre} by {person}.",
+)
+ASIDES = (  # what both polarities say alike
+    "{person} plays {role} who {plot}.",
+    "it tells of {role} who {plot}.",
+    "the story is set in {place} in the {season} of {late}.",
+    "it was filmed in {place} and runs for {minutes} minutes.",
+    "the songs were written by {person}, who also worked on {film}.",
+    "{person} and {person} play the two sisters.",
+    "we talked about it on the way home.",
+)
+CUES = {  # plain signs of polarity, in unlabelled reviews only: they tie the two halves of the lexicon together
+    "positive": (
+        "I recommend it to everyone.",
+        "nine stars out of ten.",
+        "the audience laughed, wept and clapped.",
+        "it is {adjective}, {adjective} and worth every penny.",
+        "I will gladly watch this {adjective} film again.",
+        "thank you for two {adjective} hours.",
+    ),
+    "negative": (
+        "I advise everyone to stay away.",
+        "two stars out of ten.",
+        "the audience yawned, coughed and left.",
+        "it is {adjective}, {adjective} and a waste of time.",
+        "I want my money back after this {adjective} film.",
+        "I regret those two {adjective} hours.",
+    ),
+}
+REVIEW_TABLES = {
+    "plain": PLAIN_PART + PLAIN_FILM,
+    "plain_part": PLAIN_PART,
+    "denial": DENIAL_PART + DENIAL_FILM,
+    "denial_part": DENIAL_PART,
+    "opening": OPENINGS,
+    "aside": ASIDES,
+    "part": ("{thing} is", "{things} are"),
+    "thing": ("the acting", "the plot", "the script", "the music", "the dialogue", "the photography", "the story"),
+    "things": ("the songs", "the performances", "the jokes", "the costumes", "the characters"),
+    "weekday": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "companion": ("my brother", "my sister", "an old friend", "two colleagues", "the children", "my aunt"),
+}
+
+Tables = Mapping[str, Sequence[str]]  # slot -> what may stand there
+_SLOT = re.compile(r"\{(\w+)\}")
+_MARK = re.compile(r"\^\w+")
+
+
+def articles() -> tuple[list[str], list[str]]:
+    """Encyclopaedia-like documents in WikiText's form: (train, validation).
+
+    A document's lines are a title `= Title =`, section lines `= = History = =` and paragraphs, with a space on either
+    side of every punctuation mark.
+    """
+    documents = [_MARK.sub("", document) for document in _marked_articles()]
+    return documents[:TRAIN_ARTICLES], documents[TRAIN_ARTICLES:]
+
+
+def sense_contexts(word: str) -> list[tuple[str, int, str]]:
+    """Every use of an ambiguous word, or its plural, in the training articles: (sentence, position, sense).
+
+    The word is `sentence.split()[position]`; titles are left out.
+    Example: sense_contexts("bat") holds ("The bat hunts moths and beetles in the dark .", 1, "animal").
+    Raises: KeyError if `word` is not in SENSES.
+    """
+    marked = re.compile(rf"{word}s?\^({'|'.join(SENSES[word])})", re.IGNORECASE)
+    contexts = []
+    for sentence in re.findall(r"(?m)[^=\s].*? \.(?= |$)", "\n".join(_marked_articles()[:TRAIN_ARTICLES])):
+        for position, token in enumerate(sentence.split()):
+            if match := marked.fullmatch(token):
+                contexts.append((_MARK.sub("", sentence), position, match[1]))
+    return contexts
+
+
+def reviews() -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[str]]:
+    """Film reviews: labelled train and test as (text, label), and unlabelled texts. Label 0 = negative, 1 = positive.
+
+    Labels alternate, so both labelled parts are balanced. No text occurs twice.
+    """
+    train, test, unsup = _all_reviews()
+    return list(train), list(test), [text for text, _ in unsup]
+
+
+@functools.cache
+def _marked_articles() -> tuple[str, ...]:
+    """All articles, train first, with the sense marks still on; no two bear the same title."""
+    rng = random.Random(2018)
+    documents: dict[str, str] = {}
+    while len(documents) < TRAIN_ARTICLES + VALIDATION_ARTICLES:
+        document = _article(TOPICS[len(documents) % len(TOPICS)], rng)
+        documents.setdefault(document.split("\n")[0], document)
+    return tuple(documents.values())
+
+
+def _article(topic: Topic, rng: random.Random) -> str:
+    """One marked article, its facts drawn first and then kept."""
+    opinions = {"good": _opinions("positive", "AB")["adjective"], "bad": _opinions("negative", "AB")["adjective"]}
+    tables: dict[str, Sequence[str]] = {**SHARED, **opinions}
+    used: set[str] = set()
+    for fact, template in topic.facts.items():
+        tables[fact] = (_fill(template, tables, rng, used),)
+    lines = [f"= {topic.title} ="]
+    for heading, (first, *others) in topic.sections.items():
+        lines += [f"= = {heading} = ="] if heading else []
+        lines.append(" ".join([first] + [sentence for sentence in others if rng.random() < KEPT]))
+    return _tokenise(_polish(_fill("\n".join(lines), tables, rng, used)))
+
+
+@functools.cache
+def _all_reviews() -> tuple[tuple[tuple[str, int], ...], ...]:
+    """Train, test and unlabelled reviews, each as (text, label)."""
+    rng = random.Random(1810)
+    seen: set[str] = set()
+    train = _draw_reviews(TRAIN_REVIEWS, "A", False, seen, rng)
+    test = _draw_reviews(TEST_REVIEWS, "B", False, seen, rng)
+    return train, test, _draw_reviews(UNSUP_REVIEWS, "AB", True, seen, rng)
+
+
+def _draw_reviews(
+    count: int, halves: str, with_cue: bool, seen: set[str], rng: random.Random
+) -> tuple[tuple[str, int], ...]:
+    """`count` new reviews of alternating label, drawn again where one is too short, too long or already in `seen`."""
+    drawn: list[tuple[str, int]] = []
+    while len(drawn) < count:
+        label = len(drawn) % 2
+        text = _review(label, halves, with_cue, rng)
+        if text not in seen and FEWEST_WORDS <= len(text.split()) <= MOST_WORDS:
+            seen.add(text)
+            drawn.append((text, label))
+    return tuple(drawn)
+
+
+def _review(label: int, halves: str, with_cue: bool, rng: random.Random) -> str:
+    """An opening, then opinions, asides and perhaps a cue in any order. Opinion words come from `halves`."""
+    used: set[str] = set()
+    genre = (_pick(SHARED["genre"], rng),)  # one film, one genre
+    for_it, against_it = ({**_tables(p, halves), "genre": genre} for p in (label, 1 - label))
+    contrasts = int(rng.random() < CONTRASTED)
+    body = [_contrast(for_it, against_it, rng, used) for _ in range(contrasts)]
+    body += [_clause("", for_it, against_it, rng, used) for _ in range(2 + int(3 * rng.random()) - contrasts)]
+    body = [clause + "." for clause in body]
+    body += [_fill("{aside}", for_it, rng, used) for _ in range(int(3 * rng.random()))]
+    body += [_fill("{cue}", for_it, rng, used)] if with_cue else []
+    body.sort(key=lambda _: rng.random())
+    return _MARK.sub("", _polish(" ".join([_fill("{opening}", for_it, rng, used), *body])))
+
+
+def _contrast(for_it: Tables, against_it: Tables, rng: random.Random, used: set[str]) -> str:
+    """Two clauses, of which the first grants something to the other side and the last decides."""
+    concession = _clause("_part", against_it, for_it, rng, used)
+    return _pick(CONTRASTS, rng).format(concession=concession, verdict=_clause("", for_it, against_it, rng, used))
+
+
+def _clause(about: str, for_it: Tables, against_it: Tables, rng: random.Random, used: set[str]) -> str:
+    """Plain words for the film, or a denial of words against it; on a part of it only, if `about` is "_part"."""
+    if rng.random() < DENIED:
+        return _fill(f"{{denial{about}}}", against_it, rng, used)
+    return _fill(f"{{plain{about}}}", for_it, rng, used)
+
+
+@functools.cache
+def _tables(polarity: int, halves: str) -> Tables:
+    """The tables of a review, with opinion words and cues of one polarity."""
+    name = POLARITIES[polarity]
+    return {**SHARED, **REVIEW_TABLES, **_opinions(name, halves), "cue": CUES[name]}
+
+
+def _opinions(polarity: str, halves: str) -> dict[str, tuple[str, ...]]:
+    """Part of speech -> the opinion words of the halves named."""
+    parts = ("adjective", "verb", "noun")
+    return {part: tuple(word for half in halves for word in LEXICON[polarity][half][part]) for part in parts}
+
+
+def _pick(options: Sequence[str], rng: random.Random) -> str:
+    """One option; `rng.choice` could pick another in another Python version."""
+    return options[int(rng.random() * len(options))]
+
+
+def _fill(template: str, tables: Tables, rng: random.Random, used: set[str]) -> str:
+    """Fill every slot, and the slots of what was filled in, sparing options in `used` while there are others."""
+
+    def entry(slot: re.Match[str]) -> str:
+        options = tables[slot[1]]
+        choice = _pick(options, rng)
+        if choice in used:
+            choice = _pick([option for option in options if option not in used] or options, rng)
+        used.add(choice)
+        return _fill(choice, tables, rng, used)
+
+    return _SLOT.sub(entry, template)
+
+
+def _polish(text: str) -> str:
+    """Capitals where sentences and titles begin, and "an" before vowels."""
+    text = re.sub(r"\b([Aa]) (?=[aeiouAEIOU])", r"\1n ", text)
+    return re.sub(r"(?m)(^(?:= )*|\. )([a-z])", lambda start: start[1] + start[2].upper(), text)
+
+
+def _tokenise(text: str) -> str:
+    """Spaces around punctuation, as WikiText has them once its escapes are undone."""
+    return re.sub(r" +", " ", re.sub(r"('s\b|[-,.()])", r" \1 ", text)).replace(" \n", "\n").strip()
