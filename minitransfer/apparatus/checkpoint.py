@@ -1,0 +1,223 @@
+"""Apparatus: the run directory. What does a run leave on disk, and how does it go on after being stopped or killed?
+
+    runs/bilm/
+      config.json          kind, format version and every setting, written before the first step
+      metrics.jsonl        one line per logged step
+      state/step-00001234  all that is needed to go on: the two newest, each with a manifest; `state/latest` names one
+      model.safetensors    the trained weights, and beside them vocab.txt or tokenizer.json
+      manifest.json        size and sha256 of the files above: written last, so a run that has it is whole
+      complete.json        the last step and what it came to
+
+A run killed at any moment can go on: states.py tells how. Random numbers are not part of a state: they follow from
+(seed, epoch, step), see runtime.py. A finished run is read by saved.py.
+
+Next: optim.py, the last piece that all training loops share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors.torch
+from torch import Tensor
+
+from minitransfer.apparatus import metrics, states
+from minitransfer.apparatus.durable import (
+    LOCK,
+    MANIFEST,
+    TEMPORARY,
+    disk_errors,
+    manifest_of,
+    probe,
+    read_json,
+    sign_lock,
+    take_lock,
+    to_json,
+    write_file,
+)
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.progress import say as say_on_stderr
+from minitransfer.apparatus.saved import (
+    CONFIG,
+    FORMAT_VERSION,
+    WEIGHTS,
+    LoadedRun,
+    load_run,
+    load_weights,
+    read_config,
+)
+from minitransfer.apparatus.states import finite
+
+__all__ = ["LoadedRun", "RunDirectory", "finite", "load_run", "load_weights"]
+
+METRICS, COMPLETE, STATES = "metrics.jsonl", "complete.json", "state"
+RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
+PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
+BEGIN_INSTEAD = "leave out --resume to begin a run there"
+
+
+class RunDirectory:
+    """A directory that one run writes; made by `create`, and held against other runs until `close`.
+
+    with RunDirectory.create("runs/bilm", config, resume=False) as run:
+        state = run.load_state()  # None for a new run
+        ...
+        run.save_state(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any], lock: IO[str], say: Callable[[str], None]):
+        self.path, self.config = path, config
+        self._lock, self._say = lock, say
+        self._damaged: set[str] = set()  # the states that load_state had to pass over
+
+    @classmethod
+    def create(
+        cls, path: str | Path, config: Mapping[str, Any], *, resume: bool, say: Callable[[str], None] = say_on_stderr
+    ) -> RunDirectory:
+        """Begin a run in a new or empty directory, or go on with the one that is there.
+
+        `config` holds "kind", every setting that decides the result, and runtime.environment() under "environment".
+        Raises: UsageError if the directory holds something (without resume), or another process runs in it;
+        CheckpointError if there is no run to resume, or its config differs, except in "environment", which is only
+        warned of; ResourceError if a test file cannot be written.
+        """
+        path = Path(path)
+        config = to_json({"kind": config["kind"], "format_version": FORMAT_VERSION, **config})
+        config = json.loads(config)  # as it will be read back: tuples become lists
+        saved = read_config(path, BEGIN_INSTEAD) if resume else None
+        if saved is None:
+            _make_directory(path)
+        lock = take_lock(path)
+        try:
+            if saved is None:
+                _refuse_if_taken(path)
+            else:
+                _compare(saved, config, path, say)
+            run = cls(path, saved or config, lock, say)
+            if run.completed is None:  # a finished run is only looked at
+                sign_lock(lock, path)
+                probe(path)
+            if saved is None:
+                write_file(path / CONFIG, to_json(config))
+        except BaseException:
+            lock.close()
+            raise
+        return run
+
+    def close(self) -> None:
+        """Let other processes have the directory."""
+        self._lock.close()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self.close()
+
+    @property
+    def completed(self) -> dict[str, Any] | None:
+        """What `mark_complete` noted, its "step" included; None for a run that has not finished."""
+        return read_json(self.path / COMPLETE) if (self.path / COMPLETE).is_file() else None
+
+    def mark_complete(self, step: int, summary: Mapping[str, Any]) -> None:
+        """Note that the run has finished at this step, and what it came to."""
+        write_file(self.path / COMPLETE, to_json({**summary, "step": step}))
+
+    def log_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl, whole or not at all."""
+        metrics.append_row(self.path / METRICS, row)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows logged so far; a last line torn by a kill is left out."""
+        return metrics.read_rows(self.path / METRICS)
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the rows of steps after `step`, which a run resumed from there will log again."""
+        metrics.keep_rows_up_to(self.path / METRICS, step)
+
+    def save_model(self, tensors: Mapping[str, Tensor], extra_files: Mapping[str, bytes | str]) -> None:
+        """Write the trained weights and the files that belong to them, and the manifest that makes the run whole.
+
+        Tied weights are written under each of their names. Raises: NumericsError if a weight is not finite;
+        ResourceError for a full disk; ValueError for a file name that is taken or not plain.
+        """
+        states.refuse_non_finite(dict(tensors))
+        wrong = [name for name in extra_files if name in RESERVED or not PLAIN_NAME.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"these names are taken, or no plain file names: {wrong}")
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        files = {name: data.encode() if isinstance(data, str) else data for name, data in extra_files.items()}
+        files[WEIGHTS] = safetensors.torch.save(plain)
+        (self.path / MANIFEST).unlink(missing_ok=True)  # killed after this, the run is unfinished, not damaged
+        for name, data in files.items():
+            write_file(self.path / name, data)
+        files[CONFIG] = (self.path / CONFIG).read_bytes()
+        write_file(self.path / MANIFEST, to_json(manifest_of(files)))
+
+    def save_state(self, step: int, state: Mapping[str, Any]) -> None:
+        """Save what is needed to go on from `step`: nested dicts and lists of tensors, numbers and strings.
+
+        The newest two states are kept. Raises: NumericsError if a tensor under "model" is not finite; ResourceError
+        for a full disk; after either, what was saved before is still there.
+        """
+        states.save(self.path / STATES, step, state, self._damaged)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The newest saved state that is whole, its "step" included, with tensors on the CPU; None if none was saved.
+
+        A damaged state is passed over with a warning. Raises: CheckpointError if there are only damaged ones.
+        """
+        state, self._damaged = states.load_newest(self.path / STATES, self._say)
+        return state
+
+
+def _make_directory(path: Path) -> None:
+    """Make the directory of a new run, unless it is there. Raises: UsageError if something else is there already."""
+    if os.path.lexists(path) and not path.is_dir():  # lexists, for a link that points to nothing
+        raise UsageError(f"{path} is not a directory", "choose another --out")
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    if not (path / LOCK).exists():  # nobody's yet, or somebody's photographs: then not even a lock is left in it
+        _refuse_if_taken(path)
+
+
+def _refuse_if_taken(path: Path) -> None:
+    """Raises: UsageError if the directory holds anything but a lock and what a killed process left behind."""
+    names = sorted(e.name for e in path.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
+    if names:
+        what = f"{path} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+        raise UsageError(what, "add --resume to go on with the run there, or choose another --out")
+
+
+def _compare(saved: Mapping[str, Any], asked: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> None:
+    """Compare the settings of a run with those it is resumed with; warn of another environment.
+
+    Raises: CheckpointError listing each setting that differs, as it was and as it was asked for.
+    """
+    old, new = _flat(saved), _flat(asked)
+    differing = [key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent")]
+    told = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
+    settings = [text for key, text in told.items() if not key.startswith("environment.")]
+    if settings:
+        what = f"{path} was begun with other settings: {'; '.join(settings)}"
+        raise CheckpointError(what, "resume with the same settings, or choose another --out for these")
+    if told:
+        say(f"warning: {'; '.join(told.values())}. The run goes on, but no longer bit for bit as it would have.")
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of nested objects under dotted names, such as "environment.threads"."""
+    flat = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _brief(settings: Mapping[str, Any], key: str) -> str:
+    """A setting in at most 40 characters."""
+    return f"{json.dumps(settings[key])[:40]}" if key in settings else "absent"

@@ -1,0 +1,52 @@
+"""Apparatus: every way a command may fail, and the exit code of each.
+
+What does a reader see when something goes wrong? One line that names the fault and the remedy. A class here is one
+row of the table of exit codes in the README; `minitransfer.apparatus.options.run_command` prints the line and exits.
+Nothing here imports torch, so that a mistyped flag is answered at once.
+"""
+
+
+class MinitransferError(Exception):
+    """A failure its user can mend: `what` is wrong, and the `fix` for it, one sentence each."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str):
+        super().__init__(f"{what.rstrip('.')}. Fix: {fix.rstrip('.')}.")
+        self.what, self.fix = what, fix
+
+
+class UsageError(MinitransferError):
+    """A flag, or a combination of flags, that cannot mean anything; also a missing optional package."""
+
+    exit_code = 2
+
+
+class DataError(MinitransferError):
+    """A corpus, archive or text that is damaged, mislaid, hostile or too small."""
+
+    exit_code = 3
+
+
+class CheckpointError(MinitransferError):
+    """A run directory that is missing, damaged, of another kind, or made by other settings."""
+
+    exit_code = 4
+
+
+class NumericsError(MinitransferError):
+    """Losses or gradients that stopped being finite."""
+
+    exit_code = 5
+
+
+class ResourceError(MinitransferError):
+    """A disk that is full or read-only, or memory that ran out."""
+
+    exit_code = 6
+
+
+class NetworkError(MinitransferError):
+    """A download that failed, or a corpus that is absent and may not be downloaded."""
+
+    exit_code = 7

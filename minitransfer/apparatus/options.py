@@ -1,0 +1,216 @@
+"""Apparatus: flags. What may a command be asked, and what is said when it is asked for something impossible?
+
+A command builds its `Parser`, adds the flags that all commands share, and hands its `main` to `run_command`, which
+turns every failure that a user can mend into one line, `error: what is wrong. Fix: what to do.`, and an exit code
+(the table is in errors.py). Nothing here imports torch, so `--help` and a mistyped flag are answered at once.
+
+Next: runtime.py, what a command sets up before its first step.
+"""
+
+import argparse
+import contextlib
+import difflib
+import errno
+import math
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from minitransfer.apparatus.errors import MinitransferError
+
+LARGEST_INT = 2**31 - 1  # what fits every place a flag's integer may end up in: seeds, sizes, thread counts
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # GPU, Windows, Linux
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they were laid out, and `(default: …)` after each flag that has a default to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing_to_show = action.default is None or action.default is False
+        return action.help if nothing_to_show else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors end with a `Fix:`, and name the nearest flag or choice.
+
+    Abbreviated flags are refused: `--lab` would change its meaning on the day that a second `--lab…` is added.
+    """
+
+    def __init__(self, **settings):
+        super().__init__(**{"allow_abbrev": False, "formatter_class": HelpFormatter, **settings})
+        # argparse takes only -1 and -.5 for negative numbers, so `--learning-rate -1e-3` and `-inf` would be answered
+        # with "expected one argument", where the allowed range is the help that is needed.
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """The flags as a namespace; exits with 2 on the first thing that is not understood."""
+        arguments, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unknown argument {unknown[0]!r}. Fix: {self._advice(unknown[0])}")
+        return arguments
+
+    def error(self, message: str):
+        """Print the usage and one line, `error: … Fix: …`, to stderr, and exit with 2."""
+        if ". Fix: " not in message:
+            message += f". Fix: `{self.prog} --help` shows what each flag takes."
+        self.print_usage(sys.stderr)
+        self.exit(2, one_line(f"error: {message.removeprefix('argument ')}") + "\n")
+
+    def _advice(self, unknown: str) -> str:
+        """What to do about an argument that is no flag of this parser: usually a misspelt one."""
+        flags = re.findall(r"--[a-z][a-z-]*", self.format_usage())
+        near = difflib.get_close_matches(unknown.partition("=")[0], flags, n=1)
+        return f"did you mean {near[0]}?" if near else f"`{self.prog} --help` lists every flag."
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Called by argparse with each converted value; replaced to add the nearest choice to its message."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        fix = f"did you mean {near[0]}?" if near else "choose one of these."
+        raise argparse.ArgumentError(action, f"{value!r} is not one of {', '.join(choices)}. Fix: {fix}")
+
+
+def one_line(text: str) -> str:
+    """The text on one line, control characters and broken Unicode written as escapes: safe for any terminal."""
+    characters = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return "".join(characters)
+
+
+def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], allowed: str) -> Callable:
+    """An argparse `type` that turns text into a number within a range, and names the range when it is not."""
+
+    def parse(text: str):
+        with contextlib.suppress(ValueError):
+            number = convert(text)
+            if accepts(number):  # written so that nan, which compares false with everything, is refused
+                return number
+        raise argparse.ArgumentTypeError(f"must be {allowed}, not {text!r}")
+
+    return parse
+
+
+positive_int = _number(int, lambda n: 1 <= n <= LARGEST_INT, f"a whole number from 1 to {LARGEST_INT}")
+non_negative_int = _number(int, lambda n: 0 <= n <= LARGEST_INT, f"a whole number from 0 to {LARGEST_INT}")
+positive_float = _number(float, lambda x: 0 < x < math.inf, "a finite number above 0")
+non_negative_float = _number(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
+probability = _number(float, lambda p: 0 <= p < 1, "a number of at least 0 and below 1")
+fraction = _number(float, lambda p: 0 < p < 1, "a number above 0 and below 1")
+
+
+def directory_name(text: str) -> str:
+    """An argparse `type`: the text itself, unless it is empty, which would quietly mean the current directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a directory, not be empty")
+    return text
+
+
+def add_shared(parser: argparse.ArgumentParser, *, out: str) -> None:
+    """Add the flags that every training command has; `out` is the default of --out."""
+    group = parser.add_argument_group("shared flags")
+    group.add_argument("--data-dir", metavar="DIR", type=directory_name,
+                       help="where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)")
+    group.add_argument("--offline", action="store_true", help="never download; say what is missing instead")
+    group.add_argument("--seed", metavar="N", type=non_negative_int, default=0,
+                       help="decides initial weights, order, masks and dropout")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                       help="where to compute; auto takes a CUDA GPU if there is one")
+    group.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: all cores)")
+    group.add_argument("--out", metavar="DIR", type=directory_name, default=out, help="the run directory to write")
+    group.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
+    group.add_argument("--log-every", metavar="SECONDS", type=positive_float, default=10.0,
+                       help="seconds between progress lines where stderr is not a terminal")
+
+
+def run_command(
+    main: Callable[[argparse.Namespace], int | None],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse the flags, run `main` on them, and return the exit code of the process.
+
+    `main` returns an exit code, or None for 0. Failures are told on stderr, as in errors.py; only a bug of ours,
+    code 1, shows a traceback. A reader that closes our stdout early (`| head`) ends the command quietly with 141.
+    """
+    if hasattr(sys.stdout, "reconfigure"):  # a review may hold what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _parse_and_run(main, parser, argv)
+    except SystemExit:
+        raise
+    except BaseException as failure:
+        code = _report(failure)
+    return _flush_stdout(code)
+
+
+def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """The exit code of `main`, or of argparse: 0 after --help, 2 after a usage error."""
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return int(main(arguments) or 0)
+
+
+def _flush_stdout(code: int) -> int:
+    """Write out what stdout still holds, and return `code`, or the code of a pipe or disk that fails only now."""
+    try:
+        if sys.stdout is not None:  # None when the shell closed it, `>&-`
+            sys.stdout.flush()
+    except OSError as failure:
+        with contextlib.suppress(OSError, ValueError):
+            # Point stdout at nothing, or Python's own flush at exit fails once more, and says so.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or _report(failure)
+    return code
+
+
+def _report(failure: BaseException) -> int:
+    """Tell the failure on stderr, with a traceback if it is a bug, and return the exit code that it means."""
+    code, message = _verdict(failure)
+    if sys.stderr is None:  # closed by the shell; print would take None for stdout
+        return code
+    with contextlib.suppress(OSError, ValueError):  # stderr may be gone as well, but the exit code still tells
+        if code == 1:
+            traceback.print_exception(failure)
+        if message:
+            print(one_line(message), file=sys.stderr, flush=True)
+    return code
+
+
+def _verdict(failure: BaseException) -> tuple[int, str]:
+    """The exit code and the line that a failure deserves."""
+    if isinstance(failure, MinitransferError):
+        return failure.exit_code, f"error: {failure}"
+    if isinstance(failure, KeyboardInterrupt):
+        return 130, "stopped at once; what was saved before is kept"
+    if isinstance(failure, BrokenPipeError):
+        return 141, ""  # as if SIGPIPE had ended us
+    if _is_out_of_memory(failure):
+        details = str(failure).partition(". ")[0][:200] or type(failure).__name__
+        return 6, f"error: memory ran out: {details}. Fix: lower --batch-size, or close other programs."
+    if isinstance(failure, OSError) and failure.errno in DISK_ERRORS:
+        return 6, f"error: {_system_message(failure)}. Fix: free space there, or choose a directory you may write to."
+    if isinstance(failure, OSError) and failure.errno in NAME_ERRORS:
+        return 2, f"error: {_system_message(failure)}. Fix: give a shorter path, made of directories."
+    return 1, "error: this is a bug in the program. Fix: report it together with the lines above."
+
+
+def _system_message(failure: OSError) -> str:
+    """What the operating system said, with the file that it said it of."""
+    return f"{failure.filename}: {failure.strerror}" if failure.filename else str(failure.strerror)
+
+
+def _is_out_of_memory(failure: BaseException) -> bool:
+    """Whether memory ran out: Python's, the operating system's, or torch's on a CPU or a GPU."""
+    if isinstance(failure, MemoryError) or getattr(failure, "errno", None) == errno.ENOMEM:
+        return True
+    torch = sys.modules.get("torch")  # not imported for this: if it was never loaded, it did not run out of memory
+    if torch is not None and isinstance(failure, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(failure, RuntimeError) and any(words in str(failure).lower() for words in OUT_OF_MEMORY)

@@ -1,0 +1,152 @@
+"""Apparatus: the machine. Where does a run compute, what decides its random numbers, and how is it told to stop?
+
+Order, masks and dropout come from `derived_seed(seed, epoch, step, …)`, never from how many random numbers were
+drawn before: so a run that was killed and resumed draws what it would have drawn. torch is imported where it is
+first needed, so that progress and signals can be used, and tested, without it.
+
+Next: progress.py, what a run says while it works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import operator
+import os
+import platform
+import random
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.progress import Progress, say
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Progress", "Stop", "choose_device", "derived_seed", "environment", "generator", "peak_memory_gib", "say",
+           "seed_everything", "set_threads"]
+
+MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that --device names; `auto` takes a CUDA GPU if there is one, `cuda` insists on it.
+
+    Raises: UsageError when `cuda` is asked for and not there: a run ten times slower than expected is no kindness.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        why = "no GPU is visible" if torch.backends.cuda.is_built() else "this torch is built for CPUs only"
+        raise UsageError(f"--device cuda: {why}", "use --device cpu, or --device auto to take a GPU if there is one")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def set_threads(threads: int | None) -> int:
+    """Use this many CPU threads, or torch's own choice (all cores, or $OMP_NUM_THREADS) for None; returns how many.
+
+    Sums are split among threads, so a run is repeated bit for bit only with the same number.
+    Raises: UsageError beyond 64 threads, unless the machine has so many cores.
+    """
+    import torch
+
+    most = max(MANY_THREADS, os.cpu_count() or 1)
+    if threads is not None and not 1 <= threads <= most:
+        raise UsageError(f"--threads {threads} is outside 1 to {most}", f"this machine has {os.cpu_count()} cores")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators, from which initial weights and dropout are drawn."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # numpy takes 32 bits
+    torch.manual_seed(seed)
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A 63-bit seed that the parts decide: the same on every machine, and unrelated for parts that differ at all.
+
+    Example: derived_seed(seed, "order", epoch), derived_seed(seed, "masks", step). Raises: TypeError for other types.
+    """
+    parts_as_text = json.dumps([part if isinstance(part, str) else operator.index(part) for part in parts])
+    return int.from_bytes(hashlib.sha256(parts_as_text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(*parts: int | str) -> torch.Generator:
+    """A CPU generator of torch that starts from `derived_seed(*parts)`."""
+    import torch
+
+    return torch.Generator().manual_seed(derived_seed(*parts))
+
+
+class Stop:
+    """Turns SIGINT, SIGTERM and SIGHUP into a request that the training loop grants at the edge of a step.
+
+        with Stop() as stop:
+            for batch in batches:
+                ...
+                if stop.requested:
+                    save the state, say how to resume, and return stop.exit_code
+
+    A Ctrl-C after the first request stops at once, by KeyboardInterrupt. The previous handlers return on leaving.
+    """
+
+    def __init__(self):
+        self.requested: int | None = None
+        self._previous: dict[int, object] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells count (129 hang-up, 130 Ctrl-C, 143 terminate), or 0 if none came."""
+        return 128 + self.requested if self.requested else 0
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started under nohup: its user wants the run to outlive the terminal
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *failure) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame) -> None:
+        """The signal handler: remember the first signal; give way to a Ctrl-C that follows."""
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.requested = int(number)
+            # os.write, because a handler that prints may have interrupted a print, which Python does not allow.
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")
+
+
+def environment() -> dict[str, str | int]:
+    """What a run's exact numbers depend on besides its settings: versions, thread count and kind of machine."""
+    import numpy
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def peak_memory_gib() -> float:
+    """The most main memory that this process has held so far, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

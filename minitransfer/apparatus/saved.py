@@ -1,0 +1,143 @@
+"""Apparatus: reading a finished run. Is this directory the run it is taken for, whole, and of the kind asked for?
+
+Every byte is compared with the manifest before it is used, and weights are read from safetensors, a format that
+holds numbers only. What is wrong is said before anything is built: a biLM given for a BERT, a run that never
+finished, a file of which one bit has changed.
+
+Next: checkpoint.py, which writes what is read here.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
+from minitransfer.apparatus.errors import CheckpointError
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+COMMANDS = {  # which command writes a run of which kind, for advice
+    "static": "python -m pretrain.static",
+    "bilm": "python -m pretrain.bilm",
+    "bert": "python -m pretrain.bert",
+    "transfer": "python -m finetune.imdb",
+}
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run in memory, each file verified.
+
+    `tensors`: the weights by name, on the CPU. `files`: what else was saved beside them, such as vocab.txt, by name.
+    `fingerprint`: sha256 of the manifest, so a key for whatever is computed from this run and no other.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    files: dict[str, bytes]
+    fingerprint: str
+
+    @property
+    def kind(self) -> str:
+        """What the run trained: static, bilm, bert or transfer."""
+        return self.config["kind"]
+
+    def text(self, name: str) -> str:
+        """The text of one saved file. Raises: CheckpointError if the run has no such file, or it is not UTF-8."""
+        if name not in self.files:
+            raise CheckpointError(f"{self.path} has no {name}, but {_some(self.files)}", _train_another(self.kind))
+        try:
+            return self.files[name].decode()
+        except UnicodeDecodeError as failure:
+            what = f"{self.path / name} is not UTF-8 text, at byte {failure.start}"
+            raise CheckpointError(what, _train_another(self.kind)) from failure
+
+
+def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
+    """Read a finished run of the kind asked for, or of any kind for None.
+
+    Raises: CheckpointError for a directory that is no run, unfinished, damaged, of another kind, or a newer format.
+    """
+    path = Path(path)
+    config = read_config(path)
+    if kind is not None and config["kind"] != kind:
+        what = f"{path} holds a run of kind {config['kind']!r}, but one of kind {kind!r} is needed"
+        raise CheckpointError(what, _train_another(kind))
+    if not (path / MANIFEST).is_file():
+        command = COMMANDS.get(config["kind"], "the command that began it")
+        what = f"the run in {path} has not finished: there is no {MANIFEST}"
+        raise CheckpointError(what, f"finish it with `{command} --resume --out {path}` and its other flags")
+    files = read_verified(path, read_json(path / MANIFEST))
+    absent = {CONFIG, WEIGHTS} - files.keys()
+    if absent:
+        raise CheckpointError(f"{path / MANIFEST} is damaged: it does not list {_some(absent)}", _train_another(kind))
+    files.pop(CONFIG)
+    tensors = _parse_weights(path / WEIGHTS, files.pop(WEIGHTS))
+    fingerprint = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+    return LoadedRun(path, config, tensors, files, fingerprint)
+
+
+def read_config(path: Path, fix: str = "give the directory of a finished run, such as runs/bilm") -> dict[str, Any]:
+    """The config.json of a run directory; `fix` is the advice where there is none.
+
+    Raises: CheckpointError if the directory holds no run, or one that this version cannot read.
+    """
+    if not path.is_dir():
+        found = "it is a file" if path.exists() else "there is no such directory"
+        raise CheckpointError(f"no run at {str(path)[:300]}: {found}", fix)
+    if not (path / CONFIG).is_file():
+        names = _some(sorted(entry.name for entry in path.iterdir()))
+        raise CheckpointError(f"no run at {path}: looked for {CONFIG}, found {names}", fix)
+    config = read_json(path / CONFIG)
+    version = config.get("format_version")
+    if not isinstance(version, int) or not isinstance(config.get("kind"), str):
+        raise CheckpointError(f"{path / CONFIG} does not say its kind and format_version", fix)
+    if version > FORMAT_VERSION:
+        what = f"{path} was written by format v{version}, and this program reads up to v{FORMAT_VERSION}"
+        raise CheckpointError(what, "use the newer program that wrote it")
+    return config
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors into the module's parameters and buffers of the same names; all of them, or none.
+
+    Raises: CheckpointError naming what is missing, what is not expected, and what has another shape.
+    """
+    needed = module.state_dict()
+    both = needed.keys() & tensors.keys()
+    shapes = [f"{name} {tuple(tensors[name].shape)} instead of {tuple(needed[name].shape)}"
+              for name in sorted(both) if tensors[name].shape != needed[name].shape]
+    problems = {"missing": sorted(needed.keys() - both), "not expected": sorted(tensors.keys() - both),
+                "of another shape": shapes}
+    told = "; ".join(f"{problem}: {_some(names)}" for problem, names in problems.items() if names)
+    if told:
+        raise CheckpointError(f"the weights do not fit this network: {told}", "use the settings it was trained with")
+    module.load_state_dict(dict(tensors))
+
+
+def _parse_weights(path: Path, data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    try:
+        return safetensors.torch.load(data)
+    except Exception as failure:  # whatever the parser stumbles over, it is the file that is at fault
+        raise CheckpointError(f"{path} is not a safetensors file: {failure}", _train_another(None)) from failure
+
+
+def _some(names) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more if names else "nothing"
+
+
+def _train_another(kind: str | None) -> str:
+    """Advice: which command makes a run of this kind."""
+    if kind in COMMANDS:
+        return f"give the directory of such a run; `{COMMANDS[kind]}` trains one"
+    return "give the directory of another run"

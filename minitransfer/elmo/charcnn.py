@@ -1,0 +1,94 @@
+"""Part III, chapter 1: the character CNN. How can a model read a word that it has never seen?
+
+It reads the spelling. Filters of several widths slide over the bytes of a word, each keeps its strongest response, and
+two highway layers and a projection turn the responses into one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al.
+2018, section 3.1). The vector of a word depends on nothing but its bytes, so each distinct word is worked out once.
+
+Read next: `minitransfer.elmo.bilm`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from minitransfer.text.words import NUM_CHARS
+
+
+@dataclass(frozen=True)
+class CharCNNConfig:
+    """The shape of a character CNN; `filters` lists (width in bytes, how many)."""
+
+    output_size: int = 256
+    char_size: int = 16
+    filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 64), (3, 128), (4, 192), (5, 192), (6, 160))
+    num_highways: int = 1
+
+
+class Highway(nn.Module):
+    """Let each unit choose between a new value and the old one.
+
+    y = g ⊙ x + (1 − g) ⊙ relu(W x + b),  g = σ(W_g x + b_g)        (Srivastava et al. 2015, eq. 3)
+
+    Shapes: x (…, D) -> (…, D).
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.both = nn.Linear(size, 2 * size)
+        nn.init.constant_(self.both.bias[size:], 1.0)  # a new layer mostly carries its input through
+
+    def forward(self, x: Tensor) -> Tensor:
+        new, gate = self.both(x).chunk(2, dim=-1)
+        g = gate.sigmoid()
+        return g * x + (1 - g) * new.relu()
+
+
+class CharCNN(nn.Module):
+    """Turn the spelling of words into one vector each: layer 0 of the biLM.
+
+    Differs from Peters et al. 2018: smaller (they use 2,048 filters and two highways), and its output is as wide as a
+    layer of the biLM, both directions together, where theirs is half as wide and stands there twice.
+    """
+
+    def __init__(self, config: CharCNNConfig):
+        super().__init__()
+        self.config = config
+        self.chars = nn.Embedding(NUM_CHARS, config.char_size, padding_idx=0)
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.char_size, n, width) for width, n in config.filters)
+        total = sum(n for _, n in config.filters)
+        self.highways = nn.ModuleList(Highway(total) for _ in range(config.num_highways))
+        self.project = nn.Linear(total, config.output_size)
+
+    def forward(self, char_ids: Tensor) -> Tensor:
+        """Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, output_size) float.
+
+        C may be anything: a window that begins behind the last byte of a word is never the strongest, so the padding of
+        one word, which depends on how long its neighbours are, cannot be seen in its vector.
+        """
+        past_end = (char_ids == 0).unsqueeze(1)  # (U, 1, C)
+        past_end[:, :, 0] = False  # the empty word keeps one window, or its maximum would be −∞
+        x = self.chars(char_ids.long()).transpose(1, 2)  # (U, char_size, C)
+        responses = []
+        for convolution in self.convolutions:
+            width = convolution.kernel_size[0]
+            y = convolution(nn.functional.pad(x, (0, width - 1)))  # (U, n, C): one window begins at each byte
+            responses.append(y.masked_fill(past_end, -torch.inf).amax(dim=-1))
+        h = torch.cat(responses, dim=-1).relu()
+        for highway in self.highways:
+            h = highway(h)
+        return self.project(h)
+
+
+def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 2048) -> Tensor:
+    """Work out the vectors of many words without gradients, short words together so that little padding is read.
+
+    Shapes: spelling (U, C) char ids -> (U, D) float32, on the character CNN's device, in the order given.
+    """
+    device = charcnn.project.weight.device
+    lengths = (spelling != 0).sum(dim=1).clamp(min=1)
+    vectors = torch.empty(len(spelling), charcnn.config.output_size, device=device)
+    with torch.no_grad():
+        for rows in lengths.argsort(stable=True).split(chunk):
+            vectors[rows.to(device)] = charcnn(spelling[rows, : int(lengths[rows].max())].to(device))
+    return vectors

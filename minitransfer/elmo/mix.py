@@ -1,0 +1,39 @@
+"""Part III, chapter 5: the scalar mix. Which layer should a task read?
+
+All of them, and the task decides how much of each: what ELMo is named for. Lower layers tend to hold what a word is,
+upper ones what it does in its sentence; the learned weights show what a task made of that.
+
+Read next: `minitransfer.transfer.features`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class ScalarMix(nn.Module):
+    """Mix the layers of an encoder into one vector, by weights that the task learns."""
+
+    def __init__(self, num_layers: int):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(num_layers))  # equal weights to begin with
+        self.gamma = nn.Parameter(torch.ones(()))
+
+    def weights(self) -> Tensor:
+        """The layers' weights s = softmax(w), which sum to one: (L + 1,)."""
+        return self.w.softmax(dim=0)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Mix layers, of tokens or of texts pooled already: the mean over tokens of a mix is the mix of the means.
+
+        ELMo(t) = γ Σ_k s_k h_{t,k},  s = softmax(w)        (lecture 2.4; Peters et al. 2018, eq. 1)
+
+        Index warning: as in the lecture, k is the layer and t the token; the paper's eq. 1 has j and k.
+
+        Shapes: h (L + 1, …, D), k = 0 the character CNN  ->  (…, D).
+
+        Raises: ValueError if there are not as many layers as weights; a lone layer would be broadcast in silence.
+        """
+        if len(h) != len(self.w):
+            raise ValueError(f"expected {len(self.w)} layers, got {len(h)}")
+        s = self.weights()
+        return self.gamma * torch.tensordot(s, h, dims=1)

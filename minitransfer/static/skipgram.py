@@ -1,0 +1,109 @@
+"""Part II: static vectors. How far does one vector per word go?
+
+Skip-gram with negative sampling (Mikolov et al. 2013; lecture 2.1) learns a vector for each word by telling the words
+found near it from words drawn at random. It is where the lecture starts, the baseline that the contextual models must
+beat, and, since it learns what words mean in minutes, the teacher that warm-starts the character CNN.
+
+The gradient is short enough to write by hand, which makes the whole method visible: no autograd, no optimiser object.
+
+Read next: `minitransfer.elmo.charcnn`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SkipGramConfig:
+    """What skip-gram is trained with; `window` counts words to each side, `block_size` tokens per matrix product."""
+
+    hidden_size: int = 256
+    window: int = 5
+    negatives: int = 5
+    shared_negatives: int = 64
+    subsample: float = 1e-4
+    block_size: int = 64
+    blocks_per_step: int = 64
+    learning_rate: float = 0.05
+
+
+class SkipGram:
+    """Two tables of word vectors, trained against each other.
+
+    c = `vectors` (V, D) for the word in the middle, o = `contexts` (V, D) for the words around it. Of each pair the loss
+    is, in nats,
+
+        −log σ(c·o) − Σ_{n=1..N} E_{w~p}[ log σ(−c·o_w) ],   p(w) ∝ count(w)^¾       (Mikolov et al. 2013, eq. 4)
+
+    Differs: `shared_negatives` words are drawn once for a whole step and weighted so that the expected loss is the same;
+    each row of a table has its own AdaGrad step size, since a frequent word meets many pairs in one step.
+    """
+
+    def __init__(self, counts: np.ndarray, config: SkipGramConfig, generator: torch.Generator):
+        vocab_size, D = len(counts), config.hidden_size
+        self.config = config
+        self.vectors = (torch.rand(vocab_size, D, generator=generator) - 0.5) / D
+        self.contexts = torch.zeros(vocab_size, D)
+        self.squares = {"vectors": torch.zeros(vocab_size), "contexts": torch.zeros(vocab_size)}
+        self.noise = torch.from_numpy(np.cumsum(counts.astype(np.float64) ** 0.75))
+
+    def draw_negatives(self, generator: torch.Generator) -> Tensor:
+        """Draw word ids from p(w) ∝ count(w)^¾, int64 (shared_negatives,)."""
+        u = torch.rand(self.config.shared_negatives, generator=generator, dtype=torch.float64)
+        return torch.searchsorted(self.noise, u * self.noise[-1], right=True).clamp_(max=len(self.noise) - 1)
+
+    def step(self, token_ids: Tensor, reach: Tensor, negatives: Tensor, learning_rate: float) -> float:
+        """Learn from blocks of running text; returns the mean loss per pair, in nats.
+
+        Shapes: token_ids (B, T) int64; reach (B, T) int64, how many words to each side a word looks at;
+        negatives (K,) int64.
+        """
+        B, T = token_ids.shape
+        c, o, o_neg = self.vectors[token_ids], self.contexts[token_ids], self.contexts[negatives]  # (B, T, D), (K, D)
+        near, num_pairs = neighbours(reach, T)  # (B, T, T), (B, T)
+        weight = num_pairs * (self.config.negatives / len(negatives))  # each pair owes N negatives, K are shared
+
+        positive = torch.bmm(c, o.transpose(1, 2))  # (B, T, T)
+        negative = c.flatten(0, 1) @ o_neg.T  # (B·T, K)
+        loss = -(torch.nn.functional.logsigmoid(positive) * near).sum()
+        loss -= (torch.nn.functional.logsigmoid(-negative) * weight.view(-1, 1)).sum()
+
+        # d(−log σ(x))/dx = σ(x) − 1 and d(−log σ(−x))/dx = σ(x): the rest is the product rule.
+        g_pos = (positive.sigmoid_() - 1) * near
+        g_neg = negative.sigmoid_() * weight.view(-1, 1)
+        grad_c = torch.bmm(g_pos, o).flatten(0, 1) + g_neg @ o_neg
+        grad_o = torch.bmm(g_pos.transpose(1, 2), c).flatten(0, 1)
+        grad_o_neg = g_neg.T @ c.flatten(0, 1)
+        self._descend("vectors", token_ids.flatten(), grad_c, learning_rate)
+        self._descend("contexts", torch.cat([token_ids.flatten(), negatives]), torch.cat([grad_o, grad_o_neg]), learning_rate)
+        return (loss / num_pairs.sum().clamp(min=1)).item()
+
+    def _descend(self, table: str, ids: Tensor, grads: Tensor, learning_rate: float) -> None:
+        """Take one AdaGrad step on the rows `ids` of a table, adding up the gradients of a row that occurs twice."""
+        rows, place = ids.unique(return_inverse=True)
+        total = torch.zeros(len(rows), grads.shape[1]).index_add_(0, place, grads)
+        square = self.squares[table][rows] + total.square().mean(dim=1)
+        self.squares[table][rows] = square
+        total *= (-learning_rate / (square.sqrt() + 1e-8)).unsqueeze(1)
+        getattr(self, table).index_add_(0, rows, total)
+
+
+def neighbours(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
+    """Mark which words of a block are near which: near (B, T, T) float 0/1, and how many each has, (B, T) float."""
+    distance = (torch.arange(T).view(1, -1) - torch.arange(T).view(-1, 1)).abs()
+    near = ((distance <= reach.unsqueeze(-1)) & (distance > 0)).float()
+    return near, near.sum(dim=-1)
+
+
+def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator: torch.Generator) -> np.ndarray:
+    """Drop running words that are very frequent, so that a window reaches over them; returns the shorter stream.
+
+    A word w of relative frequency f(w) is kept with probability √(t/f) + t/f, as in the authors' own program.
+    """
+    ratio = subsample * counts.sum() / np.maximum(counts, 1)
+    keep = np.minimum(np.sqrt(ratio) + ratio, 1.0).astype(np.float32)
+    u = torch.rand(len(stream), generator=generator).numpy()
+    return stream[u < keep[stream]]
