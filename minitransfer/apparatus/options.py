@@ -123,6 +123,8 @@ def add_shared(parser: argparse.ArgumentParser, *, out: str) -> None:
     group.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: all cores)")
     group.add_argument("--out", metavar="DIR", type=directory_name, default=out, help="the run directory to write")
     group.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
+    group.add_argument("--save-every", metavar="SECONDS", type=positive_float, default=300.0,
+                       help="seconds between saved states")
     group.add_argument("--log-every", metavar="SECONDS", type=positive_float, default=10.0,
                        help="seconds between progress lines where stderr is not a terminal")
 

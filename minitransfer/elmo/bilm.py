@@ -7,6 +7,7 @@ else: were the second layer to see both directions of the first, each direction 
 Read next: `minitransfer.elmo.softmax`.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
 from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.text.words import PAD_ID
 
 State = list[tuple[Tensor, Tensor]]  # of each layer h and c, (1, B, hidden_size)
 
@@ -43,23 +45,17 @@ class BiLMConfig:
         return cls(**{**values, "charcnn": CharCNNConfig(**chars)})
 
 
-class LockedDropout(nn.Module):
+def locked_dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Drop the same units at every token of a text (Gal and Ghahramani 2016), so that a recurrent state sees one mask.
 
     It also draws T times fewer random numbers than ordinary dropout, which took a tenth of a training step.
 
-    Shapes: x (B, T, D) -> (B, T, D).
+    Shapes: x (B, T, D) -> (B, T, D); generator on x's device. Without a generator nothing is dropped.
     """
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        kept = torch.full((x.shape[0], 1, x.shape[2]), 1 - self.p, device=x.device)
-        return x * torch.bernoulli(kept) / (1 - self.p)
+    if generator is None or p == 0:
+        return x
+    kept = torch.full((x.shape[0], 1, x.shape[2]), 1 - p, device=x.device)
+    return x * (torch.bernoulli(kept, generator=generator) / (1 - p))
 
 
 class LSTMStack(nn.Module):
@@ -75,22 +71,33 @@ class LSTMStack(nn.Module):
         inputs = [2 * P] + [P] * (config.num_layers - 1)
         self.lstms = nn.ModuleList(nn.LSTM(size, H, batch_first=True) for size in inputs)
         self.projections = nn.ModuleList(nn.Linear(H, P) for _ in inputs)
-        self.dropout = LockedDropout(config.dropout)
+        self.dropout = config.dropout
         for lstm in self.lstms:
             nn.init.zeros_(lstm.bias_hh_l0)
             nn.init.zeros_(lstm.bias_ih_l0)
             nn.init.ones_(lstm.bias_ih_l0[H : 2 * H])  # gates i, f, g, o: a cell remembers until taught to forget
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
-        """Shapes: x (B, T, 2P) -> one (B, T, P) per layer, and the state after the last token."""
+    def forward(
+        self, x: Tensor, state: State | None = None, generator: torch.Generator | None = None
+    ) -> tuple[list[Tensor], State]:
+        """Read on from `state` (blank for None), with dropout drawn from `generator` (no dropout for None).
+
+        Shapes: x (B, T, 2P) -> one (B, T, P) per layer, and the state after the last token.
+        """
         outputs, new_state = [], []
         for k, (lstm, projection) in enumerate(zip(self.lstms, self.projections)):
-            y, last = lstm(self.dropout(x), None if state is None else state[k])
+            y, last = lstm(locked_dropout(x, self.dropout, generator), None if state is None else state[k])
             y = projection(y)
             x = y + x if k else y
             outputs.append(x)
             new_state.append(last)
+            x = x.view_as(x)  # one view for both readers in the next layer: `BiLM.encode` says why
         return outputs, new_state
+
+
+def one_after_the_other(*jobs: Callable) -> list:
+    """Run jobs in turn and return their results in order."""
+    return [job() for job in jobs]
 
 
 class BiLM(nn.Module):
@@ -106,17 +113,46 @@ class BiLM(nn.Module):
         self.forward_stack = LSTMStack(config)
         self.backward_stack = LSTMStack(config)
         self.softmax = WordSoftmax(config.vocab_size, config.projection_size)
-        self.dropout = LockedDropout(config.dropout)
 
-    def encode(self, x: Tensor, mask: Tensor) -> Tensor:
+    def stacks(self) -> tuple[LSTMStack, LSTMStack]:
+        """The two directions, forward first."""
+        return self.forward_stack, self.backward_stack
+
+    def direction_loss(
+        self, d: int, x: Tensor, targets: Tensor, state: State | None, generator: torch.Generator | None,
+        negatives: Tensor | None, log_q: Tensor,
+    ) -> tuple[Tensor, State]:
+        """How badly one direction foretells a window of text: the mean loss per token, in nats, and the state after it.
+
+        The backward model (d = 1) is given its window in the order it reads, last word first, as any forward model
+        would be. With `negatives` the softmax is sampled, without it is full.
+
+        Shapes: x (B, T, D), targets (B, T) int64 where 0, padding, is not counted, negatives (K,), log_q (V,).
+        """
+        outputs, state = self.stacks()[d](x, state, generator)
+        h = locked_dropout(outputs[-1], self.config.dropout, generator).flatten(0, 1)
+        real = targets.flatten() != PAD_ID
+        if not real.all():
+            h, targets = h[real], targets.flatten()[real]
+        state = [(hidden.detach(), cell.detach()) for hidden, cell in state]  # the next window learns from here on
+        if negatives is None:
+            return self.softmax.full_loss(h, targets.flatten()) / len(h), state
+        return self.softmax.sampled_loss(h, targets.flatten(), negatives, log_q), state
+
+    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Read whole texts in both directions from a blank state: the layers that ELMo mixes.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row -> (L + 1, B, T, D);
         layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token; padding gives zeros.
+        `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores.
         """
         lengths = mask.sum(dim=1)
-        ahead, _ = self.forward_stack(x)
-        back, _ = self.backward_stack(reverse_each(x, lengths))
+        # Where three gradients meet, autograd adds them as they come, and from threads they come in any order, so
+        # rounding would differ from run to run. A view for two of them makes two sums of two, which have no order.
+        words = x.view_as(x)
+        (ahead, _), (back, _) = run_both(
+            lambda: self.forward_stack(words), lambda: self.backward_stack(reverse_each(words, lengths))
+        )
         layers = [x] + [torch.cat([a, reverse_each(b, lengths)], dim=-1) for a, b in zip(ahead, back)]
         return torch.stack(layers) * mask.unsqueeze(-1)
 

@@ -21,8 +21,8 @@ class CharCNNConfig:
 
     output_size: int = 256
     char_size: int = 16
-    filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 64), (3, 128), (4, 192), (5, 192), (6, 160))
-    num_highways: int = 1
+    filters: tuple[tuple[int, int], ...] = ((2, 256), (3, 512), (4, 768), (5, 1024), (6, 1024), (7, 512))
+    num_highways: int = 0
 
 
 class Highway(nn.Module):
@@ -47,8 +47,9 @@ class Highway(nn.Module):
 class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
-    Differs from Peters et al. 2018: smaller (they use 2,048 filters and two highways), and its output is as wide as a
-    layer of the biLM, both directions together, where theirs is half as wide and stands there twice.
+    Differs from Peters et al. 2018: 4,096 filters and no highway by default (they have 2,048 and two), because then the
+    warm start of spelling.py can solve for the projection exactly; and the output is as wide as a layer of the biLM,
+    both directions together, where theirs is half as wide and stands there twice.
     """
 
     def __init__(self, config: CharCNNConfig):
@@ -59,9 +60,21 @@ class CharCNN(nn.Module):
         total = sum(n for _, n in config.filters)
         self.highways = nn.ModuleList(Highway(total) for _ in range(config.num_highways))
         self.project = nn.Linear(total, config.output_size)
+        for convolution in self.convolutions:
+            # Each filter begins as a detector of some few letter patterns: unit responses with a threshold of its own,
+            # mostly high, so that two words seldom excite the same filters.
+            fan_in = config.char_size * convolution.kernel_size[0]
+            nn.init.normal_(convolution.weight, std=fan_in**-0.5)
+            nn.init.normal_(convolution.bias, mean=-3.0, std=1.0)
 
     def forward(self, char_ids: Tensor) -> Tensor:
-        """Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, output_size) float.
+        """Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, output_size) float."""
+        return self.project(self.respond(char_ids))
+
+    def respond(self, char_ids: Tensor) -> Tensor:
+        """How strongly each filter responds to each word, after the highways: all but the projection.
+
+        Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
 
         C may be anything: a window that begins behind the last byte of a word is never the strongest, so the padding of
         one word, which depends on how long its neighbours are, cannot be seen in its vector.
@@ -77,7 +90,7 @@ class CharCNN(nn.Module):
         h = torch.cat(responses, dim=-1).relu()
         for highway in self.highways:
             h = highway(h)
-        return self.project(h)
+        return h
 
 
 def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 2048) -> Tensor:

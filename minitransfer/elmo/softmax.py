@@ -6,8 +6,6 @@ that is a perplexity. The softmax belongs to pretraining: it is thrown away at t
 Read next: `minitransfer.elmo.spelling`.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,21 +25,28 @@ class WordSoftmax(nn.Module):
         Shapes: h (N, P), targets (N,) int64 -> scalar. Worked out in chunks, or N·V logits would fill the memory.
         """
         pieces = zip(h.split(chunk), targets.split(chunk))
-        return sum((F.cross_entropy(F.linear(x, self.weight, self.bias), t, reduction="sum") for x, t in pieces), h.new_zeros(()))
+        losses = (F.cross_entropy(F.linear(x, self.weight, self.bias), t, reduction="sum") for x, t in pieces)
+        return sum(losses, h.new_zeros(()))
 
     def sampled_loss(self, h: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
         """Average −log p(target | h), in nats, where p is a softmax over the target and the negatives only.
 
-        Each logit is lowered by log(K q(w)), the logarithm of how often w is expected among the K words drawn from q, so
-        that the gradient is, in expectation, close to the full one (Jean et al. 2015, eq. 8).  A negative that happens
-        to be the target is left out. This loss is not a perplexity: it is a choice among fewer words.
+        Each logit is lowered by the logarithm of the chance P(w) = 1 − (1 − q(w))^K that w is among K words drawn
+        from q, so that a word seldom drawn counts for more when it is (after Jean et al. 2015, section 3). A negative
+        drawn twice counts once, and one that happens to be the target is left out: with more and more draws the loss
+        becomes the full one. It is not a perplexity: it is a choice among fewer words.
+
+        Differs: they weigh by q itself. Were a logit lowered by log(K q(w)), which is above 0 for the most frequent
+        words, a target such as "the" would be pushed up however well it is predicted already.
 
         Shapes: h (N, P), targets (N,) int64, negatives (K,) int64, log_q (V,) float -> scalar.
         """
-        K = len(negatives)
-        expected = log_q + math.log(K)  # (V,): log(K q(w))
-        true = (h * self.weight[targets]).sum(dim=1) + self.bias[targets] - expected[targets]  # (N,)
-        others = F.linear(h, self.weight[negatives], self.bias[negatives] - expected[negatives])  # (N, K)
+        log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log P(w)
+        negatives = negatives.unique()
+        # index_select, because threads add up the gradient of weight[targets] in any order, and so rounded differently.
+        weight, bias = self.weight.index_select(0, targets), self.bias.index_select(0, targets)
+        true = (h * weight).sum(dim=1) + bias - log_chance[targets]  # (N,)
+        others = F.linear(h, self.weight[negatives], self.bias[negatives] - log_chance[negatives])  # (N, ≤ K)
         others = others.masked_fill(negatives.unsqueeze(0) == targets.unsqueeze(1), -torch.inf)
         logits = torch.cat([true.unsqueeze(1), others], dim=1)  # the target stands first in each row
         return F.cross_entropy(logits, torch.zeros_like(targets))

@@ -5,34 +5,54 @@ LSTM layers. Skip-gram learns it in minutes but cannot spell. So the second teac
 to give, for the spelling of each word, the word's static vector. That is regression from form to meaning (Pinter et al.
 2017 did it for unseen words): frequent words are learnt nearly by heart, rare ones from their stems and endings.
 
+First the projection alone, exactly: over filters left as they were drawn the best projection is the solution of linear
+equations. Then all of it, by gradient, from there.
+
 Read next: `minitransfer.elmo.mix`.
 """
 
 import torch
 from torch import Tensor
 
-from minitransfer.elmo.charcnn import CharCNN
+from minitransfer.elmo.charcnn import CharCNN, word_vectors
 
 
-def standardise(vectors: Tensor, counts: Tensor) -> Tensor:
-    """Shift and scale static vectors so that over running text each dimension has mean 0 and variance 1 on average.
+@torch.no_grad()
+def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight: Tensor, ridge: float = 1e-5) -> None:
+    """Set the projection of a character CNN to the one that best gives the target vectors, its filters as they are.
 
-    One shift for each dimension and one scale for all of them, so that directions, and what they mean, stay as they are.
+    P, b minimise  Σ_w n_w ‖P f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − P f̄
 
-    Shapes: vectors (V, D), counts (V,) how often each word occurs -> (V, D).
+    with C the covariance of the responses f, S that of f with the vectors v, f̄ and v̄ the means, each word weighted by
+    n_w, and λ = ridge · the mean variance of a response.
+
+    Shapes: spelling (V, C) char ids, target v (V, D), weight n (V,).
     """
-    p = (counts / counts.sum()).unsqueeze(1)
-    centred = vectors - (p * vectors).sum(dim=0)
-    return centred / (p * centred.square()).sum(dim=0).mean().sqrt()
+    n = (weight / weight.sum()).double()
+    F = charcnn.project.in_features
+    second, cross = torch.zeros(F, F, dtype=torch.float64), torch.zeros(F, target.shape[1], dtype=torch.float64)
+    mean = torch.zeros(F, dtype=torch.float64)
+    lengths = (spelling != 0).sum(dim=1).clamp(min=1)
+    for rows in lengths.argsort(stable=True).split(4096):  # in pieces: all responses at once would fill a gigabyte
+        f = charcnn.respond(spelling[rows, : int(lengths[rows].max())])
+        weighted = f * n[rows].float().unsqueeze(1)
+        second += weighted.T @ f
+        cross += weighted.T @ target[rows]
+        mean += weighted.sum(dim=0)
+    v_mean = n @ target.double()
+    covariance = second - torch.outer(mean, mean)
+    covariance.diagonal().add_(ridge * covariance.diagonal().mean())
+    P = torch.linalg.solve(covariance, cross - torch.outer(mean, v_mean))  # (F, D)
+    charcnn.project.weight.copy_(P.T)
+    charcnn.project.bias.copy_(v_mean - mean @ P)
 
 
 def spelling_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Average squared distance between what the spelling gives and the static vector.
 
-    loss = Σ_w √n_w · ‖f(spelling of w) − v_w‖² / (D Σ_w √n_w),  n_w the count of w: between each word once and each
-    occurrence once.
+    loss = Σ_w n_w ‖f(spelling of w) − v_w‖² / (D Σ_w n_w),  n_w the weight of a word, such as a power of its count.
 
-    Shapes: predicted and target (U, D), weight √n (U,) -> scalar.
+    Shapes: predicted and target (U, D), weight n (U,) -> scalar.
     """
     squared = (predicted - target).square().mean(dim=1)
     return (weight * squared).sum() / weight.sum()
@@ -40,6 +60,4 @@ def spelling_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 def cosine(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> float:
     """Average cosine between the vectors of words worked out from spelling and their static vectors, in [−1, 1]."""
-    from minitransfer.elmo.charcnn import word_vectors
-
     return torch.cosine_similarity(word_vectors(charcnn, spelling), target, dim=1).mean().item()

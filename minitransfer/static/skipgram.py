@@ -21,13 +21,12 @@ class SkipGramConfig:
     """What skip-gram is trained with; `window` counts words to each side, `block_size` tokens per matrix product."""
 
     hidden_size: int = 256
-    window: int = 5
+    window: int = 8
     negatives: int = 5
     shared_negatives: int = 64
     subsample: float = 1e-4
     block_size: int = 64
     blocks_per_step: int = 64
-    learning_rate: float = 0.05
 
 
 class SkipGram:
@@ -49,6 +48,18 @@ class SkipGram:
         self.contexts = torch.zeros(vocab_size, D)
         self.squares = {"vectors": torch.zeros(vocab_size), "contexts": torch.zeros(vocab_size)}
         self.noise = torch.from_numpy(np.cumsum(counts.astype(np.float64) ** 0.75))
+
+    def tensors(self, counts: np.ndarray) -> dict[str, Tensor]:
+        """What is worth keeping: both tables (V, D) and the words' counts (V,)."""
+        return {"vectors": self.vectors, "contexts": self.contexts, "counts": torch.from_numpy(counts.astype(np.int64))}
+
+    def state(self) -> dict:
+        """All that training goes on from."""
+        return {"vectors": self.vectors, "contexts": self.contexts, "squares": self.squares}
+
+    def load(self, state: dict) -> None:
+        """Go on from a `state`."""
+        self.vectors, self.contexts, self.squares = state["vectors"], state["contexts"], dict(state["squares"])
 
     def draw_negatives(self, generator: torch.Generator) -> Tensor:
         """Draw word ids from p(w) ∝ count(w)^¾, int64 (shared_negatives,)."""
@@ -98,6 +109,12 @@ def neighbours(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
     return near, near.sum(dim=-1)
 
 
+def neighbours_of(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
+    """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, itself left out."""
+    unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    return (unit @ unit[token_id]).topk(how_many + 1).indices.tolist()[1:]
+
+
 def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator: torch.Generator) -> np.ndarray:
     """Drop running words that are very frequent, so that a window reaches over them; returns the shorter stream.
 
@@ -107,3 +124,15 @@ def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator
     keep = np.minimum(np.sqrt(ratio) + ratio, 1.0).astype(np.float32)
     u = torch.rand(len(stream), generator=generator).numpy()
     return stream[u < keep[stream]]
+
+
+def standardise(vectors: Tensor, counts: Tensor) -> Tensor:
+    """Shift and scale static vectors so that over running text each dimension has mean 0 and variance 1 on average.
+
+    One shift for each dimension and one scale for all of them, so that directions, and what they mean, stay as they are.
+
+    Shapes: vectors (V, D), counts (V,) how often each word occurs -> (V, D).
+    """
+    p = (counts / counts.sum()).unsqueeze(1)
+    centred = vectors - (p * vectors).sum(dim=0)
+    return centred / (p * centred.square()).sum(dim=0).mean().sqrt()

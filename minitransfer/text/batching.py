@@ -17,14 +17,15 @@ def as_rows(stream: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray
     """Lay a stream out in rows to be read side by side, with what comes after each token.
 
     Row b continues row b of the window before it, so a recurrent state may be carried from window to window. The first
-    word of the stream is predicted from `<eos>`; with padding as target (ignored) the last row is filled up, so every
-    token is predicted exactly once.
+    word of the stream is predicted from `<eos>`; the end of the rows is filled with padding, which as a target is
+    ignored, so every token is predicted exactly once.
 
     Shapes: stream (N,) -> inputs and targets, each (batch_size, ⌈N / batch_size⌉) int64.
     """
     length = -(-len(stream) // batch_size)
     spare = np.full(length * batch_size - len(stream), PAD_ID)
-    inputs = np.concatenate([[EOS_ID], stream[:-1], spare])
+    before = np.concatenate([[EOS_ID], stream])[: len(stream)]
+    inputs = np.concatenate([before, spare])
     targets = np.concatenate([stream, spare])
     return tuple(x.astype(np.int64).reshape(batch_size, length) for x in (inputs, targets))
 

@@ -177,6 +177,9 @@ def _load_one(name: str, data_dir: Path, offline: bool, seed: int, say: Say) -> 
         from minitransfer.text import sample
 
         train, validation = sample.articles()
+        _, _, reviews = sample.reviews()  # small as it is, the sample has to show both kinds of text
+        held_out = max(1, round(HELD_OUT * len(reviews)))
+        train, validation = train + reviews[held_out:], validation + reviews[:held_out]
         return Corpus("sample", _unmarked(train), _unmarked(validation), marks_unknown=False, source=source)
     train, validation = _imdb_texts(place, seed, say) if real == "imdb" else _wikitext_texts(real, place, say)
     marks_unknown = real in MARKING

@@ -38,7 +38,8 @@ TOKEN = re.compile(
 def tokenize(text: str, marks_unknown: bool = False) -> list[str]:
     """Split one line into lower-case word tokens.
 
-    Spacing never matters, so WikiText's `do n't - stop` spacing and a review's `don't-stop` give the same tokens.
+    A mark is a token whether or not a space stands beside it, so `don 't - stop`, as WikiText has it, and `don't-stop`,
+    as a review has it, give the same tokens.
     With `marks_unknown`, as in WikiText, a literal `<unk>` is one token; in a review it is text: `<`, `unk`, `>`.
 
     Example: "It isn't Mr. Bean's, e.g." -> it isn 't mr. bean 's , e.g.

@@ -1,0 +1,279 @@
+"""Part VI, chapter 1: transfer. How much does a pretrained encoder know about a task it was never trained for?
+
+    python -m finetune.imdb --mode frozen                                  # on runs/bilm: the lecture's recipe
+    python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
+    python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500    # the control: no pretraining
+    python -m finetune.imdb --data sample --encoder runs/bilm-tiny --out runs/sample    # seconds, offline
+
+Reviews in, positive or negative out (lecture 5). The labelled reviews are chosen, a slice of them held out; a frozen
+encoder reads each review once, or the model reads them again in every epoch; the loop below trains until the held-out
+slice no longer gains; and only then is the test half scored, once.
+
+The flags are in `finetune.flags`. Read next: `finetune.predict`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.flags import check, make_parser
+from minitransfer.apparatus.options import run_command
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    import numpy as np
+    from torch import Tensor
+
+    from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
+    from minitransfer.apparatus.runtime import Stop
+    from minitransfer.text.corpora import Reviews
+    from minitransfer.transfer.classifier import Classifier
+    from minitransfer.transfer.examples import Examples
+    from minitransfer.transfer.stopping import Training
+
+MAX_GRAD_NORM = 1.0
+WARMUP = 0.05  # of all steps
+SAVE_SECONDS = 60.0  # so a kill that nobody could see coming costs a minute
+FROZEN_WORDS_PER_SECOND = 35_000  # of a small biLM, without gradients, on 2 cores: the least it can take
+
+
+def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
+          run: RunDirectory, stop: Stop) -> Training | None:
+    """Train what learns in `model`, and leave the weights in it that had the lowest validation loss.
+
+    split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
+    step alone, so a run that goes on from a saved state ends as if it had never been stopped.
+    Returns how training went, or None if `stop` was requested: then a state has been saved.
+    """
+    import torch
+
+    from minitransfer.apparatus.optim import (
+        FiniteGuard,
+        adamw,
+        clip_and_check,
+        set_learning_rate,
+        warmup_linear,
+        weight_decay_groups,
+    )
+    from minitransfer.apparatus.runtime import Progress, derived_seed, generator
+    from minitransfer.transfer.examples import classify, minibatches
+    from minitransfer.transfer.heads import cross_entropy
+    from minitransfer.transfer.stopping import Training, loss_and_accuracy
+
+    learn, choose = split
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = adamw(weight_decay_groups(model, arguments.learning_rate, arguments.weight_decay))
+    at = Training.restore(run.load_state(), learning, optimizer)
+    run.truncate_metrics(at.logged)
+    guard, saved, clock = FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
+    total = arguments.epochs * math.ceil(len(learn) / arguments.batch_size)
+    with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
+        while at.epoch < arguments.epochs and at.stale < arguments.patience:
+            model.train()
+            order = generator(arguments.seed, "order", at.epoch)
+            for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
+                torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step))
+                set_learning_rate(optimizer, warmup_linear(at.step, total, math.ceil(WARMUP * total)))
+                loss = cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
+                optimizer.zero_grad()
+                loss.backward()
+                if guard.ok(loss.item(), clip_and_check(learning.values(), MAX_GRAD_NORM)):
+                    optimizer.step()
+                    at.loss_sum += loss.item() * len(rows)
+                at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
+                progress.advance(loss=loss.item(), validation=at.best_loss)
+                if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
+                    run.save_state(at.step, at.state(learning, optimizer))
+                    saved = time.monotonic()
+                if stop.requested:
+                    return None
+            model.eval()
+            logits = classify(examples, choose, keep_on=lambda: not stop.requested)
+            if logits is None:
+                run.save_state(at.step, at.state(learning, optimizer))
+                return None
+            training_loss = at.loss_sum / len(learn)
+            loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
+            at.end_epoch(loss, accuracy, learning)
+            run.log_metrics({"step": at.step, "epoch": at.epoch, "loss": training_loss, "validation_loss": loss,
+                             "validation_accuracy": accuracy, "skipped": guard.skipped, "seconds": at.seconds,
+                             "learning_rate": optimizer.param_groups[0]["lr"]})
+    run.save_state(at.step, at.state(learning, optimizer))
+    at.take_best(learning)
+    model.eval()
+    return at
+
+
+def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
+    """The model to train: the encoder of a run, frozen, or for `scratch` one of its shape with random weights."""
+    import torch
+
+    from minitransfer.transfer.classifier import Classifier
+    from minitransfer.transfer.encoders import load_encoder, new_encoder, read_vocabulary
+
+    encoder = load_encoder(encoder_run, torch.device("cpu"))  # for scratch too: its shape is checked thereby
+    if arguments.mode == "scratch":
+        encoder = new_encoder(encoder_run.config, read_vocabulary(encoder_run))
+    return Classifier(encoder, **head_settings(arguments))
+
+
+def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a classifier needs to be built again, beside its encoder."""
+    return {name: getattr(arguments, name) for name in ("head", "pool", "head_size", "dropout")}
+
+
+def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The run's config: every setting that decides its result, and what a later process needs to build its model."""
+    from minitransfer.text.corpora import fingerprint
+
+    labels = map(str, [*reviews.train_labels, *reviews.test_labels])
+    data = {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
+            "labels": fingerprint(labels)}
+    names = ("mode", "labels", "seed", "epochs", "batch_size", "learning_rate", "weight_decay", "patience",
+             "max_tokens", "no_cache")
+    return {"kind": "transfer", **{name: getattr(arguments, name) for name in names}, "data": data,
+            "model": head_settings(arguments), "encoder_fingerprint": encoder_run.fingerprint,
+            "encoder": encoder_run.config}
+
+
+def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
+         arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
+    """The chosen reviews as examples, and their features where these can be known once and for all."""
+    from minitransfer.apparatus.runtime import say
+    from minitransfer.transfer.examples import pooled_examples, pooled_features, token_examples
+    from minitransfer.transfer.features import tokenise_texts
+
+    if arguments.mode == "frozen" and arguments.head == "mean":
+        cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
+        features, shortened = pooled_features(
+            model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
+            log_every=arguments.log_every, say=say)
+        return pooled_examples(model, features, labels[chosen], shortened), features
+    tokenised = tokenise_texts([texts[i] for i in chosen], arguments.max_tokens)
+    return token_examples(model, tokenised, labels[chosen]), None
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Load, train, score once, and write down what came of it."""
+    check(arguments)
+
+    from minitransfer.apparatus.checkpoint import RunDirectory, load_run
+    from minitransfer.apparatus.runtime import choose_device, environment, say, seed_everything, set_threads
+    from minitransfer.text.corpora import find_data_dir, load_reviews
+    from minitransfer.transfer.labels import choose_labelled, split_validation
+
+    device = choose_device(arguments.device)
+    set_threads(arguments.threads)
+    encoder_run = load_run(arguments.encoder)
+    seed_everything(arguments.seed)
+    model = build(encoder_run, arguments).to(device)
+    reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
+    split = split_validation(chosen, reviews.train_labels, arguments.seed)
+    config = settings(encoder_run, reviews, arguments) | {"environment": environment()}
+    with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run:
+        if run.completed is not None:
+            print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+            return 0
+        banner(model, encoder_run, reviews, split, arguments)
+        return learn_and_score(model, encoder_run, reviews, chosen, split, arguments, run)
+
+
+def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
+                    split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace, run: RunDirectory) -> int:
+    """Read both halves, train on the one, score the other once, and save everything; returns the exit code."""
+    import numpy as np
+
+    from minitransfer.apparatus.durable import to_json
+    from minitransfer.apparatus.runtime import Stop, say
+    from minitransfer.transfer.examples import classify
+    from minitransfer.transfer.stopping import loss_and_accuracy
+
+    started = time.monotonic()
+    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
+    every_test = np.arange(len(reviews.test_labels))
+    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
+    encoding = time.monotonic() - started
+    say(f"reviews shortened to {arguments.max_tokens} words: {examples.shortened:,} of {len(chosen):,} labelled, "
+        f"{test.shortened:,} of {len(every_test):,} to test on")
+    learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
+    if features is None:
+        words = int(examples.lengths.sum())
+        minutes = words / FROZEN_WORDS_PER_SECOND / 60
+        say(f"every epoch reads {words:,} words anew: at least {minutes:.1f} minutes on 2 cores")
+    else:
+        model.standardise.fit(features[learn].to(model.device))
+    with Stop() as stop:
+        at = train(model, examples, (learn, choose), arguments, run, stop)
+        logits = at and classify(test, every_test, keep_on=lambda: not stop.requested)
+    if logits is None:
+        flags = [word for word in sys.argv[1:] if word != "--resume"]
+        say(f"stopped; go on with: python -m finetune.imdb {shlex.join([*flags, '--resume'])}")
+        return stop.exit_code
+    test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
+    results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
+    files = {"vocab.txt": encoder_run.files["vocab.txt"], "results.json": to_json(results)}
+    run.save_model(model.state_dict(), files)
+    run.mark_complete(at.step, results)
+    report(results, run.path)
+    return 0
+
+
+def summary(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, labels: int, at: Training,
+            test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds."""
+    told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens")}
+    return {
+        "encoder": arguments.encoder, "encoder_kind": encoder_run.kind,
+        "encoder_corpus": corpus_of(encoder_run, arguments), **told, "data": reviews.name, "labels": labels,
+        "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
+        "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
+        "seconds_encoding": encoding, "seconds_training": at.seconds,
+        "gamma": model.mix.gamma.item(), "mix": model.mix.weights().tolist(),
+    }
+
+
+def corpus_of(encoder_run: LoadedRun, arguments: argparse.Namespace) -> str | None:
+    """What the encoder was pretrained on; nothing, for `scratch`."""
+    corpus = encoder_run.config.get("corpus")
+    known = isinstance(corpus, dict) and arguments.mode != "scratch"
+    return corpus.get("name") if known else None
+
+
+def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
+           arguments: argparse.Namespace) -> None:
+    """Say what is about to be trained, on what, where, and what it will cost."""
+    import torch
+
+    from minitransfer.apparatus.runtime import say
+
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    steps = math.ceil(len(split[0]) / arguments.batch_size)
+    say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
+        f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+    say(f"encoder: {arguments.encoder} ({encoder_run.kind}, pretrained on {corpus_of(encoder_run, arguments)}); "
+        f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
+    say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
+        f"{torch.get_num_threads()} threads; up to {arguments.epochs} epochs of {steps:,} steps")
+
+
+def report(results: dict[str, Any], path: Path) -> None:
+    """Print what came of a run, where it is, and what to do with it."""
+    mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
+    print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
+    print(f"data {results['data']}, {results['labels']:,} labels, epoch {results['epochs']} of {results['epochs_run']}")
+    print(f"validation accuracy {results['validation_accuracy']:.4f}")
+    print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
+    print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")
+    print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
+    print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, make_parser()))

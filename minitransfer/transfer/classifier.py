@@ -1,0 +1,84 @@
+"""Part V, chapter 5: the classifier. How do encoder, mix and head become one model, and what is it fed?
+
+A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
+Where the encoder is frozen and the head reads a mean, the way begins at features worked out before; elsewhere at
+the tokens.
+
+Read next: `minitransfer.transfer.examples`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.elmo.bilm import one_after_the_other
+from minitransfer.elmo.mix import ScalarMix
+from minitransfer.transfer.encoders import ANOTHER, Encoder, build_to_fit, new_encoder, read_vocabulary
+from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
+from minitransfer.transfer.heads import BiLSTMHead, MeanPoolHead
+
+HEADS = ("mean", "bilstm")
+
+
+class Classifier(nn.Module):
+    """An encoder, the scalar mix of its layers, and a head: from word vectors to one number per class.
+
+    mean     logits = W2 tanh(W1 γ Σ_k s_k standardised(pool_t(h_{t,k}))) + b
+    bilstm   logits = W mean_t(BiLSTM(γ Σ_k s_k h_{t,k})) + b
+    """
+
+    def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float):
+        super().__init__()
+        self.encoder, self.pool = encoder, pool
+        self.mix = ScalarMix(encoder.num_layers)
+        if head == "mean":
+            width = encoder.hidden_size * POOLS[pool]
+            self.standardise = Standardise(encoder.num_layers, width)
+            self.head = MeanPoolHead(width, head_size, dropout=dropout)
+        elif head == "bilstm":
+            self.head = BiLSTMHead(encoder.hidden_size, head_size, dropout=dropout)
+        else:
+            raise ValueError(f"a head is one of {', '.join(HEADS)}, not {head!r}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and where its inputs must be."""
+        return self.mix.w.device
+
+    def from_pooled(self, features: Tensor) -> Tensor:
+        """Shapes: features (B, L + 1, W), pooled layers -> logits (B, N)."""
+        return self.head(self.mix(self.standardise(features).transpose(0, 1)))
+
+    def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
+            layers = self.encoder.encode(x, mask, run_both)  # (L + 1, B, T, D)
+        if isinstance(self.head, BiLSTMHead):
+            return self.head(self.mix(layers), mask)
+        return self.from_pooled(pool_tokens(layers, mask, self.pool))
+
+
+def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
+    """The model of a finished transfer run, in evaluation mode. Raises: CheckpointError if its parts do not fit."""
+    vocabulary = read_vocabulary(run)
+    names = [name.removeprefix("encoder.") for name in run.tensors if name.startswith("encoder.")]
+    own = {name: run.tensors[f"encoder.{name}"] for name in names}
+
+    def make() -> Classifier:
+        return Classifier(new_encoder(run.config["encoder"], vocabulary, own), **run.config["model"])
+
+    model = build_to_fit(make, run.tensors, run.path)
+    model.encoder.freeze()
+    return model.eval().to(device)
+
+
+def max_tokens_of(config: dict[str, Any]) -> int:
+    """How many tokens of a text a transfer run reads. Raises: CheckpointError if its config does not say."""
+    value = config.get("max_tokens")
+    if not isinstance(value, int) or value < 1:
+        raise CheckpointError(f"config.json says that texts have at most {value!r} tokens", ANOTHER)
+    return value

@@ -1,0 +1,130 @@
+"""Part V, chapter 6: examples. Where does a training loop get its logits, and in which order does it see the texts?
+
+A loop asks for the logits of some rows, and does not care how they come about: from features that were worked out
+before, or from tokens read anew. Texts of about one length share a batch; which ones, and when, chance decides, and
+the seed decides chance.
+
+Read next: `minitransfer.transfer.stopping`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minitransfer.elmo.bilm import one_after_the_other
+from minitransfer.text.batching import batches_by_length, pad
+from minitransfer.text.corpora import fingerprint
+from minitransfer.transfer.classifier import Classifier
+from minitransfer.transfer.features import (
+    TOKENS_PER_BATCH,
+    TokenisedTexts,
+    cache_key,
+    cached,
+    frozen_pass,
+    tokenise_texts,
+)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled texts, ready to be classified: `logits` takes row numbers (B,) int64 and gives (B, N).
+
+    `labels` (N,) int64 is where the logits are. `lengths` (N,) int64 is how many tokens reading each text costs, one
+    each for pooled texts: those of like length share a batch.
+    `shortened` is how many had their middle left out.
+    """
+
+    logits: Callable[[np.ndarray], Tensor]
+    labels: Tensor
+    lengths: np.ndarray
+    shortened: int = 0
+
+
+def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, shortened: int = 0) -> Examples:
+    """Texts of which the pooled layers (N, L + 1, W) are known."""
+    features = features.to(model.device)
+
+    def logits(rows: np.ndarray) -> Tensor:
+        return model.from_pooled(features[torch.from_numpy(rows)])
+
+    return Examples(logits, torch.from_numpy(labels).to(model.device), np.ones(len(labels), np.int64), shortened)
+
+
+def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
+                   run_both: Callable = one_after_the_other) -> Examples:
+    """Texts to be read anew each time; a frozen encoder works out the vector of each distinct word beforehand."""
+    table = model.encoder.word_table(texts.vocabulary.words) if model.encoder.frozen else None
+
+    def logits(rows: np.ndarray) -> Tensor:
+        token_ids, mask = pad([texts.token_ids[i] for i in rows])
+        if table is not None:
+            x = table[torch.from_numpy(token_ids).to(table.device)]
+        else:  # the words of this batch, each once
+            distinct, place = np.unique(token_ids, return_inverse=True)
+            vectors = model.encoder.word_table([texts.vocabulary.words[i] for i in distinct])
+            x = vectors[torch.from_numpy(place.reshape(token_ids.shape)).to(vectors.device)]
+        return model.from_tokens(x, torch.from_numpy(mask).to(x.device), run_both)
+
+    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, int(texts.shortened.sum()))
+
+
+def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True) -> Tensor | None:
+    """The logits of the given rows, (len(rows), N) on the CPU, without gradients; None if told not to keep on.
+
+    The model must be in evaluation mode.
+    """
+    logits: list[Tensor | None] = [None] * len(rows)
+    with torch.no_grad():
+        for batch in batches_by_length(examples.lengths[rows], TOKENS_PER_BATCH):
+            if not keep_on():
+                return None
+            for i, row in zip(batch, examples.logits(rows[batch]).cpu()):
+                logits[i] = row
+    return torch.stack(logits)
+
+
+def minibatches(
+    rows: np.ndarray, lengths: np.ndarray, batch_size: int, generator: torch.Generator
+) -> list[np.ndarray]:
+    """Deal the rows out in batches drawn at random, each of texts of about one length, so that little is padding.
+
+    The rows are shuffled, sorted by length within stretches of 16 batches, cut, and the batches shuffled once more.
+    """
+    shuffled = rows[torch.randperm(len(rows), generator=generator).numpy()]
+    batches = []
+    for start in range(0, len(shuffled), 16 * batch_size):
+        stretch = shuffled[start : start + 16 * batch_size]
+        stretch = stretch[np.argsort(lengths[stretch], kind="stable")]
+        batches += [stretch[i : i + batch_size] for i in range(0, len(stretch), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+
+
+def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray, *, max_tokens: int, source: str,
+                    cache: Path | None, log_every: float, say: Callable[[str], None]) -> tuple[Tensor, int]:
+    """The pooled layers of the chosen texts, (len(chosen), L + 1, W), and how many of these texts were shortened.
+
+    One rule: with a cache all texts are read and kept, so that each half of the data is read once per encoder,
+    however many runs with however many labels follow; without, only those that are needed. `source` is the
+    fingerprint of the run that the encoder comes from.
+    """
+    wanted = texts if cache else [texts[i] for i in chosen]
+
+    def compute() -> dict[str, Tensor]:
+        tokenised = tokenise_texts(wanted, max_tokens)
+        features = frozen_pass(model.encoder, tokenised, model.pool, device=model.device, log_every=log_every)
+        return {"features": features, "shortened": torch.from_numpy(tokenised.shortened)}
+
+    key = cache_key(source, fingerprint(texts), max_tokens, model.pool)
+    kept = cached(cache, key, compute, say=say)
+    rows = torch.from_numpy(chosen) if cache else slice(None)
+    return kept["features"][rows], int(kept["shortened"][rows].sum())
+
+
+def predict(model: Classifier, texts: TokenisedTexts) -> Tensor:
+    """The probability of each class for each text: (N, classes), rows that sum to one."""
+    examples = token_examples(model, texts, np.zeros(len(texts.token_ids), np.int64))
+    return classify(examples, np.arange(len(texts.token_ids))).softmax(dim=-1)

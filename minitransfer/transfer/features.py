@@ -1,0 +1,192 @@
+"""Part V, chapter 3: features. What does a frozen encoder see in a review, and how seldom must it look?
+
+Once. Its weights never change, so neither does what it says of a text, and that can be kept: not every token, but
+
+    mean_t(γ Σ_k s_k h_{t,k}) = γ Σ_k s_k mean_t(h_{t,k}),
+
+one mean vector per layer, because mixing and averaging are both sums. The weights s and γ still learn, on the means,
+exactly as they would on the tokens, and an epoch takes a moment. This is what the lecture calls cheap (3.2).
+
+Read next: `minitransfer.transfer.heads`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
+from minitransfer.apparatus.errors import CheckpointError, MinitransferError
+from minitransfer.apparatus.runtime import Progress, SideBySide
+from minitransfer.text.batching import batches_by_length, head_and_tail, pad
+from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
+from minitransfer.transfer.encoders import Encoder
+
+POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2}  # each pool, and how many times as wide as a layer it is
+TOKENS_PER_BATCH = 16_384
+MAX_CHARACTERS = 2_000_000  # of one text: of more, the ends are read, of which only the outermost words will be kept
+FORMAT = 1  # of a cache file: to be counted up whenever the same settings begin to give other numbers
+
+
+@dataclass(frozen=True)
+class TokenisedTexts:
+    """Texts as token ids, int32 (≤ max_tokens,) each, into the `vocabulary` of all words that they hold together.
+
+    `shortened` tells of each text whether its middle was left out, bool (N,).
+    """
+
+    vocabulary: Vocabulary
+    token_ids: list[np.ndarray]
+    shortened: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens kept of each text, int64 (N,)."""
+        return np.array([len(text) for text in self.token_ids], np.int64)
+
+
+def tokenise_texts(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
+    """Cut texts into words, and leave out the middle of those that have more than `max_tokens`."""
+    vocabulary = Vocabulary(SPECIAL_WORDS)
+    token_ids, shortened = [], np.zeros(len(texts), bool)
+    for i, text in enumerate(texts):
+        too_long = len(text) > MAX_CHARACTERS
+        if too_long:
+            text = f"{text[: MAX_CHARACTERS // 2]}\n{text[-MAX_CHARACTERS // 2 :]}"
+        whole = vocabulary.encode([tokenize(line) for line in text.split("\n")], grow=True)
+        token_ids.append(head_and_tail(whole, max_tokens))
+        shortened[i] = too_long or len(whole) > max_tokens
+    return TokenisedTexts(vocabulary, token_ids, shortened)
+
+
+def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
+    """Summarise the tokens of each text in one vector per layer; a text without tokens has zeros.
+
+    mean         mean_t h_t
+    mean-max     the same, and beside it max_t h_t, dimension by dimension
+    mean-spread  the same, and beside it the standard deviation √(mean_t (h_t − mean)²)
+
+    Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D or 2D.
+
+    Differs: the lecture has the mean alone (5.2). With the others, mixing pooled layers is not pooling mixed tokens,
+    since neither a maximum nor a spread is a sum: the mix then weighs summaries, a model of its own.
+    """
+    count = mask.sum(dim=1).clamp(min=1).view(1, -1, 1)
+    mean = layers.sum(dim=2) / count
+    parts = [mean]
+    if pool == "mean-max":
+        largest = layers.masked_fill(~mask.view(1, *mask.shape, 1), -torch.inf).amax(dim=2)
+        parts.append(largest.masked_fill(~mask.any(dim=1).view(1, -1, 1), 0))
+    elif pool == "mean-spread":
+        centred = (layers - mean.unsqueeze(2)) * mask.unsqueeze(-1)
+        variance = centred.square().sum(dim=2) / count
+        some = variance > 0  # at zero the square root is infinitely steep, and a gradient would become nan
+        parts.append(variance.where(some, 1).sqrt() * some)
+    return torch.cat(parts, dim=-1).transpose(0, 1)
+
+
+def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: torch.device,
+                log_every: float = 10.0) -> Tensor:
+    """Read every text once and keep its pooled layers: (N, L + 1, W) float32, on the CPU.
+
+    The vector of each distinct word is worked out once, and the two directions of a biLM are read side by side.
+    """
+    features = torch.empty(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
+    lengths = texts.lengths
+    with (torch.no_grad(), SideBySide(2, device) as side_by_side,
+          Progress(int(lengths.sum()), "words", description="frozen pass", log_every=log_every) as progress):
+        table = encoder.word_table(texts.vocabulary.words)  # (U, D)
+        for rows in batches_by_length(lengths, TOKENS_PER_BATCH):
+            token_ids, mask = pad([texts.token_ids[i] for i in rows])
+            mask = torch.from_numpy(mask).to(device)
+            layers = encoder.encode(table[torch.from_numpy(token_ids).to(device)], mask, side_by_side)
+            features[torch.from_numpy(rows)] = pool_tokens(layers, mask, pool).cpu()
+            progress.advance(int(lengths[rows].sum()))
+    return features
+
+
+class Standardise(nn.Module):
+    """Shift and scale each dimension of each layer by what the training texts have there.
+
+    x' = (x − mean) / std
+
+    Differs: Peters et al. 2018 (section 3.2) sometimes normalise each layer before mixing, because layers differ in
+    scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
+    since means over texts are small differences upon a large constant. Until `fit`, it changes nothing.
+    """
+
+    def __init__(self, num_layers: int, width: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_layers, width))
+        self.register_buffer("std", torch.ones(num_layers, width))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and spread from the features of the training texts, (N, L + 1, W)."""
+        std = features.std(dim=0, correction=0)
+        # A dimension that hardly moves in a few texts may move in others: none is enlarged 20 times above its layer.
+        floor = 0.05 * std.mean(dim=-1, keepdim=True)
+        self.mean.copy_(features.mean(dim=0))
+        self.std.copy_(torch.maximum(std, floor).clamp(min=1e-6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Shapes: (…, L + 1, W) -> the same."""
+        return (features - self.mean) / self.std
+
+
+def cache_key(encoder_fingerprint: str, texts_fingerprint: str, max_tokens: int, pool: str) -> str:
+    """The name of a set of features: 64 hex digits that everything which decides them goes into."""
+    parts = json.dumps([FORMAT, encoder_fingerprint, texts_fingerprint, max_tokens, pool])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def cached(directory: Path | None, key: str, compute: Callable[[], dict[str, Tensor]], *,
+           say: Callable[[str], None]) -> dict[str, Tensor]:
+    """The tensors kept under `key`, if they are whole; else those computed now, which are kept for the next run.
+
+    In `directory` there are `features-KEY.safetensors` and a manifest with its sha256; None keeps nothing. A damaged
+    file is told of and replaced. A disk that takes no more is told of as well, and costs the next run its time only.
+    """
+    if directory is None:
+        return compute()
+    name = f"features-{key}.safetensors"
+    manifest = directory / f"features-{key}.json"
+    if manifest.is_file():
+        try:
+            tensors = _read(directory, name, manifest)
+            say(f"features: read from {directory / name}")
+            return tensors
+        except CheckpointError as failure:
+            say(f"warning: {failure.what.rstrip('.')}; the features are computed again")
+    tensors = compute()
+    try:
+        _write(directory, name, manifest, tensors)
+    except MinitransferError as failure:
+        say(f"warning: the features are not kept for the next run: {failure.what.rstrip('.')}")
+    return tensors
+
+
+def _read(directory: Path, name: str, manifest: Path) -> dict[str, Tensor]:
+    """The tensors in a cache file. Raises: CheckpointError if it is not the file that was written."""
+    data = read_verified(directory, read_json(manifest)).get(name)
+    if data is None:
+        raise CheckpointError(f"{manifest} belongs to another file", "delete it")
+    try:
+        return safetensors.torch.load(data)
+    except safetensors.SafetensorError as failure:  # the manifest fits it, so somebody made both by hand
+        raise CheckpointError(f"{directory / name} is not a safetensors file", "delete it") from failure
+
+
+def _write(directory: Path, name: str, manifest: Path, tensors: dict[str, Tensor]) -> None:
+    """Keep tensors, the manifest last: without it they count as not there."""
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest.unlink(missing_ok=True)
+    data = safetensors.torch.save(tensors)
+    write_file(directory / name, data)
+    write_file(manifest, to_json(manifest_of({name: data})))

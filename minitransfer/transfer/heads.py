@@ -1,0 +1,68 @@
+"""Part V, chapter 4: heads. How little must be learnt on top of an encoder to answer a question about a text?
+
+The lecture's two classifiers. The first reads one vector for a whole text, the mean of its words' vectors, and is two
+small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. Both end in logits,
+one number per class, and learn by the same loss.
+
+Read next: `minitransfer.transfer.classifier`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from minitransfer.elmo.bilm import reverse_each
+
+
+class MeanPoolHead(nn.Module):
+    """The lecture's head: from one vector per text to one number per class.
+
+    logits = W2 tanh(W1 ELMo(x)) + b        (lecture 5.2; ELMo(x) = mean over tokens of ELMo(t))
+
+    W1 has no bias: the lecture writes a single b. With `dropout`, ELMo(x) and tanh(…) each lose units in training.
+    """
+
+    def __init__(self, input_size: int, head_size: int, num_classes: int = 2, dropout: float = 0.0):
+        super().__init__()
+        self.W1 = nn.Linear(input_size, head_size, bias=False)
+        self.W2 = nn.Linear(head_size, num_classes)  # its bias is b
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x (B, D), pooled -> logits (B, N)."""
+        return self.W2(self.dropout(torch.tanh(self.W1(self.dropout(x)))))
+
+
+class BiLSTMHead(nn.Module):
+    """The lecture's other head: a bidirectional LSTM over the tokens, its mean, and a linear layer.
+
+    a_t = LSTM(ELMo(1), …, ELMo(t)),  b_t = LSTM'(ELMo(T), …, ELMo(t)),  T the text's own last token
+    logits = W mean_t([a_t; b_t]) + b        (lecture 5.2: "BiLSTM + linear")
+
+    With `dropout`, ELMo(t) and the mean each lose some units in training. A text without tokens has logits b.
+    """
+
+    def __init__(self, input_size: int, head_size: int, num_classes: int = 2, dropout: float = 0.0):
+        super().__init__()
+        self.ahead = nn.LSTM(input_size, head_size, batch_first=True)
+        self.back = nn.LSTM(input_size, head_size, batch_first=True)
+        self.W = nn.Linear(2 * head_size, num_classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Shapes: x (B, T, D), mask (B, T) bool, True = real token, first in each row -> logits (B, N)."""
+        x, lengths = self.dropout(x), mask.sum(dim=1)
+        a = self.ahead(x)[0]
+        b = reverse_each(self.back(reverse_each(x, lengths))[0], lengths)
+        h = torch.cat([a, b], dim=-1) * mask.unsqueeze(-1)  # (B, T, 2H)
+        return self.W(self.dropout(h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """How surprised the model is by the labels, in nats, mean per text.
+
+    L = −Σ_i y_i log softmax(logits)_i,  y = 1 for the right class and 0 for the others        (lecture 3.4)
+
+    Shapes: logits (B, N), labels (B,) int64 -> scalar.
+    """
+    log_p = logits.log_softmax(dim=-1)
+    return -log_p.gather(1, labels.unsqueeze(1)).mean()

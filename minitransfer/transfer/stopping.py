@@ -1,0 +1,78 @@
+"""Part V, chapter 7: stopping. When has a classifier learnt enough, and how does a run go on after being interrupted?
+
+After each epoch the held-out slice is scored. The weights with the lowest loss there are set aside, and when a few
+epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). A `Training`
+notes how far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
+
+Read next: `finetune.imdb`, the loop that uses it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minitransfer.transfer.heads import cross_entropy
+
+
+@dataclass
+class Training:
+    """How far training has come. `best` holds the weights of `best_epoch`, by name; epochs are told from 1.
+
+    epoch, batch, step    epochs finished, batches of the epoch that runs, batches altogether
+    logged                the step of the last row in metrics.jsonl
+    loss_sum, seconds     of the epoch's texts so far, in nats; of all training so far
+    stale                 epochs since the validation loss was last at its lowest
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    logged: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    stale: int = 0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    best_accuracy: float = 0.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def end_epoch(self, loss: float, accuracy: float, learning: Mapping[str, nn.Parameter]) -> None:
+        """Count an epoch that reached this validation loss and accuracy; set its weights aside if none was better."""
+        self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0
+        self.logged = self.step
+        self.stale += 1
+        if loss < self.best_loss:
+            self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, self.epoch, loss, accuracy
+            self.best = {name: p.detach().clone() for name, p in learning.items()}
+
+    def take_best(self, learning: Mapping[str, nn.Parameter]) -> None:
+        """Give the parameters the values that did best, if any epoch did."""
+        with torch.no_grad():
+            for name, value in self.best.items():
+                learning[name].copy_(value)
+
+    def state(self, learning: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """What `RunDirectory.save_state` is to keep. A frozen encoder is not part of it, for it does not change."""
+        return {"training": asdict(self), "model": {name: p.detach() for name, p in learning.items()},
+                "optimizer": optimizer.state_dict()}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any] | None, learning: Mapping[str, nn.Parameter],
+                optimizer: torch.optim.Optimizer) -> "Training":
+        """Put weights and optimizer back to where a state was saved, and return how far it was; None is the start."""
+        if state is None:
+            return cls()
+        with torch.no_grad():
+            for name, p in learning.items():
+                p.copy_(state["model"][name])
+        optimizer.load_state_dict(state["optimizer"])
+        return cls(**state["training"])
+
+
+def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """The mean loss in nats, and the share of texts whose largest logit is that of the right class."""
+    return cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).float().mean().item()

@@ -1,0 +1,57 @@
+"""Pretraining runs made by hand, for tests of transfer: a biLM of random weights, and static vectors that know the
+answer.
+
+Their shapes are odd and unequal, so that swapped axes cannot pass.
+"""
+
+from pathlib import Path
+
+import torch
+
+from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.elmo.bilm import BiLM, BiLMConfig
+from minitransfer.elmo.charcnn import CharCNNConfig
+from minitransfer.text.sample import LEXICON, reviews
+from minitransfer.text.words import SPECIAL_WORDS, tokenize
+
+BILM = BiLMConfig(vocab_size=5, hidden_size=11, projection_size=7, num_layers=2,
+                  charcnn=CharCNNConfig(output_size=14, char_size=3, filters=((1, 2), (3, 9)), num_highways=1))
+WORDS = [*SPECIAL_WORDS, "the", "film"]
+
+
+def save_run(path: Path, config: dict, tensors: dict, files: dict) -> Path:
+    """A finished run directory with this config, these weights and these files."""
+    with RunDirectory.create(path, config, resume=False, say=lambda text: None) as run:
+        run.save_model(tensors, files)
+        run.mark_complete(1, {})
+    return path
+
+
+def make_bilm(path: Path, seed: int = 0, **changes) -> Path:
+    """A biLM that has learnt nothing."""
+    torch.manual_seed(seed)
+    config = {"kind": "bilm", "model": BILM.to_dict(), "corpus": {"name": "sample", "fingerprint": "ab"},
+              "preset": "tiny", "seed": seed, **changes}
+    return save_run(path, config, BiLM(BILM).state_dict(), {"vocab.txt": "\n".join(WORDS) + "\n"})
+
+
+def make_static(path: Path, words: list[str], vectors: torch.Tensor, **changes) -> Path:
+    """Static vectors given by hand, each word counted equally often."""
+    config = {"kind": "static", "model": {"hidden_size": vectors.shape[1]}, "corpus": {"name": "by hand"},
+              "preset": "tiny", "seed": 0, **changes}
+    tensors = {"vectors": vectors, "contexts": vectors, "counts": torch.ones(len(words), dtype=torch.int64)}
+    return save_run(path, config, tensors, {"vocab.txt": "\n".join(words) + "\n"})
+
+
+def make_oracle(path: Path, hidden_size: int = 7) -> Path:
+    """Static vectors of all words of the built-in reviews, whose first dimension is the word's polarity.
+
+    It knows of every opinion word, those of the test half included, what unlabelled text would have taught it.
+    """
+    train, test, _ = reviews()
+    words = [*SPECIAL_WORDS, *sorted({word for text, _ in train + test for word in tokenize(text)})]
+    polarity = {word: sign for name, sign in (("positive", 1.0), ("negative", -1.0))
+                for half in LEXICON[name].values() for kind in half.values() for word in kind}
+    vectors = 0.1 * torch.randn(len(words), hidden_size, generator=torch.Generator().manual_seed(3))
+    vectors[:, 0] += torch.tensor([polarity.get(word, 0.0) for word in words])
+    return make_static(path, words, vectors)

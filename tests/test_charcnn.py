@@ -1,0 +1,118 @@
+"""Claims about the character CNN: it is its formula, byte by byte, and a word's vector depends on its bytes alone."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, word_vectors
+from minitransfer.text.words import spell, spell_all
+
+CONFIG = CharCNNConfig(output_size=10, char_size=3, filters=((1, 2), (2, 3), (4, 5)), num_highways=2)
+WORDS = ["a", "cat", "<pad>", "catastrophe", "é", "<unk>", "\x00\x00", "x" * 50]
+
+
+@pytest.fixture
+def charcnn() -> CharCNN:
+    """With parameters large and unlike: as they begin, most filters keep silent, and silence hides mistakes."""
+    charcnn, generator = CharCNN(CONFIG).double(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in charcnn.parameters():
+            parameter.normal_(std=0.7, generator=generator)
+        charcnn.chars.weight[0] = 0
+    return charcnn
+
+
+def by_loops(charcnn: CharCNN, char_ids: list[int]) -> list[float]:
+    """The vector of one word: convolve at each byte, keep the strongest, relu, highways, projection."""
+    letters = [charcnn.chars.weight[i].tolist() for i in char_ids] or [[0.0] * CONFIG.char_size]
+    h = []
+    for convolution, (width, n) in zip(charcnn.convolutions, CONFIG.filters):
+        for j in range(n):
+            responses = []
+            for start in range(len(letters)):
+                y = convolution.bias[j].item()
+                for k, letter in enumerate(letters[start : start + width]):  # behind the word there are zeros
+                    y += sum(convolution.weight[j, i, k].item() * x for i, x in enumerate(letter))
+                responses.append(y)
+            h.append(max(0.0, max(responses)))
+    for highway in charcnn.highways:
+        new = affine(highway.both, h)
+        gates = [1 / (1 + math.exp(-z)) for z in new[len(h) :]]
+        h = [g * x + (1 - g) * max(0.0, z) for g, x, z in zip(gates, h, new)]
+    return affine(charcnn.project, h)
+
+
+def affine(linear: torch.nn.Linear, x: list[float]) -> list[float]:
+    return [b + sum(w * v for w, v in zip(row, x)) for row, b in zip(linear.weight.tolist(), linear.bias.tolist())]
+
+
+def table(words: list[str], max_bytes: int = 24) -> Tensor:
+    return torch.from_numpy(spell_all(words, max_bytes))
+
+
+def test_the_vector_of_a_word_is_the_formula_worked_out_with_loops(charcnn):
+    vectors = charcnn(table(WORDS))
+    assert vectors.shape == (len(WORDS), 10)
+    for word, vector in zip(WORDS, vectors):
+        expected = torch.tensor(by_loops(charcnn, spell(word)), dtype=torch.float64)
+        assert torch.allclose(vector, expected, atol=1e-12), word
+
+
+@pytest.mark.parametrize("max_bytes", [5, 7, 13, 40])
+def test_the_width_of_the_table_cannot_be_seen_in_a_vector(charcnn, max_bytes):
+    short = ["a", "cat", "", "<pad>", "<eos>"]
+    assert torch.allclose(charcnn(table(short, max_bytes)), charcnn(table(short, 24)), atol=1e-12)
+
+
+def test_the_other_words_of_the_table_cannot_be_seen_in_a_vector(charcnn):
+    together = charcnn(table(WORDS))
+    for word, vector in zip(WORDS, together):
+        alone = charcnn(torch.tensor([spell(word) or [0]]))
+        assert torch.allclose(alone[0], vector, atol=1e-12)
+    assert torch.allclose(charcnn(table(WORDS[::-1])), together.flip(0), atol=1e-12)
+
+
+def test_padding_is_not_the_strongest_even_where_every_byte_answers_less_than_nothing(charcnn):
+    """A window over padding alone answers with its bias; were it counted, a wider table would give another vector."""
+    with torch.no_grad():
+        charcnn.chars.weight[1:] = 1.0
+        for convolution in charcnn.convolutions:
+            convolution.weight.fill_(-0.5)
+            convolution.bias.fill_(2.0)
+    seen = charcnn(table(["a", "ab"], 24))
+    for word, vector in zip(["a", "ab"], seen):
+        assert torch.allclose(vector, torch.tensor(by_loops(charcnn, spell(word))).double(), atol=1e-6)
+    assert not torch.allclose(seen[0], charcnn(table(["<pad>"]))[0])
+
+
+def test_the_empty_word_has_a_finite_vector_and_finite_gradients(charcnn):
+    vector = charcnn(table(["<pad>", "cat"]))
+    vector.sum().backward()
+    assert vector.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in charcnn.parameters())
+    assert not charcnn.chars.weight.grad[0].any()  # padding stays zero however long one trains
+
+
+def test_words_that_differ_in_one_byte_or_in_their_order_differ_in_their_vectors(charcnn):
+    cat, cut, act = charcnn(table(["cat", "cut", "act"]))
+    assert not torch.allclose(cat, cut) and not torch.allclose(cat, act)
+
+
+def test_a_new_highway_mostly_carries_its_input_through():
+    for highway in CharCNN(CONFIG).highways:
+        assert (highway.both.bias[10:] == 1).all() and (highway.both.bias[:10] != 1).all()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 2048])
+def test_the_vectors_of_many_words_come_in_the_order_of_the_words(charcnn, chunk):
+    charcnn, spelling = charcnn.float(), table(WORDS)
+    vectors = word_vectors(charcnn, spelling, chunk)
+    assert vectors.dtype == torch.float32 and not vectors.requires_grad
+    assert torch.allclose(vectors, charcnn(spelling), atol=1e-5)
+
+
+def test_spelling_fed_as_any_integer_type_gives_the_same_vectors(charcnn):
+    spelling = table(WORDS)
+    assert torch.equal(charcnn(spelling), charcnn(spelling.long()))

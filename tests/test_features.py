@@ -1,0 +1,192 @@
+"""Claims about features: exactly what the tokens would give, whatever the batch, and only ever read from a whole
+file."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from encoder_runs import make_bilm
+
+from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.elmo.mix import ScalarMix
+from minitransfer.transfer import features as chapter
+from minitransfer.transfer.encoders import load_encoder
+from minitransfer.transfer.features import (
+    Standardise,
+    cache_key,
+    cached,
+    frozen_pass,
+    pool_tokens,
+    tokenise_texts,
+)
+
+CPU = torch.device("cpu")
+TEXTS = ["The film, alas, isn't good.", "", "Fine.", "A b c d e f g h i j k l m n o!\nAnd a second line.", "the the"]
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return load_encoder(load_run(make_bilm(tmp_path / "bilm")), CPU)
+
+
+def tokens_of(encoder, texts, i):
+    """The layers of one text, read alone: (L + 1, T, D)."""
+    words = [texts.vocabulary.words[t] for t in texts.token_ids[i]]
+    x = encoder.word_table(words)
+    return encoder.encode(x[None], torch.ones(1, len(words), dtype=torch.bool))[:, 0]
+
+
+@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+def test_features_are_the_pooled_layers_of_each_text_read_alone(encoder, pool):
+    texts = tokenise_texts(TEXTS, 99)
+    features = frozen_pass(encoder, texts, pool, device=CPU)
+    for i in (0, 2, 3, 4):
+        for k, layer in enumerate(tokens_of(encoder, texts, i).tolist()):
+            columns = list(zip(*layer))
+            mean = [sum(c) / len(c) for c in columns]
+            more = {"mean": [], "mean-max": [max(c) for c in columns],
+                    "mean-spread": [math.sqrt(sum((x - m) ** 2 for x in c) / len(c)) for c, m in zip(columns, mean)]}
+            assert torch.allclose(features[i, k], torch.tensor(mean + more[pool]), atol=1e-5)
+
+
+def test_the_mix_of_the_means_is_the_mean_of_the_mixed_tokens(encoder):
+    """mean_t(γ Σ_k s_k h_{t,k}) = γ Σ_k s_k mean_t(h_{t,k})"""
+    texts, mix = tokenise_texts(TEXTS, 99), ScalarMix(3)
+    with torch.no_grad():
+        mix.w.copy_(torch.tensor([0.3, -1.1, 0.7]))
+        mix.gamma.fill_(1.7)
+    mixed = mix(frozen_pass(encoder, texts, "mean", device=CPU).transpose(0, 1))
+    for i in (0, 2, 3, 4):
+        assert torch.allclose(mixed[i], mix(tokens_of(encoder, texts, i)).mean(dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+def test_neither_batch_nor_order_nor_padding_changes_the_features_of_a_text(encoder, pool, monkeypatch):
+    together = frozen_pass(encoder, tokenise_texts(TEXTS, 99), pool, device=CPU)
+    monkeypatch.setattr(chapter, "TOKENS_PER_BATCH", 1)  # each text in a batch of its own
+    backwards = frozen_pass(encoder, tokenise_texts(TEXTS[::-1], 99), pool, device=CPU)
+    assert torch.allclose(together, backwards.flip(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+def test_a_review_without_words_has_zeros_and_a_word_alone_no_nan_gradient(pool):
+    layers = torch.randn(2, 3, 4, 5, requires_grad=True)
+    mask = torch.tensor([[False] * 4, [True] + [False] * 3, [True] * 3 + [False]])
+    pooled = pool_tokens(layers * mask[None, :, :, None], mask, pool)
+    pooled.sum().backward()
+    assert torch.equal(pooled[0], torch.zeros_like(pooled[0])) and layers.grad.isfinite().all()
+
+
+def test_what_stands_in_the_padding_is_never_the_largest():
+    layers, mask = torch.full((1, 1, 3, 2), -5.0), torch.tensor([[True, True, False]])
+    layers[:, :, 2] = 0.0
+    assert torch.equal(pool_tokens(layers, mask, "mean-max")[0, 0, 2:], torch.full((2,), -5.0))
+
+
+def test_long_texts_keep_head_and_tail_and_are_counted():
+    texts = tokenise_texts(["a b c d e f g", "a b c", "one two three four"], 3)
+    words = [[texts.vocabulary.words[t] for t in ids] for ids in texts.token_ids]
+    assert words == [["a", "f", "g"], ["a", "b", "c"], ["one", "three", "four"]]
+    assert texts.shortened.tolist() == [True, False, True] and texts.lengths.tolist() == [3, 3, 3]
+
+
+def test_a_text_beyond_any_length_is_read_at_its_ends(monkeypatch):
+    monkeypatch.setattr(chapter, "MAX_CHARACTERS", 12)
+    texts = tokenise_texts(["first " + "x" * 1000 + " last"], 4)
+    assert [texts.vocabulary.words[t] for t in texts.token_ids[0]] == ["first", "x", "last"] and texts.shortened[0]
+
+
+def test_marks_of_the_models_own_are_text_in_a_review():
+    texts = tokenise_texts(["<unk> [MASK] <pad>"], 99)
+    assert texts.token_ids[0].min() > 2  # no special word among them
+    assert [texts.vocabulary.words[t] for t in texts.token_ids[0]] == "< unk > [ mask ] < pad >".split()
+
+
+def test_standardising_shifts_and_scales_each_dimension_by_the_training_texts():
+    torch.manual_seed(0)
+    features, others = 3 + 5 * torch.randn(17, 2, 4), torch.randn(6, 2, 4)
+    module = Standardise(2, 4)
+    assert torch.equal(module(others), others)
+    module.fit(features)
+    column = features[:, 1, 2].tolist()
+    mean = sum(column) / 17
+    std = math.sqrt(sum((x - mean) ** 2 for x in column) / 17)
+    assert torch.allclose(module(others)[:, 1, 2], (others[:, 1, 2] - mean) / std, atol=1e-5)
+
+
+def test_a_dimension_that_stands_still_in_training_is_not_blown_up():
+    features = torch.randn(9, 1, 3)
+    features[:, 0, 1] = 2.0
+    module = Standardise(1, 3)
+    module.fit(features)
+    assert module(features + 0.01)[:, 0, 1].abs().max() < 1
+    module.fit(torch.zeros(1, 1, 3))
+    assert module(torch.zeros(2, 1, 3)).isfinite().all()
+
+
+def keep(directory, value, said):
+    calls = []
+
+    def compute():
+        calls.append(value)
+        return {"features": torch.full((5, 2, 3), value)}
+
+    return cached(directory, "k", compute, say=said.append)["features"][0, 0, 0].item(), len(calls)
+
+
+def test_features_are_computed_once_and_read_back_bit_for_bit(tmp_path):
+    said = []
+    assert keep(tmp_path / "new", 1.0, said) == (1.0, 1)
+    assert keep(tmp_path / "new", 2.0, said) == (1.0, 0)
+    assert keep(None, 3.0, said) == (3.0, 1)
+
+
+def damage_bit(data, manifest):
+    raw = bytearray(data.read_bytes())
+    raw[-7] ^= 4
+    data.write_bytes(raw)
+
+
+@pytest.mark.parametrize("damage", [
+    damage_bit,
+    lambda data, manifest: data.write_bytes(data.read_bytes()[:-1]),
+    lambda data, manifest: data.unlink(),
+    lambda data, manifest: manifest.write_text("{"),
+    lambda data, manifest: manifest.write_text('{"files": {}}'),
+    lambda data, manifest: manifest.write_text(manifest.read_text().replace("features-k", "features-j")),
+])  # fmt: skip
+def test_a_damaged_or_foreign_cache_file_is_told_of_and_replaced(tmp_path, damage):
+    said = []
+    keep(tmp_path, 1.0, said)
+    damage(tmp_path / "features-k.safetensors", tmp_path / "features-k.json")
+    assert keep(tmp_path, 2.0, said) == (2.0, 1)
+    assert said[-1].startswith("warning: ") and said[-1].endswith("computed again")
+    assert keep(tmp_path, 3.0, said) == (2.0, 0)
+
+
+def test_features_without_their_manifest_count_as_not_there(tmp_path):
+    keep(tmp_path, 1.0, [])
+    (tmp_path / "features-k.json").unlink()
+    assert keep(tmp_path, 2.0, []) == (2.0, 1)
+
+
+def test_a_disk_that_takes_nothing_costs_time_only(tmp_path):
+    (tmp_path / "file").write_text("")
+    said = []
+    assert keep(tmp_path / "file", 1.0, said) == (1.0, 1)
+    assert "not kept" in said[-1]
+
+
+def test_the_key_changes_with_everything_that_decides_the_features():
+    keys = {cache_key(*parts) for parts in [("e", "t", 256, "mean"), ("f", "t", 256, "mean"), ("e", "u", 256, "mean"),
+                                            ("e", "t", 255, "mean"), ("e", "t", 256, "mean-max")]}
+    assert len(keys) == 5 and cache_key("e", "t", 256, "mean") in keys
+
+
+def test_the_frozen_pass_gives_the_same_bits_twice(encoder):
+    texts = tokenise_texts(TEXTS * 3, 99)
+    torch.nn.Sequential(encoder).train()
+    first, second = (frozen_pass(encoder, texts, "mean", device=CPU) for _ in range(2))
+    assert torch.equal(first, second) and first.dtype == torch.float32 and first.shape == (15, 3, 14)
+    assert np.isfinite(first.numpy()).all()

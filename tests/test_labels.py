@@ -1,0 +1,56 @@
+"""Claims about labels: choices are balanced and nested, the held-out slice is disjoint, and impossible ones are
+refused."""
+
+import numpy as np
+import pytest
+
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.transfer.labels import choose_labelled, split_validation
+
+LABELS = np.array([0] * 1300 + [1] * 1200)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_a_smaller_choice_of_a_seed_is_part_of_every_larger_one(seed):
+    chosen = [set(choose_labelled(LABELS, n, seed)) for n in (4, 100, 500, 2000, 2400)]
+    assert all(smaller < larger for smaller, larger in zip(chosen, chosen[1:]))
+
+
+@pytest.mark.parametrize("n", [4, 38, 2400])
+def test_each_class_is_chosen_equally_often_and_nothing_twice(n):
+    chosen = choose_labelled(LABELS, n, 3)
+    assert len(set(chosen)) == n and np.bincount(LABELS[chosen]).tolist() == [n // 2, n // 2]
+    assert (np.diff(chosen) > 0).all()
+
+
+def test_without_a_number_all_reviews_are_taken():
+    assert choose_labelled(LABELS, None, 0).tolist() == list(range(2500))
+
+
+def test_seeds_choose_differently_and_the_same_seed_alike():
+    assert choose_labelled(LABELS, 100, 0).tolist() == choose_labelled(LABELS, 100, 0).tolist()
+    assert len(set(choose_labelled(LABELS, 100, 0)) & set(choose_labelled(LABELS, 100, 1))) < 20
+
+
+@pytest.mark.parametrize("n", [1, 2, 101, 2402, 25000])
+def test_an_impossible_number_is_refused_with_what_there_is(n):
+    with pytest.raises(UsageError, match=f"--labels {n} .*1,300 negative and 1,200 positive.*from 4 to 2,400"):
+        choose_labelled(LABELS, n, 0)
+
+
+@pytest.mark.parametrize("n, held_out", [(4, 2), (100, 20), (2000, 400), (2400, 240)])
+def test_a_fifth_of_few_and_a_tenth_of_many_is_held_out_balanced(n, held_out):
+    chosen = choose_labelled(LABELS, n, 5)
+    learn, validation = split_validation(chosen, LABELS, 5)
+    assert sorted([*learn, *validation]) == chosen.tolist()
+    assert np.bincount(LABELS[validation]).tolist() == [held_out // 2, held_out // 2]
+
+
+def test_unequal_classes_are_held_out_in_their_proportion():
+    learn, validation = split_validation(choose_labelled(LABELS, None, 0), LABELS, 0)
+    assert np.bincount(LABELS[validation]).tolist() == [130, 120] and len(learn) == 2250
+
+
+def test_a_class_with_one_review_cannot_be_split():
+    with pytest.raises(UsageError, match="1 labelled reviews of class 1"):
+        split_validation(np.arange(5), np.array([0, 0, 0, 0, 1]), 0)
