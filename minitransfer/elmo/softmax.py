@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class WordSoftmax(nn.Module):
-    """Predict a word from a hidden state; one softmax serves both directions (Peters et al. 2018, eq. 1 and below)."""
+    """Predict a word from a hidden state; one softmax serves both directions (Peters et al. 2018, section 3.1)."""
 
     def __init__(self, vocab_size: int, projection_size: int):
         super().__init__()
@@ -43,7 +43,7 @@ class WordSoftmax(nn.Module):
         """
         log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log P(w)
         negatives = negatives.unique()
-        # index_select, because threads add up the gradient of weight[targets] in any order, and so rounded differently.
+        # index_select, since threads add up the gradient of weight[targets] in any order, and round differently each.
         weight, bias = self.weight.index_select(0, targets), self.bias.index_select(0, targets)
         true = (h * weight).sum(dim=1) + bias - log_chance[targets]  # (N,)
         others = F.linear(h, self.weight[negatives], self.bias[negatives] - log_chance[negatives])  # (N, ≤ K)
@@ -53,7 +53,7 @@ class WordSoftmax(nn.Module):
 
 
 def proposal(counts: Tensor, power: float = 0.75) -> Tensor:
-    """Turn word counts into the log-probabilities log q(w), q ∝ (count + 1)^power, that negatives are drawn from: (V,)."""
+    """Turn word counts into the log-probabilities log q(w), q ∝ (count + 1)^power, of drawing a negative: (V,)."""
     return ((counts.double() + 1).pow(power) / (counts.double() + 1).pow(power).sum()).log().float()
 
 
