@@ -1,0 +1,1 @@
+"""Transfer commands: `python -m finetune.imdb`, `python -m finetune.predict`."""

@@ -1,4 +1,4 @@
-"""Part VI, chapter 1: transfer. How much does a pretrained encoder know about a task it was never trained for?
+"""Part V, the command: transfer. How much does a pretrained encoder know about a task it was never trained for?
 
     python -m finetune.imdb --mode frozen                                  # on runs/bilm: the lecture's recipe
     python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
 
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
-SAVE_SECONDS = 60.0  # so a kill that nobody could see coming costs a minute
+MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
 FROZEN_WORDS_PER_SECOND = 35_000  # of a small biLM, without gradients, on 2 cores: the least it can take
 
 
@@ -58,7 +58,6 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
         clip_and_check,
         set_learning_rate,
         warmup_linear,
-        weight_decay_groups,
     )
     from minitransfer.apparatus.runtime import Progress, derived_seed, generator
     from minitransfer.transfer.examples import classify, minibatches
@@ -67,7 +66,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
 
     learn, choose = split
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = adamw(weight_decay_groups(model, arguments.learning_rate, arguments.weight_decay))
+    optimizer = adamw(parameter_groups(model, arguments))
     at = Training.restore(run.load_state(), learning, optimizer)
     run.truncate_metrics(at.logged)
     guard, saved, clock = FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
@@ -87,7 +86,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                     at.loss_sum += loss.item() * len(rows)
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
                 progress.advance(loss=loss.item(), validation=at.best_loss)
-                if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
+                if stop.requested or time.monotonic() - saved > arguments.save_every:
                     run.save_state(at.step, at.state(learning, optimizer))
                     saved = time.monotonic()
                 if stop.requested:
@@ -107,6 +106,18 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     at.take_best(learning)
     model.eval()
     return at
+
+
+def parameter_groups(model: Classifier, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """What learns, for `adamw`: the mix at a rate of its own, MIX_RATE times that of the rest, and without decay."""
+    from minitransfer.apparatus.optim import weight_decay_groups
+
+    groups = weight_decay_groups(model, arguments.learning_rate, arguments.weight_decay)
+    mix = set(model.mix.parameters())
+    for group in groups:
+        group["params"] = [p for p in group["params"] if p not in mix]
+    rate = MIX_RATE * arguments.learning_rate
+    return [*groups, {"params": list(model.mix.parameters()), "weight_decay": 0.0, "lr": rate, "initial_lr": rate}]
 
 
 def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:

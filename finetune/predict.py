@@ -1,4 +1,4 @@
-"""Part VI, chapter 2: use. What does a trained classifier say of a text that nobody has labelled?
+"""Part V, the second command: use. What does a trained classifier say of a text that nobody has labelled?
 
     python -m finetune.predict runs/imdb "A film I will not forget." "Two hours I will not get back."
     python -m finetune.predict runs/imdb --json < reviews.txt

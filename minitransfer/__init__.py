@@ -1,0 +1,20 @@
+"""minitransfer: pretraining and transfer learning as a textbook you can run.
+
+Contents, in reading order (each module opens with the question it answers and names the next):
+
+    Part I    text into integers     text.corpora · text.words · text.batching     (aside: text.sample, text.download)
+    Part II   static vectors         static.skipgram               command: pretrain.static
+    Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
+                                                                   command: pretrain.bilm
+    Part V    transfer               transfer.encoders · transfer.features · transfer.heads
+                                                                   commands: finetune.imdb · finetune.predict
+    Apparatus, when first needed     errors · options · runtime · progress · checkpoint · optim
+
+Imports go one way: tests → {pretrain, finetune} → transfer → elmo → static → text, and the apparatus imports none of
+these. `pretrain` and `finetune` never import each other: they meet in a run directory.
+
+The dimension key, used in every shape:
+
+    B batch · T tokens · C bytes of a word · U distinct words · D width · P projection · V vocabulary
+    L layers above the character CNN (layer 0) · N classes, or texts where there is no batch
+"""

@@ -1,0 +1,1 @@
+"""Pretraining commands: `python -m pretrain.static`, `python -m pretrain.bilm`."""

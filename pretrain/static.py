@@ -1,133 +1,201 @@
-"""Part II, the command: train static word vectors by skip-gram.
+"""Part II, the command: train static word vectors by skip-gram. What can be said of a word by its neighbours alone?
 
     python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny      # seconds, offline
     python -m pretrain.static --corpus wikitext-2 imdb --out runs/static                # about 3 minutes on 2 cores
 
+Text in, two tables of vectors out. Frequent words are thinned out, the rest is cut into blocks in a new order in each
+epoch, and `SkipGram.step` learns from a few dozen blocks at a time.
+
 Read next: `minitransfer.elmo.charcnn`.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
 from minitransfer.text.corpora import CORPORA
+from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    import numpy as np
+    from torch import Tensor
+
+    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.runtime import Stop
+    from minitransfer.static.skipgram import SkipGram
+    from minitransfer.text.corpora import Corpus
+    from minitransfer.text.words import Vocabulary
 
 PRESETS = {
-    "tiny": dict(hidden_size=64, window=8, epochs=10, learning_rate=0.2, min_count=2),
+    "tiny": dict(hidden_size=64, window=8, epochs=20, learning_rate=0.2, min_count=2),
     "small": dict(hidden_size=256, window=8, epochs=3, learning_rate=0.15, min_count=5),
     "base": dict(hidden_size=512, window=8, epochs=5, learning_rate=0.15, min_count=5),
 }
+SLOWEST = 0.05  # the learning rate falls in a straight line to this share of the first one
+EXAMPLES = ("good", "bad", "bank", "river")
+
+DESCRIPTION = """Train a vector for each word by skip-gram with negative sampling.
+
+examples:
+  python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny
+  python -m pretrain.static --corpus wikitext-2 imdb --out runs/static
+
+writes to --out: config.json, model.safetensors (vectors, contexts, counts), vocab.txt, metrics.jsonl, state/
+on 2 cores: tiny 10 seconds on the sample; small 20 seconds on WikiText-2, 3 minutes with IMDB; base 3 times that"""
 
 
-def parser() -> Parser:
+def make_parser() -> Parser:
     """The flags of this command."""
-    p = Parser(prog="python -m pretrain.static", description=__doc__)
-    p.add_argument("--corpus", nargs="+", choices=CORPORA, default=["auto"], help="text to learn from, one or several")
-    p.add_argument("--preset", choices=PRESETS, default="small",
-                   help="tiny: 64 wide, seconds on the sample; small: 256 wide, about 20 seconds on WikiText-2, 3 minutes "
-                        "with IMDB; base: 512 wide (2 cores)")
-    p.add_argument("--hidden-size", type=positive_int, metavar="N", help="width of a vector (default: by preset)")
-    p.add_argument("--window", type=positive_int, metavar="N", help="words looked at to each side (default: by preset)")
-    p.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text (default: by preset)")
-    p.add_argument("--learning-rate", type=positive_float, metavar="RATE", help="first AdaGrad rate (default: by preset)")
-    p.add_argument("--min-count", type=positive_int, metavar="N", help="rarer words get no vector (default: by preset)")
-    add_shared(p, out="runs/static")
-    return p
+    parser = Parser(prog="python -m pretrain.static", description=DESCRIPTION)
+    parser.add_argument("--corpus", nargs="+", choices=CORPORA, default=["auto"],
+                        help="text to learn from, one or several; auto is wikitext-2 if it can be had")
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
+    group = parser.add_argument_group("training (default: by preset)")
+    group.add_argument("--hidden-size", type=positive_int, metavar="N", help="width of a vector")
+    group.add_argument("--window", type=positive_int, metavar="N", help="words looked at to each side")
+    group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
+    group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdaGrad, at its highest")
+    group.add_argument("--min-count", type=positive_int, metavar="N", help="rarer words get no vector")
+    add_shared(parser, out="runs/static")
+    return parser
 
 
-def main(args: argparse.Namespace) -> int | None:
-    """Train, save, and show the neighbours of a few words."""
-    from minitransfer.apparatus.checkpoint import RunDirectory
-    from minitransfer.apparatus.runtime import Stop, environment, generator, say, set_threads
-    from minitransfer.static.skipgram import SkipGram, SkipGramConfig, neighbours_of
-    from pretrain.text import read_corpus, resume_command, settings
+def train(model: SkipGram, stream: np.ndarray, counts: np.ndarray, arguments: argparse.Namespace, run: RunDirectory,
+          stop: Stop) -> int | None:
+    """Run skip-gram over the stream; returns the number of steps taken, or None if asked to stop before the end.
 
-    chosen = settings(args, PRESETS)
-    threads = set_threads(args.threads)
-    corpus, facts = read_corpus(args)
-    stream, counts, vocabulary = count_words(corpus, chosen["min_count"])
-    config = SkipGramConfig(hidden_size=chosen["hidden_size"], window=chosen["window"])
-    model = SkipGram(counts, config, generator(args.seed, "initial vectors"))
-    say(f"{len(stream):,} running words, {len(vocabulary):,} different ones, {threads} threads, {args.out}")
-    settings_ = {"kind": "static", "model": {"hidden_size": config.hidden_size}, "training": chosen, "corpus": facts,
-                 "preset": args.preset, "seed": args.seed, "environment": environment()}
-    with RunDirectory.create(args.out, settings_, resume=args.resume) as run, Stop() as stop:
-        if run.completed:
-            say(f"already complete (step {run.completed['step']}): {args.out}")
-            return 0
-        started = time.monotonic()
-        if (step := train(model, stream, counts, args, chosen, run, stop)) is None:
-            say(f"stopped and saved; to go on: {resume_command('pretrain.static')}")
-            return stop.exit_code
-        run.save_model(model.tensors(counts), {"vocab.txt": "\n".join(vocabulary.words) + "\n"})
-        run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
-    for word in ("good", "bad", "bank", "river"):
-        if word in vocabulary.ids:
-            near = neighbours_of(model.vectors, vocabulary.ids[word], 6)
-            say(f"  nearest to {word}: " + ", ".join(vocabulary.words[i] for i in near))
-    say(f"vectors are in {args.out}. Next: python -m pretrain.bilm --warm-start {args.out}")
-
-
-def train(model, stream, counts, args, chosen, run, stop) -> int | None:
-    """Run skip-gram over the stream; returns the number of steps taken, or None if asked to stop before the end."""
+    Every random choice follows from seed, epoch and step, so a run that goes on from a saved state ends bit for bit
+    as if it had never been stopped.
+    """
     import torch
 
+    from minitransfer.apparatus.optim import FiniteGuard
     from minitransfer.apparatus.runtime import Progress, generator
-    from minitransfer.static.skipgram import thin_out
-    from pretrain.text import Clock
 
-    T, B = model.config.block_size, model.config.blocks_per_step
-    epochs, save_clock, log_clock = chosen["epochs"], Clock(args.save_every), Clock(args.log_every)
+    epochs, seed = arguments.epochs, arguments.seed
     state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0}
     if state["step"]:
         model.load(state["model"])
         run.truncate_metrics(state["step"])
     step, first = state["step"], state["in_epoch"]
-    with Progress(epochs * len(stream), "words", description="static", log_every=args.log_every) as progress:
+    guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
+    with Progress(epochs * len(stream), "words", description="static", log_every=arguments.log_every,
+                  done=state["epoch"] * len(stream)) as progress:
         for epoch in range(state["epoch"], epochs):
-            # Where the blocks are cut, and their order, change from epoch to epoch, and follow from the seed alone.
-            thinned = thin_out(stream, counts, model.config.subsample, generator(args.seed, "thin", epoch))
-            blocks = torch.from_numpy(thinned[: len(thinned) // T * T].reshape(-1, T)).long()
-            blocks = blocks[torch.randperm(len(blocks), generator=generator(args.seed, "order", epoch))].split(B)
-            words_per_block = len(stream) / max(1, len(blocks))
-            for i in range(first, len(blocks)):
-                draw = generator(args.seed, "step", step)
-                reach = torch.randint(1, model.config.window + 1, blocks[i].shape, generator=draw)
-                done = (epoch + i / len(blocks)) / epochs
-                rate = chosen["learning_rate"] * max(1 - done, 0.05)
-                loss = model.step(blocks[i], reach, model.draw_negatives(draw), rate)
+            steps = cut_blocks(model, stream, counts, seed, epoch)
+            for i in range(first, len(steps)):
+                draw = generator(seed, "step", step)
+                reach = torch.randint(1, model.config.window + 1, steps[i].shape, generator=draw)
+                rate = arguments.learning_rate * max(1 - (epoch + i / len(steps)) / epochs, SLOWEST)
+                loss = model.step(steps[i], reach, model.draw_negatives(draw), rate)
+                guard.ok(loss, 0.0)  # counts, and stops the run: a step of skip-gram cannot be taken back
                 step += 1
-                progress.advance(int(words_per_block), loss=loss)
+                progress.advance(int((epoch + (i + 1) / len(steps)) * len(stream)) - progress.done, loss=loss)
                 if log_clock.due():
                     run.log_metrics({"step": step, "epoch": epoch, "loss": loss, "learning_rate": rate})
                 if stop.requested or save_clock.due():
                     run.save_state(step, {"model": model.state(), "epoch": epoch, "in_epoch": i + 1})
-                    if stop.requested:
-                        return None
+                if stop.requested:
+                    return None
             first = 0
     return step
 
 
-def count_words(corpus, min_count: int):
-    """Turn a corpus into the stream of the words frequent enough: (stream int32, counts int64, vocabulary)."""
+def cut_blocks(model: SkipGram, stream: np.ndarray, counts: np.ndarray, seed: int, epoch: int) -> tuple[Tensor, ...]:
+    """The blocks of running words for each step of an epoch, (B, T) int64; which words are left out, where blocks
+    are cut and their order change from epoch to epoch.
+
+    Raises: DataError if not one block is left.
+    """
+    import torch
+
+    from minitransfer.apparatus.errors import DataError
+    from minitransfer.apparatus.runtime import generator
+    from minitransfer.static.skipgram import thin_out
+
+    T = model.config.block_size
+    thinned = thin_out(stream, counts, model.config.subsample, generator(seed, "thin", epoch))
+    blocks = torch.from_numpy(thinned[: len(thinned) // T * T].reshape(-1, T)).long()
+    if not len(blocks):
+        what = f"thinned out, the text has {len(thinned):,} of its {len(stream):,} words, and {T} are the least"
+        raise DataError(what, "give more text")
+    order = torch.randperm(len(blocks), generator=generator(seed, "order", epoch))
+    return blocks[order].split(model.config.blocks_per_step)
+
+
+def count_words(corpus: Corpus, min_count: int) -> tuple[np.ndarray, np.ndarray, Vocabulary]:
+    """Turn a corpus into one stream of the words frequent enough: (N,) int32, counts (V,) int64, and the vocabulary.
+
+    Raises: DataError for next to no such words.
+    """
     import numpy as np
 
     from minitransfer.apparatus.errors import DataError
-    from minitransfer.text.words import EOS_WORD, Vocabulary, token_stream
+    from minitransfer.text.words import EOS_WORD, SPECIAL_WORDS, Vocabulary, token_stream
 
     lines = [[w for w in line if w != EOS_WORD] for line in token_stream(corpus.train, corpus.marks_unknown)]
-    everything = Vocabulary.from_tokens(lines)
+    everything, first = Vocabulary.from_tokens(lines), len(SPECIAL_WORDS)
     stream = everything.encode(lines)
     counts = np.bincount(stream, minlength=len(everything))
-    kept = int((counts[3:] >= min_count).sum()) + 3  # ranked by count, so the frequent ones stand in front
-    stream = stream[(stream >= 3) & (stream < kept)]
+    kept = first + int((counts[first:] >= min_count).sum())  # ranked by count, so the frequent ones stand in front
+    stream = stream[(stream >= first) & (stream < kept)]
     if len(stream) < 64:
-        raise DataError(f"corpus {corpus.name} has {len(stream)} words that occur {min_count} times, 64 are the least",
-                        "give more text, or a smaller --min-count")
-    counts[:3] = 0
+        what = (f"corpus {corpus.name} has {len(stream)} running words out of those that occur {min_count} times or "
+                f"more, and 64 are the least")
+        raise DataError(what, "give more text, or a smaller --min-count")
+    counts[:first] = 0
     return stream, counts[:kept], everything.head(kept)
 
 
+def main(arguments: argparse.Namespace) -> int:
+    """Count words, train, save, and show the neighbours of a few of them; returns the exit code."""
+    training = take_preset(arguments, PRESETS)
+    known = {"kind": "static", "model": {"hidden_size": arguments.hidden_size}, "training": training,
+             "preset": arguments.preset, "seed": arguments.seed}
+    check_out(arguments, "static")
+    if already_complete(arguments, known):
+        return 0
+
+    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
+    from minitransfer.static.skipgram import SkipGram, SkipGramConfig
+
+    choose_device(arguments.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
+    threads = set_threads(arguments.threads)
+    corpus, facts = read_corpus(arguments)
+    say(f"{corpus.name}: splitting the text into words and counting them")
+    stream, counts, vocabulary = count_words(corpus, arguments.min_count)
+    model = SkipGram(counts, SkipGramConfig(arguments.hidden_size, arguments.window),
+                     generator(arguments.seed, "initial vectors"))
+    say(f"{len(stream):,} running words, {len(vocabulary):,} different ones, {threads} threads, {arguments.out}")
+    config = {**known, "corpus": facts, "environment": environment()}
+    started = time.monotonic()
+    with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
+        step = train(model, stream, counts, arguments, run, stop)
+        if step is None:
+            say(f"stopped and saved; to go on: {resume_command('pretrain.static')}")
+            return stop.exit_code
+        run.save_model(model.tensors(counts), {"vocab.txt": "\n".join(vocabulary.words) + "\n"})
+        run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
+    show_neighbours(model.vectors, vocabulary)
+    say(f"vectors are in {arguments.out}. Next: python -m pretrain.bilm --warm-start {arguments.out}")
+    return 0
+
+
+def show_neighbours(vectors: Tensor, vocabulary: Vocabulary) -> None:
+    """Say which words lie nearest to a few others."""
+    from minitransfer.apparatus.progress import say
+    from minitransfer.static.skipgram import neighbours_of
+
+    for word in EXAMPLES:
+        if word in vocabulary.ids:
+            near = neighbours_of(vectors, vocabulary.ids[word], min(6, len(vocabulary) - 1))
+            say(f"  nearest to {word}: " + ", ".join(vocabulary.words[i] for i in near))
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(main, parser()))
+    sys.exit(run_command(main, make_parser()))

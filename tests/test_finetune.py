@@ -77,7 +77,8 @@ def test_results_tell_what_was_done_and_what_came_of_it(encoders, tmp_path, caps
     assert run(encoders / "bilm", tmp_path / "run", "--labels", "100", "--epochs", "3", "--seed", "4") == 0
     told = results(tmp_path / "run")
     expected = {"encoder": str(encoders / "bilm"), "encoder_kind": "bilm", "encoder_corpus": "sample",
-                "mode": "frozen", "head": "mean", "pool": "mean", "data": "sample", "labels": 100, "seed": 4, "max_tokens": 256}
+                "mode": "frozen", "head": "mean", "pool": "mean", "data": "sample", "labels": 100, "seed": 4,
+                "max_tokens": 256}
     assert told | expected == told
     assert 0 <= told["test_accuracy"] <= 1 and 0 <= told["validation_accuracy"] <= 1 and told["validation_loss"] > 0
     assert told["epochs"] <= 3
@@ -190,12 +191,12 @@ def test_stopped_at_any_step_and_resumed_a_run_ends_with_the_same_bits(
 
 
 def test_killed_outright_a_run_goes_on_from_its_last_state(encoders, tmp_path, monkeypatch):
-    monkeypatch.setattr("finetune.imdb.SAVE_SECONDS", -1.0)  # a state after each step
-    assert run(encoders / "bilm", tmp_path / "whole", *SCRATCH) == 0
+    flags = (*SCRATCH, "--save-every", "1e-9")  # a state after each step
+    assert run(encoders / "bilm", tmp_path / "whole", *flags) == 0
     with monkeypatch.context() as patched:
         patched.setattr(stopping.Training, "end_epoch", lambda *a: 1 / 0)  # after the first epoch's last state
-        assert run(encoders / "bilm", tmp_path / "cut", *SCRATCH) == 1
-    assert run(encoders / "bilm", tmp_path / "cut", *SCRATCH, "--resume") == 0
+        assert run(encoders / "bilm", tmp_path / "cut", *flags) == 1
+    assert run(encoders / "bilm", tmp_path / "cut", *flags, "--resume") == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
 

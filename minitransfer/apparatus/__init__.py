@@ -1,0 +1,1 @@
+"""The apparatus: flags, errors, run directories, progress. Read when first needed."""

@@ -1,0 +1,1 @@
+"""Part III, ELMo: character CNN, bidirectional language model, scalar mix."""

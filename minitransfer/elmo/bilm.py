@@ -1,8 +1,9 @@
 """Part III, chapter 2: the bidirectional language model. What can be learned from text that nobody has labelled?
 
 Two LSTM stacks read the same text, one forwards, predicting the next word, and one backwards, predicting the previous
-one (lecture 2.3; Peters et al. 2018, section 3.1). They share the character CNN below and the softmax above, and nothing
-else: were the second layer to see both directions of the first, each direction would be shown the word it is asked for.
+one (lecture 2.3; Peters et al. 2018, section 3.1). They share the character CNN below and the softmax above, and
+nothing else: were the second layer to see both directions of the first, each direction would be shown the word it is
+asked for.
 
 Read next: `minitransfer.elmo.softmax`.
 """
@@ -33,7 +34,8 @@ class BiLMConfig:
 
     def __post_init__(self):
         if self.charcnn.output_size != 2 * self.projection_size:
-            raise ValueError(f"character CNN gives {self.charcnn.output_size}, layers are {2 * self.projection_size} wide")
+            layers = 2 * self.projection_size
+            raise ValueError(f"character CNN gives {self.charcnn.output_size}, layers are {layers} wide")
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -46,9 +48,10 @@ class BiLMConfig:
 
 
 def locked_dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
-    """Drop the same units at every token of a text (Gal and Ghahramani 2016), so that a recurrent state sees one mask.
+    """Drop the same units at every token of a text (Gal and Ghahramani 2016).
 
-    It also draws T times fewer random numbers than ordinary dropout, which took a tenth of a training step.
+    So a recurrent state sees one mask. It also draws T times fewer random numbers than ordinary dropout, which took a
+    tenth of a training step.
 
     Shapes: x (B, T, D) -> (B, T, D); generator on x's device. Without a generator nothing is dropped.
     """
@@ -59,10 +62,10 @@ def locked_dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Te
 
 
 class LSTMStack(nn.Module):
-    """Read a sequence in one direction: LSTM layers, each followed by a projection, with a residual from the second on.
+    """Read a sequence in one direction: LSTM layers, each with a projection, and a residual from the second on.
 
-    Differs from Peters et al. 2018: the projection is a Linear of its own and is not fed back into the recurrence; with
-    `nn.LSTM(proj_size=…)` torch leaves its fast path on CPU. Cells are not clipped; gradients are.
+    Differs from Peters et al. 2018: the projection is a Linear of its own and is not fed back into the recurrence;
+    with `nn.LSTM(proj_size=…)` torch leaves its fast path on CPU. Cells are not clipped; gradients are.
     """
 
     def __init__(self, config: BiLMConfig):
@@ -122,7 +125,7 @@ class BiLM(nn.Module):
         self, d: int, x: Tensor, targets: Tensor, state: State | None, generator: torch.Generator | None,
         negatives: Tensor | None, log_q: Tensor,
     ) -> tuple[Tensor, State]:
-        """How badly one direction foretells a window of text: the mean loss per token, in nats, and the state after it.
+        """How badly one direction foretells a window: the mean loss per token, in nats, and the state after it.
 
         The backward model (d = 1) is given its window in the order it reads, last word first, as any forward model
         would be. With `negatives` the softmax is sampled, without it is full.
@@ -142,8 +145,9 @@ class BiLM(nn.Module):
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Read whole texts in both directions from a blank state: the layers that ELMo mixes.
 
-        Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row -> (L + 1, B, T, D);
-        layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token; padding gives zeros.
+        Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row
+        -> (L + 1, B, T, D); layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token;
+        padding gives zeros.
         `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores.
         """
         lengths = mask.sum(dim=1)

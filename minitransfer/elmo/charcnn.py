@@ -1,8 +1,9 @@
 """Part III, chapter 1: the character CNN. How can a model read a word that it has never seen?
 
-It reads the spelling. Filters of several widths slide over the bytes of a word, each keeps its strongest response, and
-two highway layers and a projection turn the responses into one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al.
-2018, section 3.1). The vector of a word depends on nothing but its bytes, so each distinct word is worked out once.
+It reads the spelling. Filters of several widths slide over the bytes of a word, each keeps its strongest response,
+and two highway layers and a projection turn the responses into one vector: layer 0 of ELMo (Kim et al. 2016; Peters
+et al. 2018, section 3.1). The vector of a word depends on nothing but its bytes, so each distinct word is worked out
+once.
 
 Read next: `minitransfer.elmo.bilm`.
 """
@@ -47,9 +48,9 @@ class Highway(nn.Module):
 class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
-    Differs from Peters et al. 2018: 4,096 filters and no highway by default (they have 2,048 and two), because then the
-    warm start of spelling.py can solve for the projection exactly; and the output is as wide as a layer of the biLM,
-    both directions together, where theirs is half as wide and stands there twice.
+    Differs from Peters et al. 2018: 4,096 filters and no highway by default (they have 2,048 and two), because then
+    the warm start of spelling.py can solve for the projection exactly; and the output is as wide as a layer of the
+    biLM, both directions together, where theirs is half as wide and stands there twice.
     """
 
     def __init__(self, config: CharCNNConfig):
@@ -61,11 +62,11 @@ class CharCNN(nn.Module):
         self.highways = nn.ModuleList(Highway(total) for _ in range(config.num_highways))
         self.project = nn.Linear(total, config.output_size)
         for convolution in self.convolutions:
-            # Each filter begins as a detector of some few letter patterns: unit responses with a threshold of its own,
-            # mostly high, so that two words seldom excite the same filters.
+            # Each filter begins as a detector of some letter patterns: responses of variance 1 against a threshold of
+            # its own, so that no two words excite the same set of filters.
             fan_in = config.char_size * convolution.kernel_size[0]
             nn.init.normal_(convolution.weight, std=fan_in**-0.5)
-            nn.init.normal_(convolution.bias, mean=-3.0, std=1.0)
+            nn.init.normal_(convolution.bias, mean=-1.0, std=1.0)
 
     def forward(self, char_ids: Tensor) -> Tensor:
         """Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, output_size) float."""
@@ -76,8 +77,8 @@ class CharCNN(nn.Module):
 
         Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
 
-        C may be anything: a window that begins behind the last byte of a word is never the strongest, so the padding of
-        one word, which depends on how long its neighbours are, cannot be seen in its vector.
+        C may be anything: a window that begins behind the last byte of a word is never the strongest, so the padding
+        of one word, which depends on how long its neighbours are, cannot be seen in its vector.
         """
         past_end = (char_ids == 0).unsqueeze(1)  # (U, 1, C)
         past_end[:, :, 0] = False  # the empty word keeps one window, or its maximum would be −∞
@@ -93,7 +94,7 @@ class CharCNN(nn.Module):
         return h
 
 
-def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 2048) -> Tensor:
+def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 1024) -> Tensor:
     """Work out the vectors of many words without gradients, short words together so that little padding is read.
 
     Shapes: spelling (U, C) char ids -> (U, D) float32, on the character CNN's device, in the order given.

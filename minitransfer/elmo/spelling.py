@@ -1,9 +1,10 @@
 """Part III, chapter 4: the warm start. Can a character CNN be told what words mean before it meets a sentence?
 
 Through the language-model loss alone a character CNN learns slowly what words mean: the signal reaches it through two
-LSTM layers. Skip-gram learns it in minutes but cannot spell. So the second teaches the first: the character CNN is fitted
-to give, for the spelling of each word, the word's static vector. That is regression from form to meaning (Pinter et al.
-2017 did it for unseen words): frequent words are learnt nearly by heart, rare ones from their stems and endings.
+LSTM layers. Skip-gram learns it in minutes but cannot spell. So the second teaches the first: the character CNN is
+fitted to give, for the spelling of each word, the word's static vector. That is regression from form to meaning
+(Pinter et al. 2017 did it for unseen words): frequent words are learnt nearly by heart, rare ones from their stems
+and endings.
 
 First the projection alone, exactly: over filters left as they were drawn the best projection is the solution of linear
 equations. Then all of it, by gradient, from there.
@@ -23,8 +24,8 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
 
     P, b minimise  Σ_w n_w ‖P f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − P f̄
 
-    with C the covariance of the responses f, S that of f with the vectors v, f̄ and v̄ the means, each word weighted by
-    n_w, and λ = ridge · the mean variance of a response.
+    with C the covariance of the responses f, S that of f with the vectors v, f̄ and v̄ the means, each word weighted
+    by n_w, and λ = ridge · the mean variance of a response.
 
     Shapes: spelling (V, C) char ids, target v (V, D), weight n (V,).
     """
@@ -33,7 +34,7 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     second, cross = torch.zeros(F, F, dtype=torch.float64), torch.zeros(F, target.shape[1], dtype=torch.float64)
     mean = torch.zeros(F, dtype=torch.float64)
     lengths = (spelling != 0).sum(dim=1).clamp(min=1)
-    for rows in lengths.argsort(stable=True).split(4096):  # in pieces: all responses at once would fill a gigabyte
+    for rows in lengths.argsort(stable=True).split(1024):  # in pieces: all responses at once would fill a gigabyte
         f = charcnn.respond(spelling[rows, : int(lengths[rows].max())])
         weighted = f * n[rows].float().unsqueeze(1)
         second += weighted.T @ f

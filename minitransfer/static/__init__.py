@@ -1,0 +1,1 @@
+"""Part II, static vectors: one vector per word."""

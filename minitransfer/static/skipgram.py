@@ -32,13 +32,13 @@ class SkipGramConfig:
 class SkipGram:
     """Two tables of word vectors, trained against each other.
 
-    c = `vectors` (V, D) for the word in the middle, o = `contexts` (V, D) for the words around it. Of each pair the loss
-    is, in nats,
+    c = `vectors` (V, D) for the word in the middle, o = `contexts` (V, D) for the words around it. Of each pair the
+    loss is, in nats,
 
         −log σ(c·o) − Σ_{n=1..N} E_{w~p}[ log σ(−c·o_w) ],   p(w) ∝ count(w)^¾       (Mikolov et al. 2013, eq. 4)
 
-    Differs: `shared_negatives` words are drawn once for a whole step and weighted so that the expected loss is the same;
-    each row of a table has its own AdaGrad step size, since a frequent word meets many pairs in one step.
+    Differs: `shared_negatives` words are drawn once for a whole step and weighted so that the expected loss is the
+    same; each row of a table has its own AdaGrad step size, since a frequent word meets many pairs in one step.
     """
 
     def __init__(self, counts: np.ndarray, config: SkipGramConfig, generator: torch.Generator):
@@ -51,7 +51,8 @@ class SkipGram:
 
     def tensors(self, counts: np.ndarray) -> dict[str, Tensor]:
         """What is worth keeping: both tables (V, D) and the words' counts (V,)."""
-        return {"vectors": self.vectors, "contexts": self.contexts, "counts": torch.from_numpy(counts.astype(np.int64))}
+        tables = {"vectors": self.vectors, "contexts": self.contexts}
+        return {**tables, "counts": torch.from_numpy(counts.astype(np.int64))}
 
     def state(self) -> dict:
         """All that training goes on from."""
@@ -89,7 +90,8 @@ class SkipGram:
         grad_o = torch.bmm(g_pos.transpose(1, 2), c).flatten(0, 1)
         grad_o_neg = g_neg.T @ c.flatten(0, 1)
         self._descend("vectors", token_ids.flatten(), grad_c, learning_rate)
-        self._descend("contexts", torch.cat([token_ids.flatten(), negatives]), torch.cat([grad_o, grad_o_neg]), learning_rate)
+        around = torch.cat([token_ids.flatten(), negatives])
+        self._descend("contexts", around, torch.cat([grad_o, grad_o_neg]), learning_rate)
         return (loss / num_pairs.sum().clamp(min=1)).item()
 
     def _descend(self, table: str, ids: Tensor, grads: Tensor, learning_rate: float) -> None:
@@ -110,7 +112,7 @@ def neighbours(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
 
 
 def neighbours_of(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
-    """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, itself left out."""
+    """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, without itself."""
     unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-9)
     return (unit @ unit[token_id]).topk(how_many + 1).indices.tolist()[1:]
 
@@ -129,7 +131,8 @@ def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator
 def standardise(vectors: Tensor, counts: Tensor) -> Tensor:
     """Shift and scale static vectors so that over running text each dimension has mean 0 and variance 1 on average.
 
-    One shift for each dimension and one scale for all of them, so that directions, and what they mean, stay as they are.
+    One shift for each dimension and one scale for all of them, so that directions, and what they mean, stay as they
+    are.
 
     Shapes: vectors (V, D), counts (V,) how often each word occurs -> (V, D).
     """

@@ -1,0 +1,1 @@
+"""Part I, text into integers: corpora, words, batches."""

@@ -1,7 +1,7 @@
 """Part I, chapter 3: batches. How is text of every length cut into rectangles?
 
-A language model reads one endless stream, cut into windows that follow on from one another. A classifier reads texts of
-their own lengths: each batch takes texts of about one length, and pads what is left.
+A language model reads one endless stream, cut into windows that follow on from one another. A classifier reads texts
+of their own lengths: each batch takes texts of about one length, and pads what is left.
 
 Read next: `minitransfer.static.skipgram`.
 """
@@ -16,9 +16,9 @@ from minitransfer.text.words import EOS_ID, PAD_ID
 def as_rows(stream: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Lay a stream out in rows to be read side by side, with what comes after each token.
 
-    Row b continues row b of the window before it, so a recurrent state may be carried from window to window. The first
-    word of the stream is predicted from `<eos>`; the end of the rows is filled with padding, which as a target is
-    ignored, so every token is predicted exactly once.
+    Row b continues row b of the window before it, so a recurrent state may be carried from window to window. The
+    first word of the stream is predicted from `<eos>`; the end of the rows is filled with padding, which as a target
+    is ignored, so every token is predicted exactly once.
 
     Shapes: stream (N,) -> inputs and targets, each (batch_size, ⌈N / batch_size⌉) int64.
     """
@@ -59,7 +59,7 @@ def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> Iterator
 
 
 def pad(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Stand texts of unequal length in one rectangle: token_ids (B, T) int64, and mask (B, T) bool, True = real token.
+    """Stand texts of unequal length in one rectangle: token_ids (B, T) int64; mask (B, T) bool, True = real token.
 
     T is at least 1, so that a batch of empty texts is still a batch.
     """

@@ -38,9 +38,9 @@ TOKEN = re.compile(
 def tokenize(text: str, marks_unknown: bool = False) -> list[str]:
     """Split one line into lower-case word tokens.
 
-    A mark is a token whether or not a space stands beside it, so `don 't - stop`, as WikiText has it, and `don't-stop`,
-    as a review has it, give the same tokens.
-    With `marks_unknown`, as in WikiText, a literal `<unk>` is one token; in a review it is text: `<`, `unk`, `>`.
+    A mark is a token whether or not a space stands beside it, so `don 't - stop`, as WikiText has it, and
+    `don't-stop`, as a review has it, give the same tokens. With `marks_unknown`, as in WikiText, a literal `<unk>` is
+    one token; in a review it is text: `<`, `unk`, `>`.
 
     Example: "It isn't Mr. Bean's, e.g." -> it isn 't mr. bean 's , e.g.
     """
@@ -107,7 +107,8 @@ class Vocabulary:
 def spell(word: str, max_bytes: int = MAX_BYTES) -> list[int]:
     """Spell a word as char ids: begin mark, its UTF-8 bytes each plus one, end mark; at most `max_bytes` in all.
 
-    The specials are not spelled, they have one mark each; `<pad>` is nothing at all. A longer word keeps its beginning.
+    The specials are not spelled, they have one mark each; `<pad>` is nothing at all. A longer word keeps its
+    beginning.
 
     Example: "cat" -> [257, 100, 98, 117, 258]
     """

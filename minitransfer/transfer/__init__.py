@@ -1,0 +1,1 @@
+"""Part V, transfer: a pretrained encoder, a head, and what is learned of them."""

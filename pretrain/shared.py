@@ -1,0 +1,110 @@
+"""What the pretraining commands share around their loops: settings, the corpus, clocks, and how a run goes on.
+
+Nothing here imports torch before it is needed, so that `--help` and a mistyped flag are answered at once.
+
+Read next: `pretrain.static`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from minitransfer.text.corpora import Corpus
+
+
+def take_preset(arguments: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Fill in from the preset what no flag has said; returns all that a preset decides, for the run's config."""
+    flags = vars(arguments)
+    preset = presets[arguments.preset]
+    training = {name: value if flags.get(name) is None else flags[name] for name, value in preset.items()}
+    flags.update(training)
+    return training
+
+
+def check_out(arguments: argparse.Namespace, kind: str) -> None:
+    """Refuse an --out that is taken, or holds nothing to resume, before minutes go into reading text.
+
+    RunDirectory.create looks again, under its lock, and at every setting; this is only sooner.
+    Raises: UsageError for a directory that holds something; CheckpointError if there is no run of `kind` to resume.
+    """
+    from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD
+    from minitransfer.apparatus.durable import LOCK, TEMPORARY
+    from minitransfer.apparatus.saved import read_config
+
+    out = Path(arguments.out)
+    if arguments.resume:
+        found = read_config(out, BEGIN_INSTEAD)["kind"]
+        if found != kind:
+            what = f"{out} holds a run of kind {found!r}, but one of kind {kind!r} is needed to resume"
+            raise CheckpointError(what, f"give the --out of a pretrain.{kind} run, or {BEGIN_INSTEAD}")
+    elif out.is_dir():
+        names = sorted(e.name for e in out.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
+        if names:
+            what = f"{out} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+            raise UsageError(what, "add --resume to go on with the run there, or choose another --out")
+    elif os.path.lexists(out):
+        raise UsageError(f"{str(out)[:300]} is not a directory", "choose another --out")
+
+
+def already_complete(arguments: argparse.Namespace, known: Mapping[str, Any]) -> bool:
+    """Whether --resume names a finished run of just these settings; says so if it does, and touches nothing.
+
+    known: what of the run's config is known before any text is read. Where it differs the answer is no, and
+    RunDirectory.create will tell in a moment what differs.
+    """
+    from minitransfer.apparatus.checkpoint import COMPLETE
+    from minitransfer.apparatus.durable import read_json
+    from minitransfer.apparatus.progress import say
+    from minitransfer.apparatus.saved import read_config
+
+    out = Path(arguments.out)
+    if not arguments.resume or not (out / COMPLETE).is_file():
+        return False
+    config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
+    corpus = config.get("corpus")
+    same_corpus = isinstance(corpus, dict) and corpus.get("name") == "+".join(arguments.corpus)
+    if not (same_corpus or "auto" in arguments.corpus) or any(config.get(k) != v for k, v in known.items()):
+        return False
+    say(f"already complete (step {read_json(out / COMPLETE).get('step')}): {out}")
+    return True
+
+
+def read_corpus(arguments: argparse.Namespace) -> tuple[Corpus, dict[str, str]]:
+    """Load the corpora that the flags name; returns the corpus, and the facts about it that a run directory keeps."""
+    from minitransfer.apparatus.progress import say
+    from minitransfer.text.corpora import find_data_dir, fingerprint, load_corpus
+
+    data_dir = find_data_dir(arguments.data_dir)
+    corpus = load_corpus(arguments.corpus, data_dir, offline=arguments.offline, seed=arguments.seed, say=say)
+    return corpus, {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
+
+
+def resume_command(module: str) -> str:
+    """The command that goes on with this process's run."""
+    flags = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
+    return f"python -m {module} {shlex.join(flags)}"
+
+
+class Clock:
+    """Tells every so many seconds that something is due."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the time has come; if so, the next one is counted from now."""
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True

@@ -1,0 +1,73 @@
+"""Benchmarks: steps. What is one step of training, ours, and as one would first write it?
+
+Both are functions without arguments that do all of a step, clipping and AdamW included.
+
+Next: bilm.py, the first benchmark.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import torch
+from torch.nn import functional as F
+
+from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
+from minitransfer.elmo.bilm import BiLM, BiLMConfig
+from minitransfer.elmo.softmax import draw
+from minitransfer.text.words import spell_all
+from pretrain.bilm import MAX_GRAD_NORM, WEIGHT_DECAY
+from pretrain.reading import Reader
+
+
+def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[BiLM, torch.optim.Optimizer]:
+    """A new biLM and its optimiser."""
+    torch.manual_seed(0)
+    model = BiLM(config)
+    model.charcnn.requires_grad_(not fixed)
+    return model, adamw(weight_decay_groups(model, learning_rate, WEIGHT_DECAY))
+
+
+def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: Callable, *, fixed: bool = True,
+             full: bool = False) -> Callable[[], None]:
+    """A job: one step as in the loop of `pretrain.bilm`."""
+    model, optimizer = make_model(config, sizes["learning_rate"], fixed)
+    reader, memory = Reader(model, text, fixed), [None, None]
+
+    def step():
+        negatives = None if full else draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
+        words = reader.read(text.inputs)
+
+        def learn(d: int):
+            noise = torch.Generator().manual_seed(d)
+            loss, memory[d] = model.direction_loss(
+                d, words[d], text.targets[d], memory[d], noise, negatives, text.log_q)
+            (loss / 2).backward()
+
+        optimizer.zero_grad()
+        run_both(lambda: learn(0), lambda: learn(1))
+        reader.back_propagate(words)
+        clip_and_check(model.parameters(), MAX_GRAD_NORM)
+        optimizer.step()
+
+    return step
+
+
+def plain_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace) -> Callable[[], None]:
+    """A job: one step as it would first be written, on one window that is read in both directions."""
+    model, optimizer = make_model(config, sizes["learning_rate"], fixed=False)
+    char_ids = torch.from_numpy(spell_all(text.vocabulary.words))[text.inputs[0].flatten(), : text.width]
+
+    def step():
+        optimizer.zero_grad()
+        x, loss = model.charcnn(char_ids).view(*text.inputs[0].shape, -1), 0.0
+        for stack, words, targets in zip(model.stacks(), (x, x.flip(1)), text.targets):
+            for k, (lstm, projection) in enumerate(zip(stack.lstms, stack.projections)):
+                y = projection(lstm(F.dropout(words, config.dropout))[0])
+                words = y + words if k else y
+            logits = F.linear(F.dropout(words, config.dropout), model.softmax.weight, model.softmax.bias)
+            loss = loss + F.cross_entropy(logits.flatten(0, 1), targets.flatten()) / 2
+        loss.backward()
+        clip_and_check(model.parameters(), MAX_GRAD_NORM)
+        optimizer.step()
+
+    return step
