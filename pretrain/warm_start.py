@@ -82,6 +82,7 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
             progress.advance(1, loss=loss.item())
             if clock.due():
                 save(run, model, optimizer, step)
+    optimizer.zero_grad()  # or what is left would be clipped together with the language model's own gradients
     save(run, model, optimizer, step)
     if step == total:
         say(f"warm start: {closeness(model.charcnn, spelling, target)}")

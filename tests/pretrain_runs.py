@@ -28,7 +28,7 @@ PRESETS = {
 }
 
 
-def make_wikitext(data_dir: Path, words: int = 7_000, seed: int = 0) -> Path:
+def make_wikitext(data_dir: Path, words: int = 8_000, seed: int = 0) -> Path:
     """A WikiText-2 folder of ten articles of made-up words, none of them frequent, and a short held-out one."""
     rng = random.Random(seed)
     syllables = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
@@ -52,9 +52,9 @@ def use_small_presets() -> None:
 
 
 def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
-    """The flags that all runs here have; every step is logged."""
-    return ["--corpus", "wikitext-2", "--offline", "--data-dir", str(data_dir), "--preset", "tiny", "--out", str(out),
-            "--log-every", "1e-9", *more]
+    """The flags that all runs here have, before others that may say otherwise; every step is logged."""
+    return ["--corpus", "wikitext-2", "--offline", "--data-dir", str(data_dir), "--preset", "tiny",
+            "--out", str(out), "--log-every", "1e-9", *more]
 
 
 def pretrain(command: str, data_dir: Path, out: Path, *more: str) -> int:
@@ -66,7 +66,7 @@ def pretrain(command: str, data_dir: Path, out: Path, *more: str) -> int:
 def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: Path, *more: str):
     """Run a command in a process of its own, which sends itself a signal at the step-th step of `what`."""
     argv = [sys.executable, __file__, command, what, str(step), name, *flags(data_dir, out, *more)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=100, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    return subprocess.run(argv, capture_output=True, text=True, timeout=100)
 
 
 def signal_at(what: str, step: int, number: int, setattr_=setattr) -> None:

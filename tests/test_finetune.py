@@ -14,7 +14,7 @@ import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
 
-from finetune.imdb import main, make_parser
+from finetune.imdb import build, main, make_parser, parameter_groups
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
@@ -71,6 +71,18 @@ def test_an_encoder_that_knows_the_words_beats_training_from_scratch(encoders, t
     assert run(encoders / "oracle", tmp_path / "frozen", *flags) == 0
     assert run(encoders / "oracle", tmp_path / "scratch", *flags, "--mode", "scratch", "--epochs", "5") == 0
     assert results(tmp_path / "frozen")["test_accuracy"] > results(tmp_path / "scratch")["test_accuracy"] + 0.15
+
+
+def test_the_mix_learns_at_a_rate_of_its_own_and_never_decays(encoders):
+    arguments = make_parser().parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
+                                          "--dropout", "0"])
+    model = build(load_run(encoders / "bilm"), arguments)
+    groups = parameter_groups(model, arguments)
+    of_mix = [group for group in groups if any(p is model.mix.w for p in group["params"])]
+    assert len(of_mix) == 1 and set(of_mix[0]["params"]) == {model.mix.w, model.mix.gamma}
+    assert of_mix[0]["initial_lr"] == pytest.approx(0.3) and of_mix[0]["weight_decay"] == 0
+    listed = [p for group in groups for p in group["params"]]
+    assert len(listed) == len(set(listed)) == sum(p.requires_grad for p in model.parameters())
 
 
 def test_results_tell_what_was_done_and_what_came_of_it(encoders, tmp_path, capsys):
@@ -287,7 +299,7 @@ def test_a_transfer_run_is_no_encoder(encoders, tmp_path, capsys):
 
 
 def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
-    code = "import sys; from finetune.imdb import main, make_parser, run_command; " \
+    code = "import sys; from finetune.imdb import build, main, make_parser, parameter_groups, run_command; " \
            "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
     started = time.monotonic()
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

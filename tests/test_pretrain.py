@@ -1,4 +1,4 @@
-"""Claims about pretraining: stopped anywhere it ends as if never stopped, and it measures what it says it measures."""
+"""Claims about pretraining: stopped anywhere, it ends as if never stopped, and it measures what it says."""
 
 import math
 import os
@@ -8,28 +8,26 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pretrain_runs import PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, use_small_presets
+from pretrain_runs import COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, use_small_presets
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import DataError
+from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
-from pretrain import bilm
+from pretrain import bilm, reading
 from pretrain.reading import Reader, epoch_windows, perplexity, read_text
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_presets():
-    before = {name: dict(module.PRESETS) for name, module in (("bilm", bilm),)}
-    from pretrain import static
-
-    before["static"] = dict(static.PRESETS)
+    before = {name: dict(module.PRESETS) for name, module in COMMANDS.items()}
     use_small_presets()
     yield
-    bilm.PRESETS.update(before["bilm"])
-    static.PRESETS.update(before["static"])
+    for name, module in COMMANDS.items():
+        module.PRESETS.update(before[name])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ def same(first, second):
 KILLED = [  # command, its flags, and the two steps at which it is stopped first and killed then
     ("static", (), ("static", 3), ("static", 2)),
     ("bilm", ("--warm-start", "VECTORS"), ("spelling", 4), ("bilm", 31)),
-    ("bilm", ("--charcnn", "learning", "--softmax", "full"), ("bilm", 130), ("bilm", 7)),
+    ("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "70"), ("bilm", 31), ("bilm", 7)),
 ]
 
 
@@ -99,8 +97,6 @@ def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(data, vectors, tmp_pat
 
 
 def test_stopped_while_perplexity_is_measured_nothing_is_trained_twice(data, tmp_path, monkeypatch):
-    from pretrain import reading
-
     measure = reading.perplexity
 
     def interrupted(*arguments, **settings):
@@ -185,7 +181,7 @@ def log_probability(model: BiLM, h: torch.Tensor, target: int) -> float:
 
 @torch.no_grad()
 def test_perplexity_is_worked_out_word_by_word_in_each_direction():
-    """The held-out text is read in 16 rows, each from a blank memory and in one go, however it is cut into windows."""
+    """The held-out text is read in 16 rows, each from a blank memory, as if in one go."""
     text = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4)
     model = small_bilm(9)
     for reader in (Reader(model, text, fixed=True), Reader(model, text, fixed=False)):
@@ -218,8 +214,6 @@ def test_memory_is_carried_from_window_to_window(data, tmp_path):
     for name in ("loss_forward", "loss_backward"):  # up to four tokens of padding are not counted
         mean = sum(row[name] * n for row, n in zip(short, tokens)) / sum(tokens)
         assert mean == pytest.approx(long[name], rel=1e-4)
-    anew = pretrain("bilm", data, tmp_path / "one", *still, "--window", "1", "--batch-size", "700")
-    assert anew == 0 and rows(tmp_path / "one")[0]["loss_forward"] != pytest.approx(long["loss_forward"], rel=1e-4)
 
 
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
@@ -230,7 +224,8 @@ def test_gradients_carried_to_the_character_cnn_by_hand_are_those_of_one_graph(s
     negatives, reader = torch.tensor([3, 8, 8, 5]), Reader(model, text, fixed=False)
     words = reader.read(inputs)
     arguments = SimpleNamespace(seed=5, softmax=softmax)
-    losses = [bilm.foretell(model, reader, words, targets, negatives, bilm.Position(), arguments, d)[0] for d in (1, 0)]
+    losses = [bilm.foretell(model, reader, words, targets, negatives, bilm.Position(), arguments, d)[0]
+              for d in (1, 0)]
     reader.back_propagate(words)
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
 
@@ -238,7 +233,7 @@ def test_gradients_carried_to_the_character_cnn_by_hand_are_those_of_one_graph(s
     total = 0
     for d in (0, 1):
         x = model.charcnn(reader.spelling[inputs[d].flatten()]).view(*inputs[d].shape, -1)
-        noise = torch.Generator().manual_seed(bilm_noise_seed(5, d))
+        noise = torch.Generator().manual_seed(derived_seed(5, "dropout", 0, d))
         drawn = negatives if softmax == "sampled" else None
         total = total + model.direction_loss(d, x, targets[d], None, noise, drawn, text.log_q)[0]
     (total / 2).backward()
@@ -246,13 +241,6 @@ def test_gradients_carried_to_the_character_cnn_by_hand_are_those_of_one_graph(s
     for name, p in model.named_parameters():
         assert torch.allclose(found[name], p.grad, rtol=1e-6, atol=1e-9), name
     assert found["charcnn.convolutions.0.weight"].abs().sum() > 0
-
-
-def bilm_noise_seed(seed: int, d: int) -> int:
-    """What dropout of direction d starts from in step 0."""
-    from minitransfer.apparatus.runtime import derived_seed
-
-    return derived_seed(seed, "dropout", 0, d)
 
 
 def test_a_fixed_character_cnn_keeps_every_bit_and_a_learning_one_does_not(data, tmp_path):
@@ -279,7 +267,7 @@ def make_reviews(path, poison: bool):
     for folder, count in (("train/pos", 9), ("train/neg", 9), ("train/unsup", 31), ("test/pos", 3), ("test/neg", 3)):
         (path / "aclImdb" / folder).mkdir(parents=True)
         for i in range(count):
-            text = f"a film of {LETTERS[i % 12]} and bana, number {i} of {folder}. " * 5
+            text = f"a film = {LETTERS[i % 12]}, number {i} of {folder}. " * 5
             data = b"\xff\xfe\x81" if poison and folder.startswith("test") else text.encode()
             (path / "aclImdb" / folder / f"{i}_{1 if 'neg' in folder else 9}.txt").write_bytes(data)
     return path
@@ -313,4 +301,5 @@ def test_a_vocabulary_asked_larger_than_the_corpus_is_what_there_is(data, tmp_pa
     run = load_run(tmp_path / "run")
     size = len(run.text("vocab.txt").splitlines())
     assert f"softmax over {size:,} words (all there are)" in capsys.readouterr().err
-    assert run.config["model"]["vocab_size"] == size == len(run.tensors["softmax.weight"]) > PRESETS["bilm"]["vocab_size"]
+    assert run.config["model"]["vocab_size"] == size == len(run.tensors["softmax.weight"])
+    assert size > PRESETS["bilm"]["vocab_size"]
