@@ -23,7 +23,7 @@ from pretrain import bilm, static  # noqa: E402
 COMMANDS = {"bilm": bilm, "static": static}
 PRESETS = {
     "bilm": dict(hidden_size=12, projection_size=6, filters=((1, 5), (3, 11)), vocab_size=301, epochs=2, batch_size=5,
-                 window=13, negatives=31, learning_rate=5e-3, dropout=0.2, spelling_steps=9),
+                 window=29, negatives=31, learning_rate=5e-3, dropout=0.2, spelling_steps=9),
     "static": dict(hidden_size=12, window=3, epochs=3, learning_rate=0.1, min_count=2),
 }
 

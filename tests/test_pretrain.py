@@ -44,8 +44,8 @@ def vectors(data, tmp_path_factory):
 
 
 @pytest.fixture
-def two_threads():
-    yield ("--threads", "2")
+def one_thread_afterwards():
+    yield
     torch.set_num_threads(1)
 
 
@@ -57,17 +57,18 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-KILLED = [  # command, its flags, and the two steps at which it is stopped first and killed then
+KILLED = [  # a command, its flags (last with both directions at the same time), and where it is stopped, then killed
     ("static", (), ("static", 3), ("static", 2)),
-    ("bilm", ("--warm-start", "VECTORS"), ("spelling", 4), ("bilm", 31)),
-    ("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "70"), ("bilm", 31), ("bilm", 7)),
+    ("bilm", ("--warm-start", "VECTORS"), ("spelling", 4), ("bilm", 17)),
+    ("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "190", "--threads", "2"),
+     ("bilm", 12), ("bilm", 3)),
 ]
 
 
-@pytest.mark.parametrize("command, more, stopped, killed", KILLED, ids=["static", "fixed", "learning"])
+@pytest.mark.parametrize("command, more, stopped, killed", KILLED, ids=["static", "fixed", "learning on two threads"])
 def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_same_bits(
-        data, vectors, tmp_path, two_threads, command, more, stopped, killed):
-    more = [str(vectors) if flag == "VECTORS" else flag for flag in more] + [*two_threads]
+        data, vectors, tmp_path, one_thread_afterwards, command, more, stopped, killed):
+    more = [str(vectors) if flag == "VECTORS" else flag for flag in more]
     assert pretrain(command, data, tmp_path / "whole", *more) == 0
     first = die_at(command, *stopped, "SIGTERM", data, tmp_path / "cut", *more)
     assert first.returncode == 143 and f"to go on: python -m pretrain.{command}" in first.stderr
@@ -82,18 +83,24 @@ def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_sa
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("what, step", [("spelling", 1), ("spelling", 9), ("bilm", 1), ("bilm", 111), ("bilm", 222)])
-def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(data, vectors, tmp_path, monkeypatch, capsys, what, step):
-    more = ("--warm-start", str(vectors))
-    assert pretrain("bilm", data, tmp_path / "whole", *more) == 0
-    per_epoch = len([row for row in rows(tmp_path / "whole") if "loss" in row]) // 2
-    step = {111: per_epoch, 222: 2 * per_epoch}.get(step, step)  # the last step of an epoch, and the very last
+@pytest.fixture(scope="module")
+def whole(data, vectors, tmp_path_factory):
+    """A run that was never stopped, of two epochs after a warm start of nine steps."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert pretrain("bilm", data, out, "--warm-start", str(vectors)) == 0
+    return out
+
+
+@pytest.mark.parametrize("what, share", [("spelling", 0), ("spelling", 1), ("bilm", 0), ("bilm", 0.5), ("bilm", 1)])
+def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(data, vectors, whole, tmp_path, monkeypatch, what, share):
+    """In the first step, in the last one of an epoch, in the very last one."""
+    steps = {"spelling": 9, "bilm": sum("loss" in row for row in rows(whole))}[what]
     with monkeypatch.context() as patched:
-        signal_at(what, step, signal.SIGTERM, patched.setattr)
-        assert pretrain("bilm", data, tmp_path / "cut", *more) == 143
+        signal_at(what, max(1, round(share * steps)), signal.SIGTERM, patched.setattr)
+        assert pretrain("bilm", data, tmp_path / "cut", "--warm-start", str(vectors)) == 143
     assert not (tmp_path / "cut" / "model.safetensors").exists()
-    assert pretrain("bilm", data, tmp_path / "cut", *more, "--resume") == 0
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert pretrain("bilm", data, tmp_path / "cut", "--warm-start", str(vectors), "--resume") == 0
+    assert same(weights(whole), weights(tmp_path / "cut")) and rows(whole) == rows(tmp_path / "cut")
 
 
 def test_stopped_while_perplexity_is_measured_nothing_is_trained_twice(data, tmp_path, monkeypatch):
@@ -253,13 +260,13 @@ def test_a_fixed_character_cnn_keeps_every_bit_and_a_learning_one_does_not(data,
         assert not torch.equal(two[name], learning[name]), name
 
 
-def test_the_warm_start_brings_spellings_near_their_vectors_and_then_fixes_them(data, vectors, tmp_path, capsys):
-    assert pretrain("bilm", data, tmp_path / "run", "--warm-start", str(vectors)) == 0
-    told = capsys.readouterr().err
-    assert "warm start: cosine with the static vectors" in told and "character CNN fixed" in told
-    run = load_run(tmp_path / "run")
+def test_a_warm_started_run_says_what_it_began_with_and_keeps_the_spelling_it_learned(data, vectors, whole, tmp_path):
+    run = load_run(whole)
     assert run.config["charcnn"] == "fixed" and run.config["origin"]["kind"] == "static"
     assert run.config["origin"]["fingerprint"] == load_run(vectors).fingerprint
+    assert pretrain("bilm", data, tmp_path / "short", "--warm-start", str(vectors), "--epochs", "1") == 0
+    short = weights(tmp_path / "short")
+    assert all(torch.equal(run.tensors[n], short[n]) == n.startswith("charcnn.") for n in short)
 
 
 def make_reviews(path, poison: bool):
