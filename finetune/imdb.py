@@ -278,7 +278,8 @@ def report(results: dict[str, Any], path: Path) -> None:
     """Print what came of a run, where it is, and what to do with it."""
     mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
     print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
-    print(f"data {results['data']}, {results['labels']:,} labels, epoch {results['epochs']} of {results['epochs_run']}")
+    print(f"data {results['data']}, {results['labels']:,} labels, "
+          f"epoch {results['epochs']} of {results['epochs_run']}")
     print(f"validation accuracy {results['validation_accuracy']:.4f}")
     print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
     print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")

@@ -62,7 +62,7 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
     if not state:
         say(f"warm start: solving for the character CNN's projection, {len(target):,} words of {origin.path}")
         solve_projection(model.charcnn, spelling, target, weight)
-        say(f"warm start: {closeness(model.charcnn, spelling, target)}; now by gradient")
+        say(f"warm start: {closeness(model.charcnn, spelling, target)}")
     optimizer = adamw(weight_decay_groups(model.charcnn, LEARNING_RATE, weight_decay=0.0))
     if state:
         optimizer.load_state_dict(state["spelling"]["optimizer"])
@@ -84,7 +84,7 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
                 save(run, model, optimizer, step)
     optimizer.zero_grad()  # or what is left would be clipped together with the language model's own gradients
     save(run, model, optimizer, step)
-    if step == total:
+    if step == total > 0:
         say(f"warm start: {closeness(model.charcnn, spelling, target)}")
     return step == total
 

@@ -66,7 +66,8 @@ def pretrain(command: str, data_dir: Path, out: Path, *more: str) -> int:
 def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: Path, *more: str):
     """Run a command in a process of its own, which sends itself a signal at the step-th step of `what`."""
     argv = [sys.executable, __file__, command, what, str(step), name, *flags(data_dir, out, *more)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=100)
+    patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait do not spin
+    return subprocess.run(argv, capture_output=True, text=True, timeout=100, env=patient)
 
 
 def signal_at(what: str, step: int, number: int, setattr_=setattr) -> None:

@@ -18,7 +18,7 @@ from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.words import token_stream
 
-MARGIN = 0.15  # about half of what was found
+MARGIN = 0.13  # about half of what was found
 
 
 def run(module, out, *flags) -> None:

@@ -6,8 +6,8 @@ fitted to give, for the spelling of each word, the word's static vector. That is
 (Pinter et al. 2017 did it for unseen words): frequent words are learnt nearly by heart, rare ones from their stems
 and endings.
 
-First the projection alone, exactly: over filters left as they were drawn the best projection is the solution of linear
-equations. Then all of it, by gradient, from there.
+First the projection alone, exactly: over filters left as they were drawn the best projection is the solution of
+linear equations. Then all of it, by gradient, from there.
 
 Read next: `minitransfer.elmo.mix`.
 """
