@@ -136,7 +136,8 @@ def signalled(*numbers: int, grants: bool = True, before=None) -> tuple[int, str
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_lets_the_step_finish_and_the_state_be_saved(number, code):
-    returned, out, err = signalled(number)
+    # The tests themselves may run under nohup, or in the background, and their children would ignore what they do.
+    returned, out, err = signalled(number, before=lambda: signal.signal(number, signal.SIG_DFL))
     assert (returned, out) == (code, "ready\nsaved\n")
     assert "stopping after this step" in err
 

@@ -29,8 +29,8 @@ from minitransfer.apparatus.progress import Progress, say
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Progress", "SideBySide", "Stop", "choose_device", "derived_seed", "environment", "generator", "peak_memory_gib", "say",
-           "seed_everything", "set_threads"]
+__all__ = ["Progress", "SideBySide", "Stop", "choose_device", "derived_seed", "environment", "generator",
+           "peak_memory_gib", "say", "seed_everything", "set_threads"]
 
 MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
 
@@ -97,9 +97,9 @@ class SideBySide:
         with SideBySide(2) as side_by_side:
             a, b = side_by_side(read_forwards, read_backwards)
 
-    An LSTM takes its time steps one by one, each too small to be worth dividing: two LSTMs on one core each end sooner
-    than one after the other on two cores, and do not stall when another program wants a core. torch lets go of Python's
-    lock while it computes, so threads are enough. On a GPU, which has one queue, the jobs run in turn.
+    An LSTM takes its time steps one by one, each too small to be worth dividing: two LSTMs on one core each end
+    sooner than one after the other on two cores, and do not stall when another program wants a core. torch lets go
+    of Python's lock while it computes, so threads are enough. On a GPU, which has one queue, jobs run in turn.
     """
 
     def __init__(self, jobs: int, device: torch.device | None = None):
