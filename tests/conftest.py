@@ -1,5 +1,9 @@
-"""One thread for the tests: their tensors are small, and threads that wait for one another only spin."""
+"""One thread for the tests and the commands they start: their tensors are small, and waiting threads only spin."""
 
-import torch
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and inherited by child processes
+
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
