@@ -21,6 +21,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
@@ -110,6 +111,9 @@ class SideBySide:
         if cores > 1 and (device is None or device.type == "cpu"):
             share = max(1, cores // jobs)
             self._pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(share,))
+            # Start every thread now: one that starts while another is amid a backward pass has been seen to hang.
+            meeting = Barrier(jobs)
+            wait([self._pool.submit(meeting.wait) for _ in range(jobs)])
 
     def __call__(self, *jobs: Callable) -> list:
         """The jobs' results, in order; an exception of one of them is raised here, after the others have ended."""
