@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import SideBySide, Stop
     from minitransfer.elmo.bilm import BiLM, State
+    from minitransfer.elmo.softmax import WordSoftmax
     from pretrain.reading import Both, Reader, Text
 
 FILTERS = ((2, 256), (3, 512), (4, 768), (5, 1024), (6, 1024), (7, 512))  # (width in bytes, how many)
@@ -130,6 +131,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     B, T, seed = arguments.batch_size, arguments.window, arguments.seed
     model.charcnn.requires_grad_(not reader.fixed)
     optimizer = adamw(weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
+    softmaxes = model.softmax.twins(2)
     at = restore(state, model, optimizer, run, reader.device)
     guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
     row = math.ceil(text.num_tokens / B)
@@ -143,8 +145,9 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                 negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", at.step))
                 words = reader.read(inputs)
                 optimizer.zero_grad()
-                learn = partial(foretell, model, reader, words, targets, negatives, at, arguments)
+                learn = partial(foretell, model, softmaxes, reader, words, targets, negatives, at, arguments)
                 (ahead, ahead_memory), (back, back_memory) = side_by_side(partial(learn, 0), partial(learn, 1))
+                model.softmax.take_gradients(softmaxes)
                 reader.back_propagate(words)
                 loss, norm = (ahead + back) / 2, clip_and_check(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
@@ -167,8 +170,8 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     return at.step
 
 
-def foretell(model: BiLM, reader: Reader, words: Both, targets: Both, negatives: Tensor, at: Position,
-             arguments: argparse.Namespace, d: int) -> tuple[float, State]:
+def foretell(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: Both, targets: Both,
+             negatives: Tensor, at: Position, arguments: argparse.Namespace, d: int) -> tuple[float, State]:
     """One direction foretells its window and back-propagates half of its loss: the halves of both make the whole.
 
     Returns the loss, mean per token in nats, and the memory with which to read on.
@@ -180,7 +183,8 @@ def foretell(model: BiLM, reader: Reader, words: Both, targets: Both, negatives:
     device = reader.device
     noise = torch.Generator(device).manual_seed(derived_seed(arguments.seed, "dropout", at.step, d))
     drawn = negatives.to(device) if arguments.softmax == "sampled" else None
-    loss, memory = model.direction_loss(d, words[d], targets[d].to(device), at.memory[d], noise, drawn, reader.log_q)
+    loss, memory = model.direction_loss(d, words[d], targets[d].to(device), at.memory[d], noise, drawn, reader.log_q,
+                                        softmaxes[d])
     (loss / 2).backward()
     return loss.item(), memory
 

@@ -152,3 +152,20 @@ def test_words_are_drawn_as_often_as_the_proposal_says():
     assert seen.sum() == draws and draw(log_q, 7, generator()).dtype == torch.int64
     assert ((seen - expected) ** 2 / expected).sum() < 46.8  # exceeded once in a thousand with 21 degrees of freedom
     assert torch.equal(draw(log_q, 7, generator(1)), draw(log_q, 7, generator(1)))
+
+
+def test_twins_share_the_weights_and_their_gradients_add_up_to_those_of_one(softmax):
+    h, targets = states_and_targets()
+    (softmax.full_loss(h, targets) + softmax.full_loss(2 * h, targets.flip(0))).backward()
+    expected = {name: p.grad.clone() for name, p in softmax.named_parameters()}
+    softmax.zero_grad()
+    twins = softmax.twins(2)
+    twins[0].full_loss(h, targets).backward()
+    twins[1].full_loss(2 * h, targets.flip(0)).backward()
+    assert all(p.grad is None for p in softmax.parameters())
+    softmax.take_gradients(twins)
+    for name, p in softmax.named_parameters():
+        assert torch.allclose(p.grad, expected[name]) and p.grad.abs().sum() > 0
+    assert all(p.grad is None for twin in twins for p in twin.parameters())
+    torch.optim.SGD(softmax.parameters(), lr=1.0).step()
+    assert all(torch.equal(twin.weight, softmax.weight) and torch.equal(twin.bias, softmax.bias) for twin in twins)

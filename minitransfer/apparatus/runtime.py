@@ -21,7 +21,6 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
@@ -101,6 +100,9 @@ class SideBySide:
     An LSTM takes its time steps one by one, each too small to be worth dividing: two LSTMs on one core each end
     sooner than one after the other on two cores, and do not stall when another program wants a core. torch lets go
     of Python's lock while it computes, so threads are enough. On a GPU, which has one queue, jobs run in turn.
+
+    Jobs must not begin graphs at the same parameter: `minitransfer.elmo.softmax.WordSoftmax.twins` says why. What one
+    of them computed before, both may read.
     """
 
     def __init__(self, jobs: int, device: torch.device | None = None):
@@ -111,9 +113,6 @@ class SideBySide:
         if cores > 1 and (device is None or device.type == "cpu"):
             share = max(1, cores // jobs)
             self._pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(share,))
-            # Start every thread now: one that starts while another is amid a backward pass has been seen to hang.
-            meeting = Barrier(jobs)
-            wait([self._pool.submit(meeting.wait) for _ in range(jobs)])
 
     def __call__(self, *jobs: Callable) -> list:
         """The jobs' results, in order; an exception of one of them is raised here, after the others have ended."""

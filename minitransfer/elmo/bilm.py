@@ -123,15 +123,17 @@ class BiLM(nn.Module):
 
     def direction_loss(
         self, d: int, x: Tensor, targets: Tensor, state: State | None, generator: torch.Generator | None,
-        negatives: Tensor | None, log_q: Tensor,
+        negatives: Tensor | None, log_q: Tensor | None, softmax: WordSoftmax | None = None,
     ) -> tuple[Tensor, State]:
         """How badly one direction foretells a window: the mean loss per token, in nats, and the state after it.
 
         The backward model (d = 1) is given its window in the order it reads, last word first, as any forward model
-        would be. With `negatives` the softmax is sampled, without it is full.
+        would be. With `negatives` the softmax is sampled, without it is full. A direction that runs beside the other
+        is given a `softmax` from `softmax.twins`.
 
         Shapes: x (B, T, D), targets (B, T) int64 where 0, padding, is not counted, negatives (K,), log_q (V,).
         """
+        softmax = softmax or self.softmax
         outputs, state = self.stacks()[d](x, state, generator)
         h = locked_dropout(outputs[-1], self.config.dropout, generator).flatten(0, 1)
         real = targets.flatten() != PAD_ID
@@ -139,8 +141,8 @@ class BiLM(nn.Module):
             h, targets = h[real], targets.flatten()[real]
         state = [(hidden.detach(), cell.detach()) for hidden, cell in state]  # the next window learns from here on
         if negatives is None:
-            return self.softmax.full_loss(h, targets.flatten()) / len(h), state
-        return self.softmax.sampled_loss(h, targets.flatten(), negatives, log_q), state
+            return softmax.full_loss(h, targets.flatten()) / len(h), state
+        return softmax.sampled_loss(h, targets.flatten(), negatives, log_q), state
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Read whole texts in both directions from a blank state: the layers that ELMo mixes.

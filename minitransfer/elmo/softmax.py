@@ -19,6 +19,27 @@ class WordSoftmax(nn.Module):
         self.weight = nn.Parameter(torch.randn(vocab_size, projection_size) * projection_size**-0.5)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
+    def twins(self, n: int) -> list["WordSoftmax"]:
+        """This softmax n times over: the same weights in the same memory, but gradients of their own.
+
+        Each thread that back-propagates takes one of them: in torch 2.10 to 2.13 two threads that begin graphs at the
+        same parameter can wait for each other for ever, the one with a lock of that parameter and in want of Python's
+        lock, the other the other way round.
+        """
+        with torch.device("meta"):  # shapes without memory, for the weights come from here
+            twins = [WordSoftmax(*self.weight.shape) for _ in range(n)]
+        for twin in twins:
+            twin.weight, twin.bias = nn.Parameter(self.weight.detach()), nn.Parameter(self.bias.detach())
+        return twins
+
+    def take_gradients(self, twins: list["WordSoftmax"]) -> None:
+        """Add up the gradients that `twins` have, always in the same order, and leave them without."""
+        for name, p in self.named_parameters():
+            first, *others = (getattr(twin, name).grad for twin in twins)
+            p.grad = sum(others, start=first)
+        for twin in twins:
+            twin.zero_grad()
+
     def full_loss(self, h: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
         """Sum −log p(target | h) over the whole vocabulary, in nats: exp of its mean is the perplexity.
 

@@ -31,7 +31,7 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
              full: bool = False) -> Callable[[], None]:
     """A job: one step as in the loop of `pretrain.bilm`."""
     model, optimizer = make_model(config, sizes["learning_rate"], fixed)
-    reader, memory = Reader(model, text, fixed), [None, None]
+    reader, memory, softmaxes = Reader(model, text, fixed), [None, None], model.softmax.twins(2)
 
     def step():
         negatives = None if full else draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
@@ -40,11 +40,12 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
         def learn(d: int):
             noise = torch.Generator().manual_seed(d)
             loss, memory[d] = model.direction_loss(
-                d, words[d], text.targets[d], memory[d], noise, negatives, text.log_q)
+                d, words[d], text.targets[d], memory[d], noise, negatives, text.log_q, softmaxes[d])
             (loss / 2).backward()
 
         optimizer.zero_grad()
         run_both(lambda: learn(0), lambda: learn(1))
+        model.softmax.take_gradients(softmaxes)
         reader.back_propagate(words)
         clip_and_check(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
