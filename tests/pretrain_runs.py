@@ -2,7 +2,7 @@
 
 As a script it runs a command that sends itself a signal at a certain step:
 
-    python tests/pretrain_runs.py bilm spelling 4 SIGTERM --out …     # in the fourth step of the warm start
+    python tests/pretrain_runs.py bilm spelling 1 SIGTERM --out …     # in the first piece of the warm start
 """
 
 import json
@@ -23,7 +23,7 @@ from pretrain import bilm, static  # noqa: E402
 COMMANDS = {"bilm": bilm, "static": static}
 PRESETS = {
     "bilm": dict(hidden_size=12, projection_size=6, filters=((1, 5), (3, 11)), vocab_size=301, epochs=2, batch_size=5,
-                 window=29, negatives=31, learning_rate=5e-3, dropout=0.2, spelling_steps=9),
+                 window=29, negatives=31, learning_rate=5e-3, dropout=0.2),
     "static": dict(hidden_size=12, window=3, epochs=3, learning_rate=0.1, min_count=2),
 }
 

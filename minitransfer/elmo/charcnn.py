@@ -22,7 +22,7 @@ class CharCNNConfig:
 
     output_size: int = 256
     char_size: int = 16
-    filters: tuple[tuple[int, int], ...] = ((2, 256), (3, 512), (4, 768), (5, 1024), (6, 1024), (7, 512))
+    filters: tuple[tuple[int, int], ...] = ((2, 512), (3, 1024), (4, 1536), (5, 2048), (6, 2048), (7, 1024))
     num_highways: int = 0
 
 
@@ -48,7 +48,7 @@ class Highway(nn.Module):
 class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
-    Differs from Peters et al. 2018: 4,096 filters and no highway by default (they have 2,048 and two), because then
+    Differs from Peters et al. 2018: 8,192 filters and no highway by default (they have 2,048 and two), because then
     the warm start of spelling.py can solve for the projection exactly; and the output is as wide as a layer of the
     biLM, both directions together, where theirs is half as wide and stands there twice.
     """
@@ -77,24 +77,29 @@ class CharCNN(nn.Module):
 
         Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
 
-        C may be anything: a window that begins behind the last byte of a word is never the strongest, so the padding
-        of one word, which depends on how long its neighbours are, cannot be seen in its vector.
+        C may be anything: a window that begins behind the last byte of a word is given what the first window sees,
+        and so never is the strongest alone. The padding of one word, which depends on how long its neighbours are,
+        cannot be seen in its vector.
         """
-        past_end = (char_ids == 0).unsqueeze(1)  # (U, 1, C)
-        past_end[:, :, 0] = False  # the empty word keeps one window, or its maximum would be −∞
-        x = self.chars(char_ids.long()).transpose(1, 2)  # (U, char_size, C)
+        position = torch.arange(char_ids.shape[1], device=char_ids.device)
+        begin = torch.where(char_ids != 0, position, 0).unsqueeze(-1)  # (U, C, 1)
+        x = self.chars(char_ids.long())  # (U, C, char_size)
         responses = []
         for convolution in self.convolutions:
+            # As one matrix product over cut-out windows: a filter's responses then lie far enough apart in memory for
+            # the maximum to be taken of many filters at once, three times faster than behind Conv1d.
             width = convolution.kernel_size[0]
-            y = convolution(nn.functional.pad(x, (0, width - 1)))  # (U, n, C): one window begins at each byte
-            responses.append(y.masked_fill(past_end, -torch.inf).amax(dim=-1))
+            windows = nn.functional.pad(x, (0, 0, 0, width - 1)).unfold(1, width, 1).flatten(2)  # (U, C, char_size · width)
+            windows = windows.gather(1, begin.expand_as(windows))
+            y = nn.functional.linear(windows, convolution.weight.flatten(1)).amax(dim=1)  # (U, n)
+            responses.append(y + convolution.bias)
         h = torch.cat(responses, dim=-1).relu()
         for highway in self.highways:
             h = highway(h)
         return h
 
 
-def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 1024) -> Tensor:
+def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 256) -> Tensor:
     """Work out the vectors of many words without gradients, short words together so that little padding is read.
 
     Shapes: spelling (U, C) char ids -> (U, D) float32, on the character CNN's device, in the order given.

@@ -6,20 +6,26 @@ fitted to give, for the spelling of each word, the word's static vector. That is
 (Pinter et al. 2017 did it for unseen words): frequent words are learnt nearly by heart, rare ones from their stems
 and endings.
 
-First the projection alone, exactly: over filters left as they were drawn the best projection is the solution of
-linear equations. Then all of it, by gradient, from there.
+The filters stay as they were drawn. Over them the best projection is the solution of linear equations, found in the
+time that gradient descent needs to begin: thousands of random filters tell most words apart, and that is enough.
 
 Read next: `minitransfer.elmo.mix`.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from minitransfer.elmo.charcnn import CharCNN, word_vectors
 
+WORDS_AT_ONCE = 2048  # all responses at once would fill gigabytes, and a few at a time make slow products
+RESPONSES_AT_ONCE = 256  # so many that they stay near the processor while their maximum is taken
+
 
 @torch.no_grad()
-def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight: Tensor, ridge: float = 1e-5) -> None:
+def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight: Tensor, ridge: float = 1e-5,
+                     advance: Callable[[int], bool] = lambda words: True) -> bool:
     """Set the projection of a character CNN to the one that best gives the target vectors, its filters as they are.
 
     P, b minimise  Σ_w n_w ‖P f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − P f̄
@@ -27,25 +33,30 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     with C the covariance of the responses f, S that of f with the vectors v, f̄ and v̄ the means, each word weighted
     by n_w, and λ = ridge · the mean variance of a response.
 
-    Shapes: spelling (V, C) char ids, target v (V, D), weight n (V,).
+    Shapes: spelling (V, C) char ids, target v (V, D), weight n (V,). `advance` is told how many more words have been
+    read; once it returns False nothing is changed, and False returned.
     """
-    n = (weight / weight.sum()).double()
+    n = weight.double() / weight.double().sum()
     F = charcnn.project.in_features
     second, cross = torch.zeros(F, F, dtype=torch.float64), torch.zeros(F, target.shape[1], dtype=torch.float64)
     mean = torch.zeros(F, dtype=torch.float64)
     lengths = (spelling != 0).sum(dim=1).clamp(min=1)
-    for rows in lengths.argsort(stable=True).split(1024):  # in pieces: all responses at once would fill a gigabyte
-        f = charcnn.respond(spelling[rows, : int(lengths[rows].max())])
-        weighted = f * n[rows].float().unsqueeze(1)
+    for rows in lengths.argsort(stable=True).split(WORDS_AT_ONCE):
+        spelled = spelling[rows, : int(lengths[rows].max())]
+        f = torch.cat([charcnn.respond(some) for some in spelled.split(RESPONSES_AT_ONCE)])
+        weighted = f * n[rows].to(f.dtype).unsqueeze(1)
         second += weighted.T @ f
-        cross += weighted.T @ target[rows]
+        cross += weighted.T @ target[rows].to(f.dtype)
         mean += weighted.sum(dim=0)
+        if not advance(len(rows)):
+            return False
     v_mean = n @ target.double()
-    covariance = second - torch.outer(mean, mean)
+    covariance = second.addr_(mean, mean, alpha=-1)  # in place: it may hold half a gigabyte
     covariance.diagonal().add_(ridge * covariance.diagonal().mean())
     P = torch.linalg.solve(covariance, cross - torch.outer(mean, v_mean))  # (F, D)
     charcnn.project.weight.copy_(P.T)
     charcnn.project.bias.copy_(v_mean - mean @ P)
+    return True
 
 
 def spelling_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
