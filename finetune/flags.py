@@ -15,6 +15,7 @@ from minitransfer.apparatus.options import (
     add_shared,
     directory_name,
     non_negative_float,
+    non_negative_int,
     positive_float,
     positive_int,
     probability,
@@ -26,7 +27,7 @@ HEADS = ("mean", "bilstm")
 POOLS = ("mean", "mean-max", "mean-spread")
 FLAGS = ("epochs", "batch_size", "learning_rate", "weight_decay", "dropout", "patience", "head_size")
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (100, 32, 1e-3, 0.3, 0.4, 10, 64),
+    ("frozen", "mean"): (60, 32, 1e-3, 10.0, 0.2, 0, 64),
     ("frozen", "bilstm"): (8, 32, 1e-3, 0.01, 0.3, 2, 64),
     ("scratch", "mean"): (12, 32, 1e-3, 0.01, 0.3, 3, 64),
     ("scratch", "bilstm"): (8, 32, 1e-3, 0.01, 0.3, 2, 64),
@@ -77,8 +78,8 @@ def _add_training(parser: Parser) -> None:
     group.add_argument("--learning-rate", metavar="X", type=positive_float, help="of AdamW, at its highest")
     group.add_argument("--weight-decay", metavar="X", type=non_negative_float, help="of matrices, by AdamW")
     group.add_argument("--dropout", metavar="P", type=probability, help="share of the head's inputs dropped")
-    group.add_argument("--patience", metavar="N", type=positive_int,
-                       help="epochs without a lower validation loss before stopping")
+    group.add_argument("--patience", metavar="N", type=non_negative_int,
+                       help="epochs without a lower validation loss before stopping; 0 trains to the end")
     group.add_argument("--head-size", metavar="N", type=positive_int, help="units of the head's hidden layer")
 
 

@@ -72,7 +72,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     guard, saved, clock = FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
     total = arguments.epochs * math.ceil(len(learn) / arguments.batch_size)
     with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
-        while at.epoch < arguments.epochs and at.stale < arguments.patience:
+        while at.epoch < arguments.epochs and at.stale < max(1, arguments.patience):
             model.train()
             order = generator(arguments.seed, "order", at.epoch)
             for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
@@ -96,12 +96,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             if logits is None:
                 run.save_state(at.step, at.state(learning, optimizer))
                 return None
-            training_loss = at.loss_sum / len(learn)
+            row = {"loss": at.loss_sum / len(learn), "skipped": guard.skipped, "seconds": at.seconds,
+                   "learning_rate": optimizer.param_groups[0]["lr"]}
             loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
-            at.end_epoch(loss, accuracy, learning)
-            run.log_metrics({"step": at.step, "epoch": at.epoch, "loss": training_loss, "validation_loss": loss,
-                             "validation_accuracy": accuracy, "skipped": guard.skipped, "seconds": at.seconds,
-                             "learning_rate": optimizer.param_groups[0]["lr"]})
+            at.end_epoch(loss, accuracy, learning, keep_last=arguments.patience == 0)
+            run.log_metrics({"step": at.step, "epoch": at.epoch, "validation_loss": loss,
+                             "validation_accuracy": accuracy, **row})
     run.save_state(at.step, at.state(learning, optimizer))
     at.take_best(learning)
     model.eval()
@@ -271,7 +271,8 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     say(f"encoder: {arguments.encoder} ({encoder_run.kind}, pretrained on {corpus_of(encoder_run, arguments)}); "
         f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
     say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
-        f"{torch.get_num_threads()} threads; up to {arguments.epochs} epochs of {steps:,} steps")
+        f"{torch.get_num_threads()} threads; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
+        f"{steps:,} steps")
 
 
 def report(results: dict[str, Any], path: Path) -> None:

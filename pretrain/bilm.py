@@ -48,7 +48,8 @@ PRESETS = {
     # Chosen for its time, and by cosine with the static vectors and perplexity of the sample's held-out text: the
     # sample's labelled reviews cannot choose, since what transfer must bring is in none of those to train on.
     "tiny": dict(hidden_size=64, projection_size=32, filters=((2, 64), (3, 256), (4, 512), (5, 768), (6, 448)),
-                 vocab_size=5_000, epochs=2, batch_size=16, window=32, negatives=256, learning_rate=8e-3, dropout=0.0),
+                 vocab_size=5_000, epochs=2, batch_size=16, window=32, negatives=256, learning_rate=8e-3,
+                 dropout=0.0),
     "small": dict(hidden_size=256, projection_size=128, filters=FILTERS, vocab_size=50_000, epochs=4, batch_size=32,
                   window=64, negatives=1024, learning_rate=4e-3, dropout=0.1),
     "base": dict(hidden_size=1024, projection_size=256, filters=FILTERS, vocab_size=200_000, epochs=2, batch_size=128,

@@ -14,6 +14,7 @@ import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
 
+from finetune.flags import DEFAULTS, FLAGS
 from finetune.imdb import build, main, make_parser, parameter_groups
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
@@ -148,6 +149,14 @@ def test_early_stopping_keeps_the_weights_of_the_best_epoch(encoders, tmp_path):
     state = torch.load(next((tmp_path / "long" / "state").glob("step-*/state.pt")), weights_only=True)
     assert torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["training"]["best"]["head.W1.weight"])
     assert not torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["model"]["head.W1.weight"])
+
+
+def test_without_patience_all_epochs_run_and_the_last_weights_stay(encoders, tmp_path):
+    flags = ("--labels", "60", "--learning-rate", "0.05", "--patience", "0", "--weight-decay", "0", "--epochs", "9")
+    assert run(encoders / "bilm", tmp_path / "run", *flags) == 0
+    told, losses = results(tmp_path / "run"), [row["validation_loss"] for row in rows(tmp_path / "run")]
+    assert told["epochs"] == told["epochs_run"] == len(losses) == 9 and int(np.argmin(losses)) < 8
+    assert told["validation_loss"] == losses[-1]
 
 
 def test_an_epoch_that_is_no_better_leaves_the_best_alone():
@@ -287,8 +296,8 @@ def test_what_cannot_be_done_is_said_in_one_line(encoders, tmp_path, capsys, fla
 def test_a_run_is_never_overwritten_nor_resumed_with_other_settings(encoders, tmp_path, capsys):
     run(encoders / "oracle", tmp_path / "run", *MEAN)
     assert run(encoders / "oracle", tmp_path / "run", *MEAN) == 2
-    assert run(encoders / "oracle", tmp_path / "run", *MEAN, "--resume", "--dropout", "0.1") == 4
-    assert "model.dropout: 0.4 there, 0.1 now" in capsys.readouterr().err
+    assert run(encoders / "oracle", tmp_path / "run", *MEAN, "--dropout", "0.1", "--resume") == 4
+    assert f"model.dropout: {DEFAULTS['frozen', 'mean'][FLAGS.index('dropout')]} there, 0.1 now" in capsys.readouterr().err
     assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 4
 
 

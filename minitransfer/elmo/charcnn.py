@@ -89,8 +89,8 @@ class CharCNN(nn.Module):
             # As one matrix product over cut-out windows: a filter's responses then lie far enough apart in memory for
             # the maximum to be taken of many filters at once, three times faster than behind Conv1d.
             width = convolution.kernel_size[0]
-            windows = nn.functional.pad(x, (0, 0, 0, width - 1)).unfold(1, width, 1).flatten(2)  # (U, C, char_size · width)
-            windows = windows.gather(1, begin.expand_as(windows))
+            windows = nn.functional.pad(x, (0, 0, 0, width - 1)).unfold(1, width, 1).flatten(2)
+            windows = windows.gather(1, begin.expand_as(windows))  # (U, C, char_size · width)
             y = nn.functional.linear(windows, convolution.weight.flatten(1)).amax(dim=1)  # (U, n)
             responses.append(y + convolution.bias)
         h = torch.cat(responses, dim=-1).relu()

@@ -19,6 +19,8 @@ class MeanPoolHead(nn.Module):
     logits = W2 tanh(W1 ELMo(x)) + b        (lecture 5.2; ELMo(x) = mean over tokens of ELMo(t))
 
     W1 has no bias: the lecture writes a single b. With `dropout`, ELMo(x) and tanh(…) each lose units in training.
+    Both matrices begin at a tenth of torch's usual size, so that tanh begins as a straight line and bends only as far
+    as the labels ask for: on held-out training reviews that was worth a point at 500 labels.
     """
 
     def __init__(self, input_size: int, head_size: int, num_classes: int = 2, dropout: float = 0.0):
@@ -26,6 +28,9 @@ class MeanPoolHead(nn.Module):
         self.W1 = nn.Linear(input_size, head_size, bias=False)
         self.W2 = nn.Linear(head_size, num_classes)  # its bias is b
         self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            self.W1.weight.mul_(0.1)
+            self.W2.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: x (B, D), pooled -> logits (B, N)."""

@@ -1,8 +1,9 @@
 """Part V, chapter 7: stopping. When has a classifier learnt enough, and how does a run go on after being interrupted?
 
 After each epoch the held-out slice is scored. The weights with the lowest loss there are set aside, and when a few
-epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). A `Training`
-notes how far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
+epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). A slice of
+twenty reviews is too small to choose by, though: where a head is all that learns, and its weights are held small, it is
+better trained to the end of its epochs. A `Training` notes how far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
 
 Read next: `finetune.imdb`, the loop that uses it.
 """
@@ -40,12 +41,16 @@ class Training:
     best_accuracy: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
 
-    def end_epoch(self, loss: float, accuracy: float, learning: Mapping[str, nn.Parameter]) -> None:
-        """Count an epoch that reached this validation loss and accuracy; set its weights aside if none was better."""
+    def end_epoch(self, loss: float, accuracy: float, learning: Mapping[str, nn.Parameter],
+                  keep_last: bool = False) -> None:
+        """Count an epoch that reached this validation loss and accuracy; set its weights aside if none was better.
+
+        With `keep_last` the last epoch counts as the best one, whatever its loss.
+        """
         self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0
         self.logged = self.step
         self.stale += 1
-        if loss < self.best_loss:
+        if keep_last or loss < self.best_loss:
             self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, self.epoch, loss, accuracy
             self.best = {name: p.detach().clone() for name, p in learning.items()}
 
