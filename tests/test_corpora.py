@@ -11,7 +11,7 @@ from corpus_files import WIKI, corpus_of, review_files, reviews_of, wikitext_fol
 from minitransfer.apparatus.errors import DataError, NetworkError, ResourceError, UsageError
 from minitransfer.text import corpora
 from minitransfer.text.corpora import find_data_dir, fingerprint
-from minitransfer.text.download import Archive
+from minitransfer.text.mirrors import Archive
 
 SAMPLE = types.SimpleNamespace(
     articles=lambda: (["= One =\nText <unk> ."], ["= Two =\nMore ."]),
