@@ -35,7 +35,7 @@ Labelled = list[tuple[str, int]]  # (text, label), 0 negative and 1 positive
 def read_reviews(place: Path, say: Say) -> tuple[Labelled, Labelled, list[str]]:
     """Return the reviews of a folder or archive: labelled train and test, neg before pos, and unlabelled texts.
 
-    Each part is sorted by file name. `<br />` becomes a line end. An empty review stays, as "".
+    Those of one folder are sorted by file name. `<br />` becomes a line end. An empty review stays, as "".
     Raises: DataError for a class without text, ratings that contradict the folders, halves that hold the same texts,
     and whatever cannot be read.
     """
@@ -51,7 +51,7 @@ def read_texts(place: Path, seed: int, say: Say) -> tuple[list[str], list[str]]:
     """Return the training and the unlabelled reviews without their labels, parted into a large and a held-out part.
 
     Empty ones are left out, and the test half is not read.  seed: draws the HELD_OUT share.
-    Raises: DataError as `read_reviews` does, for these folders.
+    Raises: DataError for a class without text, and for whatever cannot be read.
     """
     files = _review_files(place, TRAIN, say)
     texts = [text for folder in TRAIN for text in files[folder].values() if text]
