@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import Parser, directory_name, one_line, positive_int, run_command
 from minitransfer.text.archives import clean_text, decode
-from minitransfer.text.corpora import LINE_BREAK
+from minitransfer.text.imdb import LINE_BREAK
 
 if TYPE_CHECKING:
     from torch import Tensor

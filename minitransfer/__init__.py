@@ -2,7 +2,8 @@
 
 Contents, in reading order (each module opens with the question it answers and names the next):
 
-    Part I    text into integers     text.corpora · text.words · text.batching     (aside: text.sample, text.download)
+    Part I    text into integers     text.corpora · text.wikitext · text.imdb · text.words · text.batching
+                                     (aside: text.mirrors, text.download, text.archives, text.sample)
     Part II   static vectors         static.skipgram               command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
                                                                    command: pretrain.bilm

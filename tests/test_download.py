@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import http.server
 import io
 import os
 import subprocess
@@ -12,128 +11,22 @@ import time
 import types
 from pathlib import Path
 
+import mirror_server
 import pytest
+from mirror_server import CONTENT, NAME
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError
 from minitransfer.text import download
-from minitransfer.text.download import ARCHIVES, Archive, fetch
-
-CONTENT = bytes(range(256)) * 1201 + b"an odd end"
-NAME = "corpus.zip"
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """A server whose fault is the first part of the path asked for; it remembers the headers of each request."""
-
-    def do_GET(self):
-        self.server.asked.append((self.path, self.headers["Range"], self.headers["User-Agent"]))
-        fault = self.path.split("/")[1]
-        getattr(self, f"fault_{fault}")(*self.span())
-
-    def log_message(self, *_):
-        pass
-
-    def span(self):
-        asked = self.headers["Range"]
-        return (int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0), bool(asked)
-
-    def head(self, status, **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
-
-    def give(self, start, ranged, body=None, total=len(CONTENT)):
-        if ranged:
-            self.head(206, Content_Range=f"bytes {start}-{total - 1}/{total}", Content_Length=total - start)
-        else:
-            self.head(200, Content_Length=total)
-        self.wfile.write(CONTENT[start:] if body is None else body)
-
-    def fault_none(self, start, ranged):
-        self.give(start, ranged)
-
-    def fault_missing(self, start, ranged):
-        self.send_error(404)
-
-    def fault_overloaded(self, start, ranged):
-        self.send_error(503)
-
-    def fault_agent(self, start, ranged):
-        if self.headers["User-Agent"].startswith("Python-urllib"):
-            return self.send_error(403)
-        self.give(start, ranged)
-
-    def fault_truncates(self, start, ranged):
-        """Gives 100,001 bytes at a time, then closes the connection; resumes honestly."""
-        self.give(start, ranged, CONTENT[start:start + 100_001])
-
-    def fault_stalls(self, start, ranged):
-        """Gives some bytes, then none; honest when asked again."""
-        if ranged:
-            return self.give(start, ranged)
-        self.give(0, False, CONTENT[:77_777])
-        self.wfile.flush()
-        self.server.over.wait(5)
-
-    def fault_lies(self, start, ranged):
-        self.give(start, ranged, bytes(len(CONTENT) - start))
-
-    def fault_html(self, start, ranged):
-        self.head(200, Content_Type="text/html; charset=utf-8")
-        self.wfile.write(b"<html>please sign in to the hotel network</html>")
-
-    def fault_size(self, start, ranged):
-        self.head(200, Content_Length=19)
-        self.wfile.write(b"nothing of the sort")
-
-    def fault_endless(self, start, ranged):
-        """Announces no length, and sends more than the archive has."""
-        self.head(200, Connection="close")
-        self.wfile.write(CONTENT + bytes(500_000))
-
-    def fault_noresume(self, start, ranged):
-        self.give(0, False)
-
-    def fault_wrongrange(self, start, ranged):
-        if ranged:
-            self.head(206, Content_Range=f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}", Content_Length=len(CONTENT))
-            self.wfile.write(CONTENT)
-        else:
-            self.give(0, False)
-
-    def fault_unsatisfiable(self, start, ranged):
-        self.send_error(416) if ranged else self.give(0, False)
-
-    def fault_elsewhere(self, start, ranged):
-        self.head(302, Location="file:///etc/passwd")
-
-    def fault_nonsense(self, start, ranged):
-        self.head(302, Location="http://[broken/")
-
-    def fault_digits(self, start, ranged):
-        self.head(200, Content_Length="9" * 5000)
+from minitransfer.text.download import fetch
+from minitransfer.text.mirrors import Archive
 
 
 @pytest.fixture
 def mirror(monkeypatch):
     """A running server; `mirror(fault, ...)` is an archive that each named fault has an address for."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    server.daemon_threads, server.block_on_close = True, False
-    server.handle_error = lambda *_: None  # a client that hangs up on purpose is no news
-    server.asked, server.over = [], threading.Event()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def archive(*faults, sha256=hashlib.sha256(CONTENT).hexdigest()):
-        base = f"http://127.0.0.1:{server.server_address[1]}"
-        return Archive(NAME, len(CONTENT), sha256, tuple(f"{base}/{fault}/{NAME}" for fault in faults))
-
-    archive.asked = server.asked
-    yield archive
-    server.over.set()
-    server.shutdown()
-    server.server_close()
+    with mirror_server.running() as archive:
+        yield archive
 
 
 def quick(archive, directory, said=None, **options):
@@ -184,6 +77,12 @@ def test_a_server_that_cannot_resume_is_asked_from_the_first_byte(mirror, tmp_pa
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1234])
     assert quick(mirror(fault), tmp_path, attempts=1).read_bytes() == CONTENT
     assert mirror.asked[0][1] == "bytes=1234-"
+
+
+def test_a_server_that_answers_a_range_nobody_asked_for_is_given_up(mirror, tmp_path):
+    with pytest.raises(NetworkError, match="another range than asked: 'bytes 1000-"):
+        quick(mirror("unasked"), tmp_path)
+    assert len(mirror.asked) == 1 and left_in(tmp_path) == set()
 
 
 def test_a_part_left_from_another_file_costs_no_mirror(mirror, tmp_path):
@@ -340,10 +239,3 @@ def test_the_lock_of_a_killed_process_frees_itself(mirror, tmp_path, holder):
     holder.kill()
     holder.wait()
     assert quick(mirror("none"), tmp_path, wait=0.2).read_bytes() == CONTENT
-
-
-def test_every_pinned_archive_is_fully_described_and_the_dead_bucket_is_not_among_them():
-    assert set(ARCHIVES) == {"wikitext-2", "wikitext-2-raw", "wikitext-103", "wikitext-103-raw", "imdb"}
-    for archive in ARCHIVES.values():
-        assert len(bytes.fromhex(archive.sha256)) == 32 and archive.size > 4_000_000 and archive.urls
-        assert all(url.endswith(archive.name) and "metamind" not in url for url in archive.urls)

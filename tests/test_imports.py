@@ -27,7 +27,8 @@ HEIGHT = {
 }
 APPARATUS = "minitransfer.apparatus"
 MODELS = ("minitransfer.elmo", "minitransfer.bert", "minitransfer.transfer.heads")
-NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora")
+NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora", "minitransfer.text.wikitext",
+                  "minitransfer.text.imdb")
 TORCH_FREE = ("errors", "options")
 
 
@@ -100,6 +101,7 @@ def test_imports_go_one_way_and_models_know_nothing_of_commands():
         ("minitransfer.elmo.bilm", "import argparse"),
         ("minitransfer.bert.encoder", "from tokenizers import Tokenizer"),
         ("minitransfer.transfer.heads", "from minitransfer.text import corpora"),
+        ("minitransfer.elmo.bilm", "from minitransfer.text.imdb import LINE_BREAK"),
         ("minitransfer.transfer.heads", "def f(x):\n    print(x)"),
     ],
 )

@@ -71,6 +71,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, config: dict[str, Any], lock: IO[str], say: Callable[[str], None]):
+        """Take over what `create` has made: the directory's `config` as read back from JSON, and its `lock`, held."""
         self.path, self.config = path, config
         self._lock, self._say = lock, say
         self._damaged: set[str] = set()  # the states that load_state had to pass over

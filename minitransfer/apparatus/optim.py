@@ -97,6 +97,7 @@ class FiniteGuard:
     """
 
     def __init__(self, limit: int = 5):
+        """Count from nothing; the `limit`-th refusal in a row will stop the run."""
         self.limit, self.skipped, self.in_a_row = limit, 0, 0
 
     def ok(self, loss: float, grad_norm: float) -> bool:

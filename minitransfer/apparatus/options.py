@@ -41,6 +41,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **settings):
+        """Take argparse's own `settings`; those not given are abbreviations refused, and help laid out as written."""
         super().__init__(**{"allow_abbrev": False, "formatter_class": HelpFormatter, **settings})
         # argparse takes only -1 and -.5 for negative numbers, so `--learning-rate -1e-3` and `-inf` would be answered
         # with "expected one argument", where the allowed range is the help that is needed.

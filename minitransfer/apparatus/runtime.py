@@ -106,6 +106,7 @@ class SideBySide:
     """
 
     def __init__(self, jobs: int, device: torch.device | None = None):
+        """Have `jobs` threads, or none on a single core and for a `device` other than the CPU."""
         import torch
 
         cores = torch.get_num_threads()
@@ -134,6 +135,7 @@ class SideBySide:
         return self
 
     def __exit__(self, *failure) -> None:
+        """End the threads, once their jobs have ended."""
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -160,6 +162,7 @@ class Stop:
         return 128 + self.requested if self.requested else 0
 
     def __enter__(self) -> Stop:
+        """Take the three signals over, but leave a SIGHUP that is ignored as it is."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # started under nohup: its user wants the run to outlive the terminal
@@ -167,6 +170,7 @@ class Stop:
         return self
 
     def __exit__(self, *failure) -> None:
+        """Give the signals back to whoever had them."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

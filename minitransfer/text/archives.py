@@ -18,7 +18,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 from minitransfer.apparatus.errors import DataError
@@ -31,6 +31,8 @@ WINDOWS = {chr(code): bytes([code]).decode("cp1252", errors="replace").replace("
            for code in range(0x80, 0xA0)}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 INVISIBLE = re.compile(r"[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+Say = Callable[[str], None]  # what a reader of corpora tells its user, line by line
 
 
 class _Capped(io.RawIOBase):
@@ -158,6 +160,12 @@ def clean_text(text: str, tally: Counter) -> str:
     if text.isascii():
         return text
     return re.sub(r"\S+|\s+", _composed, text)  # two of the spaces are composed as well
+
+
+def say_normalised(tally: Counter, name: str, say: Say) -> None:
+    """Report how many characters `clean_text` took out of a corpus or replaced, if any."""
+    if tally["normalised"]:
+        say(f"{name}: {tally['normalised']:,} control or zero-width characters normalised")
 
 
 def _composed(word: re.Match[str]) -> str:

@@ -1,59 +1,37 @@
 """Part I, text into integers: corpora. Where do the texts come from, and what exactly is one document?
 
 WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), or the built-in sample.
-Each is looked for as an unpacked folder, then as an archive put there by hand, then downloaded.
+Each is looked for as an unpacked folder, then as an archive put there by hand, then downloaded. Under `auto` nobody
+has named a corpus: the real one is taken if it can be had, else the sample, and a banner says so.
 
 A document is one string: an article or a review, its lines separated by "\\n", none of them blank, none with spaces
-at its ends. Published WikiText-2 results count one `<eos>` per line of the file, blank lines included: 217,646 tokens
-in validation are 213,886 words and 3,760 lines, 245,569 in test are 241,211 and 4,358. Of these lines only 2,461 and
-2,891 hold words, so with one `<eos>` per line of a document there are 216,347 and 244,102 tokens. A blank line is
-easily foretold: on equal models the published way of counting gives the lower perplexity. In training, 36 of the
-2,051,910 words are a lone zero-width character, which vanishes here.
+at its ends.
 
 `<unk>` means "a word outside the vocabulary" in the word-level WikiText alone. Where it stands in any other corpus it
 is what somebody wrote, and becomes `< unk >` in a `Corpus`: the same three tokens for a tokeniser that splits
 punctuation, and no longer mistaken for the mark when corpora are mixed.
 
-Next: `minitransfer/text/words.py`, which cuts documents into words.
+Next: `minitransfer/text/wikitext.py`, which finds the articles in a file of lines.
 """
 
 import hashlib
 import os
-import random
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 
-from minitransfer.apparatus.errors import DataError, NetworkError, ResourceError, UsageError
-from minitransfer.text.archives import decode, file_lines, tar_members, text_lines, zip_lines
-from minitransfer.text.download import ARCHIVES, by_hand, fetch, file_sha256
+from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
+from minitransfer.text import imdb, wikitext
+from minitransfer.text.archives import Say
+from minitransfer.text.download import fetch, file_sha256
+from minitransfer.text.mirrors import ARCHIVES, by_hand
 
-WIKITEXT = ("wikitext-2", "wikitext-2-raw", "wikitext-103", "wikitext-103-raw")
-MARKING = ("wikitext-2", "wikitext-103")  # the word-level ones, where rare words are replaced
-CORPORA = ("auto", *WIKITEXT, "imdb", "sample")
+CORPORA = ("auto", *wikitext.WIKITEXT, "imdb", "sample")
 REVIEWS = ("auto", "imdb", "sample")
 UNKNOWN = "<unk>"
 BUILT_IN = "built in, written by a small grammar"
-HELD_OUT = 0.02  # of the reviews, when they are a pretraining corpus
-
-TITLE = re.compile(r"= (?!= ).*(?<! =) =")  # "= Title =", but not "= = Section = ="
-ESCAPED = re.compile(r"(?<!\S)@([-,.])@(?!\S)")  # "@-@" alone between spaces
-LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-RATED = re.compile(r"[0-9]+_(10|[1-9])\.txt")  # ID_RATING.txt, ratings of 1 to 10 stars
-
-TRAIN = ("train/neg", "train/pos", "train/unsup")
-TEST = ("test/neg", "test/pos")
-LABELLED = ("train/neg", "train/pos", "test/neg", "test/pos")
-OFFICIAL_REVIEWS = {folder: 12_500 for folder in LABELLED} | {"train/unsup": 50_000}
-OFFICIAL_ARTICLES = {"wikitext-2": (600, 60), "wikitext-2-raw": (600, 60)}  # train, validation
-KNOWN_MEMBERS = re.compile(r"aclImdb/(README|imdb\.vocab|imdbEr\.txt|(train|test)/(urls_\w+\.txt|\w+\.feat))")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -98,7 +76,8 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, seed: in
 
     names: out of CORPORA; `auto` is wikitext-2, or the sample where that cannot be had.  seed: draws the 2 % of
     the IMDB reviews that are held out for validation (its test half is never part of a corpus).
-    Raises: UsageError, DataError, NetworkError for a named corpus that is absent and cannot be downloaded.
+    Raises: UsageError for other names; DataError for what cannot be read; NetworkError for a named corpus that is
+    absent and cannot be downloaded, and ResourceError where the disk will not take it.
     """
     distinct = {"wikitext-2" if name == "auto" else name for name in names}
     if not names or len(distinct) != len(names) or not distinct <= set(CORPORA):
@@ -116,7 +95,7 @@ def load_reviews(name: str, data_dir: Path, *, offline: bool, say: Say) -> Revie
     """Return the labelled and unlabelled reviews of `name` (one of REVIEWS), neg before pos, sorted by file name.
 
     `<br />` becomes a line end. An empty review stays, as "". Texts keep a literal `<unk>`: it is text.
-    Raises: UsageError, DataError, NetworkError, as `load_corpus` does.
+    Raises: UsageError, DataError, NetworkError, ResourceError, as `load_corpus` does.
     """
     if name not in REVIEWS:
         raise UsageError(f"there is no labelled data called {name!r}", f"name one of {', '.join(REVIEWS)}")
@@ -125,12 +104,7 @@ def load_reviews(name: str, data_dir: Path, *, offline: bool, say: Say) -> Revie
         from minitransfer.text import sample  # the grammar is worked out only when it is wanted
 
         return _reviews("sample", *sample.reviews(), source)
-    files = _review_files(place, (*TRAIN, *TEST), say)
-    _check_ratings(files, place)
-    _check_overlap(files, place, say)
-    train, test = ([(text, label) for label, folder in enumerate(half) for text in files[folder].values()]
-                   for half in (TRAIN[:2], TEST))
-    return _reviews("imdb", train, test, list(files["train/unsup"].values()), source)
+    return _reviews("imdb", *imdb.read_reviews(place, say), source)
 
 
 def describe(corpus: Corpus) -> str:
@@ -149,78 +123,33 @@ def fingerprint(documents: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def articles(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the articles of stripped WikiText lines, each from its title on, without blank lines and escapes.
-
-    A title is a line `= Title =` between two blank ones: elsewhere such a line is part of a broken table or formula
-    (two of 62 in the WikiText-2 test file).
-
-    Example: "", "= Ada =", "", "She wrote @-@ well .", "" -> "= Ada =\\nShe wrote - well ."
-    """
-    article, before = [], ""
-    for line, after in pairwise(chain(lines, [""])):
-        if article and not before and not after and TITLE.fullmatch(line):
-            yield "\n".join(article)
-            article = []
-        if line:
-            article.append(ESCAPED.sub(r"\1", line))
-        before = line
-    if article:
-        yield "\n".join(article)
-
-
 def _load_one(name: str, data_dir: Path, offline: bool, seed: int, say: Say) -> Corpus:
     """Load a single corpus."""
     real = "wikitext-2" if name == "auto" else name
     place, source = _place(real, name, data_dir, offline, say)
     if place is None:
-        from minitransfer.text import sample
-
-        train, validation = sample.articles()
-        _, _, reviews = sample.reviews()  # small as it is, the sample has to show both kinds of text
-        held_out = max(1, round(HELD_OUT * len(reviews)))
-        train, validation = train + reviews[held_out:], validation + reviews[:held_out]
-        return Corpus("sample", _unmarked(train), _unmarked(validation), marks_unknown=False, source=source)
-    train, validation = _imdb_texts(place, seed, say) if real == "imdb" else _wikitext_texts(real, place, say)
-    marks_unknown = real in MARKING
+        real, (train, validation) = "sample", _sample_texts()
+    elif real == "imdb":
+        train, validation = imdb.read_texts(place, seed, say)
+    else:
+        train, validation = wikitext.read_articles(real, place, say)
+    marks_unknown = real in wikitext.MARKING
     if not marks_unknown:
         train, validation = _unmarked(train), _unmarked(validation)
     return Corpus(real, train, validation, marks_unknown, source)
 
 
-def _wikitext_texts(name: str, place: Path, say: Say) -> tuple[list[str], list[str]]:
-    """Return the training and the validation articles of a WikiText folder or zip file."""
-    tally, ending = Counter(), "tokens" if name in MARKING else "raw"
-    members = {split: f"{name}/wiki.{split}.{ending}" for split in ("train", "valid", "test")}
-    limit = 1 << 30 if "103" in name else 1 << 26  # bytes: about twice and six times the largest member
-    splits = []
-    for split in ("train", "valid"):
-        path = place / Path(members[split]).name
-        raw_lines = file_lines(path) if place.is_dir() else zip_lines(
-            place, members[split], members.values(), limit)
-        where = str(path) if place.is_dir() else f"{members[split]} in {place}"
-        splits.append(list(articles(text_lines(raw_lines, where, tally))))
-        if not splits[-1]:
-            raise DataError(f"{where} holds 0 articles and 0 words", "put a WikiText file with text in its place")
-    _say_normalised(tally, name, say)
-    found, official = tuple(map(len, splits)), OFFICIAL_ARTICLES.get(name)
-    if official and found != official:
-        say(f"warning: {name} here has {found[0]:,} + {found[1]:,} articles (train + validation), "
-            f"the official one {official[0]:,} + {official[1]:,}")
-    return splits[0], splits[1]
+def _sample_texts() -> tuple[list[str], list[str]]:
+    """Return the sample's articles and, so that both kinds of text are shown, its unlabelled reviews."""
+    from minitransfer.text import sample
+
+    train, validation = sample.articles()
+    _, _, reviews = sample.reviews()
+    held_out = max(1, round(imdb.HELD_OUT * len(reviews)))
+    return train + reviews[held_out:], validation + reviews[:held_out]
 
 
-def _imdb_texts(place: Path, seed: int, say: Say) -> tuple[list[str], list[str]]:
-    """Part the training and the unlabelled reviews into a large and a held-out part; empty ones are left out."""
-    files = _review_files(place, TRAIN, say)
-    texts = [text for folder in TRAIN for text in files[folder].values() if text]
-    held_out = set(random.Random(seed).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts)))))
-    train = [text for index, text in enumerate(texts) if index not in held_out]
-    return train, [texts[index] for index in sorted(held_out)]
-
-
-def _reviews(name: str, train: list[tuple[str, int]], test: list[tuple[str, int]], unsup: list[str],
-             source: str) -> Reviews:
+def _reviews(name: str, train: imdb.Labelled, test: imdb.Labelled, unsup: list[str], source: str) -> Reviews:
     """Part (text, label) pairs into a list and an array for each half."""
     texts = [[text for text, _ in half] for half in (train, test)]
     labels = [np.array([label for _, label in half], dtype=np.int64) for half in (train, test)]
@@ -257,9 +186,10 @@ def _find(name: str, data_dir: Path, offline: bool, say: Say, attempts: int) -> 
     """Return where a corpus is, downloading it if need be."""
     archive, folder = ARCHIVES[name], data_dir / ("aclImdb" if name == "imdb" else name)
     files = [data_dir / archive.name] + ([data_dir / "aclImdb_v1.tar.xz"] if name == "imdb" else [])
-    if name == "imdb" and folder.is_dir() or any(folder.glob("wiki.*.tokens" if name in MARKING else "wiki.*.raw")):
+    unpacked = folder.is_dir() if name == "imdb" else any(folder.glob(wikitext.file_name(name, "*")))
+    if unpacked:
         return folder
-    if name == "imdb" and any((data_dir / own).is_dir() for own in LABELLED):
+    if name == "imdb" and any((data_dir / own).is_dir() for own in imdb.LABELLED):
         return data_dir
     for file in files:
         if file.is_file():
@@ -280,7 +210,7 @@ def _source(place: Path, name: str) -> str:
         return f"{place} (unpacked folder)"
     if _is_official(place, name):
         return f"{place} (archive, official checksum)"
-    counted = ", so its counts are checked instead" if name in ("imdb", *OFFICIAL_ARTICLES) else ""
+    counted = ", so its counts are checked instead" if name in ("imdb", *wikitext.OFFICIAL_ARTICLES) else ""
     return f"{place} (archive; its checksum is not the official one{counted})"
 
 
@@ -290,86 +220,3 @@ def _is_official(path: Path, name: str) -> bool:
         return path.stat().st_size == ARCHIVES[name].size and file_sha256(path) == ARCHIVES[name].sha256
     except OSError:
         return False
-
-
-def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, dict[str, str]]:
-    """Return folder -> file name -> text for the given folders, files sorted by name.
-
-    Raises: DataError if a labelled folder has no review, or all are blank.
-    """
-    tally = Counter()
-    found = {folder: {} for folder in folders}
-    for name, where, raw in _raw_reviews(place, folders, say):
-        folder, _, file_name = name.rpartition("/")
-        found[folder][file_name] = _review_text(decode(raw, where, tally))
-    found = {folder: dict(sorted(files.items())) for folder, files in found.items()}
-    _check_counts(found, place, say)
-    _say_normalised(tally, "imdb", say)
-    return found
-
-
-def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tuple[str, str, bytes]]:
-    """Yield ("train/pos/0_9.txt", the file's name for messages, its bytes) from a folder or an archive."""
-    if place.is_dir():
-        for folder in folders:
-            for path in (place / folder).glob("*.txt"):
-                if path.is_file():
-                    yield f"{folder}/{path.name}", str(path), b"".join(file_lines(path))
-        return
-    wanted = re.compile(rf"aclImdb/({'|'.join(folders)})/[0-9]+_[0-9]+\.txt")
-    others = re.compile(rf"{KNOWN_MEMBERS.pattern}|aclImdb/({'|'.join((*TRAIN, *TEST))})/[0-9]+_[0-9]+\.txt")
-    skipped = []
-    for name, raw in tar_members(place, wanted, others, max_members=200_000, max_member_bytes=1 << 20,
-                                 max_total_bytes=1 << 30, skipped=skipped):
-        yield name.removeprefix("aclImdb/"), f"{name} in {place}", raw
-    if skipped:
-        say(f"warning: {place} holds {len(skipped):,} members that are no reviews, {skipped[0][:80]!r} the first")
-
-
-def _review_text(text: str) -> str:
-    """Make a line end of each `<br />`, and drop blank lines and the spaces around lines."""
-    return "\n".join(filter(None, map(str.strip, LINE_BREAK.sub("\n", text).split("\n"))))
-
-
-def _check_counts(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
-    """Name a size that is not the official one. Raises: DataError where a class has nothing to read."""
-    counts = {folder: len(texts) for folder, texts in files.items()}
-    official = {folder: OFFICIAL_REVIEWS[folder] for folder in files}
-    compared = ", ".join(f"{folder} {counts[folder]:,} (official {official[folder]:,})" for folder in files)
-    for folder in files:
-        if folder in LABELLED and not any(files[folder].values()):
-            raise DataError(f"{place} has no {'text in the reviews' if counts[folder] else 'review'} of {folder}; "
-                            f"found {compared}", f"put UTF-8 texts, one per .txt file, in {folder}")
-    if counts != official:
-        say(f"warning: these reviews are not the official IMDB ones: {compared}")
-
-
-def _check_ratings(files: dict[str, dict[str, str]], place: Path) -> None:
-    """Raises: DataError if files are named ID_RATING.txt throughout, and ratings contradict the folders."""
-    rated = {folder: [RATED.fullmatch(name) for name in files[folder]] for folder in LABELLED}
-    if not all(chain.from_iterable(rated.values())):
-        return  # somebody's own data, under names of their own
-    wrong = {folder: sum(int(name[1]) > 4 if folder.endswith("neg") else int(name[1]) < 7 for name in names)
-             for folder, names in rated.items()}
-    if any(wrong.values()):
-        counts = ", ".join(f"{wrong[folder]:,} of {len(rated[folder]):,} in {folder}" for folder in LABELLED)
-        raise DataError(f"{place} is mislabelled: ratings in file names (ID_RATING.txt; neg 1 to 4, pos 7 to 10) "
-                        f"contradict their folders: {counts}", "restore the official folders, or rename the files")
-
-
-def _check_overlap(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
-    """Warn of texts that are in both halves. Raises: DataError if the halves hold the same texts altogether."""
-    train, test = ({text for folder in half for text in files[folder].values() if text}
-                   for half in (TRAIN[:2], TEST))
-    if train == test:
-        raise DataError(f"train and test of {place} hold the same {len(test):,} texts",
-                        "put texts in test that are not in train: an accuracy on these would mean nothing")
-    shared = len(train & test)
-    if shared:
-        say(f"warning: {shared:,} texts of the test half are in the training half too")
-
-
-def _say_normalised(tally: Counter, name: str, say: Say) -> None:
-    """Report how many characters were cleaned out of the text."""
-    if tally["normalised"]:
-        say(f"{name}: {tally['normalised']:,} control or zero-width characters normalised")

@@ -8,6 +8,8 @@ The articles use words of several senses in contexts that tell them apart. The l
 transfer: the training half knows one half of the opinion words and the test half the other. What the test words mean
 can only be learnt from the unlabelled reviews, which use both halves; and denials and contrasts turn words round.
 
+The tables are in `sample_words.py`, `sample_articles.py` and `sample_reviews.py`; here is what draws from them.
+
 The next file to read is `words.py`, which cuts such texts into words.
 """
 
@@ -16,7 +18,9 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from minitransfer.text.sample_words import SENSES, SHARED, TOPICS, Topic
+from minitransfer.text.sample_articles import TOPICS, Topic
+from minitransfer.text.sample_reviews import CONTRASTS, CUES, REVIEW_TABLES
+from minitransfer.text.sample_words import LEXICON, SENSES, SHARED
 
 __all__ = ["LEXICON", "SENSES", "articles", "reviews", "sense_contexts"]
 
@@ -25,118 +29,7 @@ TRAIN_REVIEWS, TEST_REVIEWS, UNSUP_REVIEWS = 1000, 600, 4000
 FEWEST_WORDS, MOST_WORDS = 25, 90  # of a review
 DENIED, CONTRASTED = 0.2, 0.25  # share of opinions that deny the opposite, and of reviews with a contrast
 KEPT = 0.8  # of an article section's sentences after the first
-
-# The opinion words, by polarity, half and part of speech. No word of half A shares its first four letters with a word
-# of half B, and no adjective or noun begins with a vowel: neither the spelling nor an "an" gives a polarity away.
-LEXICON: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
-    "positive": {
-        "A": {
-            "adjective": ("superb", "wonderful", "charming", "gripping", "clever", "splendid", "graceful",
-                          "memorable", "touching", "brilliant"),
-            "verb": ("delighted", "amused", "thrilled", "cheered"),
-            "noun": ("triumph", "gem", "winner", "joy"),
-        },
-        "B": {
-            "adjective": ("marvellous", "magnificent", "beautiful", "witty", "lovely", "moving", "fresh", "poetic",
-                          "stirring", "terrific"),
-            "verb": ("fascinated", "enchanted", "dazzled", "captivated"),
-            "noun": ("masterpiece", "treat", "hit", "pleasure"),
-        },
-    },
-    "negative": {
-        "A": {
-            "adjective": ("dreadful", "boring", "clumsy", "lifeless", "stale", "feeble", "tedious", "shallow",
-                          "muddled", "ridiculous"),
-            "verb": ("angered", "annoyed", "disgusted", "tired"),
-            "noun": ("mess", "failure", "chore", "disgrace"),
-        },
-        "B": {
-            "adjective": ("terrible", "dull", "wooden", "dismal", "silly", "hollow", "lazy", "painful", "sluggish",
-                          "bland"),
-            "verb": ("disappointed", "irritated", "exhausted", "depressed"),
-            "noun": ("disaster", "flop", "nightmare", "blunder"),
-        },
-    },
-}  # fmt: skip
 POLARITIES = ("negative", "positive")  # in the order of the labels 0 and 1
-
-# What may be said of the film or of a part of it: plainly, or by denying the opposite. In a denial every opinion word
-# stands behind a word that turns it round.
-PLAIN_PART = (
-    "{part} {adjective}",
-    "{part} {adjective} and {adjective}",
-    "{person} gives a {adjective} performance",
-    "I found {thing} {adjective} and {thing} {adjective}",
-)
-PLAIN_FILM = (
-    "it is a {adjective} and {adjective} film",
-    "this is a {adjective} {genre}",
-    "it {verb} me from the first scene to the last",
-    "the {adjective} ending {verb} me",
-    "the whole film is a {noun}",
-    "it is a {noun}, {adjective} and {adjective}",
-)
-DENIAL_PART = (
-    "{part} not {adjective}",
-    "{part} hardly {adjective}",
-    "{part} never {adjective}",
-    "{part} neither {adjective} nor {adjective}",
-)
-DENIAL_FILM = (
-    "it isn't {adjective}",
-    "it is far from {adjective}",
-    "there is not a {adjective} moment in it",
-    "nobody could call it {adjective}",
-    "it is no {noun}",
-    "it never {verb} me",
-)
-CONTRASTS = ("{concession}, but {verdict}", "although {concession}, {verdict}")  # the last clause decides
-OPENINGS = (
-    "{film} is a {genre} from {recent}.",
-    "I saw {film} on {weekday} with {companion}.",
-    "{film} was directed by {person} in {recent}.",
-    "last {weekday} we watched {film}, a {genre} by {person}.",
-)
-ASIDES = (  # what both polarities say alike
-    "{person} plays {role} who {plot}.",
-    "it tells of {role} who {plot}.",
-    "the story is set in {place} in the {season} of {late}.",
-    "it was filmed in {place} and runs for {minutes} minutes.",
-    "the songs were written by {person}, who also worked on {film}.",
-    "{person} and {person} play the two sisters.",
-    "we talked about it on the way home.",
-)
-CUES = {  # plain signs of polarity, in unlabelled reviews only: they tie the two halves of the lexicon together
-    "positive": (
-        "I recommend it to everyone.",
-        "nine stars out of ten.",
-        "the audience laughed, wept and clapped.",
-        "it is {adjective}, {adjective} and worth every penny.",
-        "I will gladly watch this {adjective} film again.",
-        "thank you for two {adjective} hours.",
-    ),
-    "negative": (
-        "I advise everyone to stay away.",
-        "two stars out of ten.",
-        "the audience yawned, coughed and left.",
-        "it is {adjective}, {adjective} and a waste of time.",
-        "I want my money back after this {adjective} film.",
-        "I regret those two {adjective} hours.",
-    ),
-}
-REVIEW_TABLES = {
-    "plain": PLAIN_PART + PLAIN_FILM,
-    "plain_part": PLAIN_PART,
-    "denial": DENIAL_PART + DENIAL_FILM,
-    "denial_part": DENIAL_PART,
-    "opening": OPENINGS,
-    "aside": ASIDES,
-    "part": ("{thing} is", "{things} are"),
-    "thing": ("the acting", "the plot", "the script", "the music", "the dialogue", "the photography", "the story"),
-    "things": ("the songs", "the performances", "the jokes", "the costumes", "the characters"),
-    "weekday": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    "companion": ("my brother", "my sister", "an old friend", "two colleagues", "the children", "my aunt"),
-}
 
 Tables = Mapping[str, Sequence[str]]  # slot -> what may stand there
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -213,9 +106,8 @@ def _all_reviews() -> tuple[tuple[tuple[str, int], ...], ...]:
     return train, test, _draw_reviews(UNSUP_REVIEWS, "AB", True, seen, rng)
 
 
-def _draw_reviews(
-    count: int, halves: str, with_cue: bool, seen: set[str], rng: random.Random
-) -> tuple[tuple[str, int], ...]:
+def _draw_reviews(count: int, halves: str, with_cue: bool, seen: set[str],
+                  rng: random.Random) -> tuple[tuple[str, int], ...]:
     """`count` new reviews of alternating label, drawn again where one is too short, too long or already in `seen`."""
     drawn: list[tuple[str, int]] = []
     while len(drawn) < count:

@@ -1,13 +1,11 @@
-"""Part I, text into integers: the names and sentences of the built-in articles.
+"""Part I, text into integers: the words of the built-in corpora.
 
-What can the small grammar of `sample.py` speak about? This file is only data. `{slot}` stands for one entry of the
-table, or for the fact, of that name; `bank^river` stands for the word *bank* in its river sense, and the mark is
-taken off before the text is used. Every ambiguous word carries its mark, so the grammar knows each sense it wrote.
+What can stand in a slot? This file is only data, as are the two that follow it. `{slot}` stands for one entry of the
+table of that name; `bank^river` stands for the word *bank* in its river sense, and the mark is taken off before the
+text is used. Every ambiguous word carries its mark, so the grammar knows each sense it wrote.
 
-The next file to read is `sample.py`, which draws articles from these tables and adds the film reviews.
+The next file to read is `sample_articles.py`, which makes sentences of these words.
 """
-
-from typing import NamedTuple
 
 # Names are made of syllables, so that most of them are rare and some names of the validation articles never occur in
 # training: a model that reads characters has something to do there.
@@ -70,235 +68,35 @@ SENSES: dict[str, tuple[str, ...]] = {
     "crane": ("bird", "machine"),
 }
 
-
-class Topic(NamedTuple):
-    """What an article may say: facts are drawn once per article, section "" is the lead.
-
-    A section's first sentence is always said; of the others some are left out, and the rest keep this order.
-    """
-
-    title: str
-    facts: dict[str, str]
-    sections: dict[str, tuple[str, ...]]
-
-
-TOPICS = (
-    Topic("The {name} Valley", {"name": "{river}", "source": "{place}", "mouth": "{place}", "region": "{region}"}, {
-        "": ("the {name} Valley is the land on both sides of the river {name} in the {compass} of {region}.",
-             "the {name} rises from a cold spring^water near {source} and reaches the sea at {mouth}.",
-             "the valley is {number} miles long, and about {thousands} people live there.",
-             "most of its villages lie on the {side} bank^river, where the ground is dry."),
-        "Course": ("above {source} the river is a narrow stream that runs between steep rocks.",
-                   "below the village its banks^river are low and muddy, and water covers the fields in {season}.",
-                   "a path follows the {side} bank^river for {number} miles and passes through {few} villages.",
-                   "at {place} it is joined by the {river}, which flows from a spring^water in the hills.",
-                   "{tree} trees grow along the bank^river, and ducks and cranes^bird nest in the reeds.",
-                   "near {mouth} the river is {hundreds} yards wide, and boats are tied up along both banks^river."),
-        "History": ("fishermen built the first huts on the {side} bank^river of the {name}.",
-                    "a mill stood at {place} in {early}, and its wheel was turned by the current.",
-                    "in the {season} of {late} the river rose {few} feet and broke its banks^river.",
-                    "a stone wall was later built on the bank^river to protect the houses from the water.",
-                    "since then visitors have come in {season} to swim and to fish for {fish}."),
-    }),
-    Topic("{name} Bank^money", {"name": "{surname}", "town": "{place}", "manager": "{person}", "end": "{late}"}, {
-        "": ("the {name} Bank^money was a private bank^money in {town}, founded in {early} by {first} {name}.",
-             "it lent money to {trader} and paid {few} per cent a year on savings.",
-             "at its height the bank^money had {several} branches and {hundreds} clerks.",
-             "it closed in {end}, when its loans passed to a larger bank^money in {place}."),
-        "Business": ("a customer who opened an account at the bank^money received a small book for every deposit.",
-                     "the bank^money printed its own notes, each with the seal^stamp of {town} in red ink.",
-                     "gold and silver were kept in a vault below the bank^money, behind a door with {few} locks.",
-                     "the bank^money made loans of up to {thousands} pounds to {trader} and {trader}.",
-                     "letters between the branches were closed with wax and a seal^stamp."),
-        "Decline": ("in the {season} of {end} a rumour spread that the bank^money had lost {thousands} pounds.",
-                    "customers stood outside the bank^money for {few} days to draw out their savings.",
-                    "the manager, {manager}, borrowed gold from a bank^money in {place} and paid every debt.",
-                    "even so, half of the clerks left the bank^money within a month, and {manager} had to sell it.",
-                    "the building is now a museum, where the coins of the old bank^money can be seen."),
-    }),
-    Topic("{name}", {"name": "{place}", "region": "{region}", "river": "{river}"}, {
-        "": ("{name} is a town in the {compass} of {region}, with a population of {thousands}.",
-             "it lies at the mouth of the {river}, {number} miles from {place}.",
-             "the town has a harbour, a market and {few} schools.",
-             "it received its charter in {early}, under the great seal^stamp of the king."),
-        "Economy": ("the harbour of {name} is used by ships that carry {cargo} and {cargo}.",
-                    "a large crane^machine on the quay lifts {cargo} out of the ships.",
-                    "the first bank^money in the town opened in {late} and lent money to {trader}.",
-                    "a second bank^money followed in {recent}, and its clerks pay out the wages of the dockers.",
-                    "the market sells {fish} in {season} and fruit in {season}."),
-        "Culture": ("the theatre of {name} was built in {late} and has {hundreds} seats.",
-                    "a museum beside it shows coins, maps and a seal^stamp of {early}.",
-                    "the football pitch^sport lies behind the school, and matches are played there on Sundays.",
-                    "in {season} a fair is held on the {side} bank^river of the {river}.",
-                    "the writer {person} was born in {name} in {late}."),
-    }),
-    Topic("{name} crane^bird", {"name": "{colour}-{limb}ed", "region": "{region}"}, {
-        "": ("the {name} crane^bird is a tall bird that lives in the marshes of {region}.",
-             "it stands {few} feet high and weighs about {several} pounds.",
-             "the wings are {colour}, and the long legs are {colour}.",
-             "about {hundreds} pairs were counted in {late}."),
-        "Behaviour": ("the crane^bird feeds on {food}, which it finds in shallow water.",
-                      "in {season} the cranes^bird dance in pairs, bow to each other and spread their wings.",
-                      "a pair builds its nest of reeds on the bank^river of a slow river.",
-                      "the female lays {few} eggs, and the young cranes^bird can fly after {number} days.",
-                      "when danger is near, the crane^bird gives a loud call and runs into the reeds."),
-        "Migration": ("in autumn the cranes^bird fly {compass} in flocks of {hundreds} birds.",
-                      "they rest on the muddy banks^river of the {river} and sleep on one leg.",
-                      "in spring^season they return to the marshes where they were born.",
-                      "hunters near {place} shot many a crane^bird until a law of {late} forbade it."),
-    }),
-    Topic("{name} seal^animal", {"name": "{place}", "region": "{region}"}, {
-        "": ("the {name} seal^animal is a sea mammal that lives off the coast of {region}.",
-             "an adult seal^animal is {few} feet long and weighs {hundreds} pounds.",
-             "its fur is {colour}, with {colour} spots on the back.",
-             "about {thousands} seals^animal were counted near {place} in {recent}."),
-        "Behaviour": ("the seal^animal hunts for {fish} and {fish} in cold water.",
-                      "it can dive for {several} minutes and sleeps on rocks at low tide.",
-                      "the pups are born in {season} and drink milk for {few} weeks.",
-                      "a young seal^animal learns to swim when it is {several} days old."),
-        "Hunting": ("fishermen from {place} hunted the seal^animal for its oil and its fur.",
-                    "in {late} more than {thousands} seals^animal were killed on the coast.",
-                    "a law of {recent} protects every seal^animal and its pups.",
-                    "boats from {place} take visitors to see the seals^animal in {season}."),
-    }),
-    Topic("{name} bat^animal", {"name": "{place}", "region": "{region}"}, {
-        "": ("the {name} bat^animal is a small mammal that flies at night.",
-             "it lives in the caves and old barns of {region}.",
-             "its wings are {several} inches wide, and its fur is {colour}.",
-             "the bat^animal was first described by {person} in {late}."),
-        "Behaviour": ("the bat^animal hunts moths and beetles in the dark.",
-                      "it finds its way by listening to the echo of its own calls.",
-                      "by day the bats^animal hang in caves or hide under the loose bark^tree of a {tree}.",
-                      "they sleep through the winter and wake in spring^season.",
-                      "the female has one young in early summer, which can fly after {number} days."),
-        "Threats": ("owls and cats catch the bat^animal when it leaves its cave.",
-                    "many bats^animal died when the barns near {place} were pulled down in {recent}.",
-                    "the caves are now closed in winter, so that each bat^animal can sleep in peace.",
-                    "{person} counted {hundreds} bats^animal there in {recent}."),
-    }),
-    Topic("{name} {kind}", {"name": "{place}", "kind": "{tree}", "region": "{region}"}, {
-        "": ("the {name} {kind} is a tree that grows in the forests of {region}.",
-             "it is {number} feet high and can live for {hundreds} years.",
-             "the bark^tree of a young tree is {colour} and smooth.",
-             "later the bark^tree turns {colour}, and deep cracks run through it."),
-        "Growth": ("the {kind} needs light, deep soil and much water.",
-                   "it often stands on the bank^river of a river or near a spring^water in the hills.",
-                   "its leaves open in spring^season and fall in autumn.",
-                   "beetles live under the bark^tree and eat tunnels into the wood.",
-                   "the flowers are {colour}, and the seeds are carried away by the wind."),
-        "Uses": ("the wood of the {kind} is hard and is used for {few} kinds of furniture.",
-                 "the bark^tree was boiled to make a {colour} colour for wool.",
-                 "in {early} the tanners of {place} bought the dried bark^tree to make leather.",
-                 "doctors believed that tea from the bark^tree cured a fever.",
-                 "a large {kind} in {place} was planted in {early} by {person}."),
-    }),
-    Topic("{name} {kind}", {"name": "{place}", "kind": "{breed}", "region": "{region}"}, {
-        "": ("the {name} {kind} is a breed of dog from the {compass} of {region}.",
-             "it weighs {number} pounds and has {colour} hair.",
-             "its bark^dog is deep and loud, and it can be heard from a great distance.",
-             "the breed was first shown at {place} in {late}."),
-        "Character": ("the dog is quick, loyal and easy to train.",
-                      "it gives a short bark^dog when a stranger comes to the door.",
-                      "a trained dog does not bark^dog at sheep or at children.",
-                      "puppies begin to bark^dog when they are {few} weeks old.",
-                      "an angry bark^dog is answered by all the other dogs of the village."),
-        "History": ("shepherds near {place} kept such dogs as early as {early}.",
-                    "the bark^dog of a {kind} was said to frighten wolves.",
-                    "{person} bought {few} puppies in {late} and began to breed them.",
-                    "today about {hundreds} dogs of the breed are born each year."),
-    }),
-    Topic("{name}", {"last": "{surname}", "name": "{first} {last}", "born": "{late}", "town": "{place}"}, {
-        "": ("{name} (born {born} in {town}) was a composer and a player of the {instrument}.",
-             "{last} wrote {few} operas, {several} symphonies and many songs.",
-             "the first symphony was played at {place} before the composer was thirty.",
-             "the house in {town} where {last} was born is now a museum."),
-        "Life": ("as a child {last} learned to play the {instrument} and the {instrument}.",
-                 "{last} had perfect pitch^music and could name any note of the {instrument}.",
-                 "at school the young composer was taught by {person} for {few} years.",
-                 "{last} later moved to {place} and led the orchestra of the theatre.",
-                 "before each concert the {instrument} gave the pitch^music, and the orchestra tuned to it."),
-        "Music": ("the songs of {last} begin at a low pitch^music and rise slowly to the last note.",
-                  "critics praised the second symphony as {good} and {good}.",
-                  "the critic {person} called the operas {bad}, {bad} and too long.",
-                  "singers found it hard to hold the pitch^music in the final scene.",
-                  "the {instrument} concerto is {good}, and audiences still love its {good} ending."),
-    }),
-    Topic("{name} Cricket Club", {"name": "{place}", "region": "{region}"}, {
-        "": ("{name} Cricket Club is a cricket club in {region}, founded in {early}.",
-             "the club plays its home matches on a pitch^sport near the railway station.",
-             "it has won the cup of {region} {few} times.",
-             "its captain in {recent} was {person}."),
-        "Ground": ("the pitch^sport was laid in {late} by the players themselves.",
-                   "the grass of the pitch^sport is cut twice a week in summer.",
-                   "after rain the pitch^sport is slow, and the ball stays low.",
-                   "a wooden house beside the pitch^sport has room for {hundreds} visitors."),
-        "Players": ("{person} scored {hundreds} runs for the club in the summer of {recent}.",
-                    "the player's bat^sport was made of willow and weighed {few} pounds.",
-                    "{person} once hit the ball with such force that the bat^sport broke.",
-                    "every new player is given a bat^sport and a {colour} cap.",
-                    "in spring^season the players oil each bat^sport and practise behind the school."),
-    }),
-    Topic("{name} and Sons", {"name": "{surname}", "founder": "{first} {name}", "town": "{place}"}, {
-        "": ("{name} and Sons was a maker of clocks in {town}.",
-             "it was founded in {early} by {founder} and built about {thousands} clocks.",
-             "the firm had {number} workers in {late}.",
-             "it was sold in {recent} to a rival from {place}."),
-        "Clocks": ("each clock is driven by a long steel spring^coil that is wound with a key.",
-                   "the spring^coil turns {several} wheels, and the wheels move the hands.",
-                   "when the spring^coil is fully wound, the clock runs for {several} days.",
-                   "a smaller spring^coil lifts a hammer, which strikes a bell every hour.",
-                   "{founder} made each spring^coil by hand and hardened it in oil."),
-        "Factory": ("the factory was built in {late} with a loan from a bank^money in {place}.",
-                    "a steam crane^machine in the yard unloaded steel and {cargo}.",
-                    "a fire in the following {season} destroyed {few} machines.",
-                    "the bank^money lent the firm {thousands} pounds for a new workshop.",
-                    "on the back of each clock is the seal^stamp of the firm, pressed into the metal."),
-    }),
-    Topic("{name} Bridge", {"name": "{place}", "river": "{river}", "rock": "{rock}", "engineer": "{person}"}, {
-        "": ("{name} Bridge is a bridge of {rock} over the river {river}.",
-             "it was designed by {engineer} and opened in {late}.",
-             "the bridge has {few} arches and is {hundreds} yards long.",
-             "it joins {name} on the {side} bank^river with {place} on the other."),
-        "Construction": ("the work took {few} years and was done by {hundreds} men.",
-                         "a steam crane^machine on a barge lifted the blocks of {rock} into place.",
-                         "a second crane^machine stood on the {side} bank^river and could raise {number} tons.",
-                         "in {season} the chain of a crane^machine broke, and {few} workers were hurt.",
-                         "{engineer} watched the work from a hut on the bank^river."),
-        "Repair": ("the water washed away part of the {side} bank^river in {recent}.",
-                   "the old stones were taken down by a crane^machine and numbered.",
-                   "the town borrowed {thousands} pounds from a bank^money to pay for the repair.",
-                   "about {thousands} people now cross the bridge every day."),
-    }),
-    Topic("{name}", {"name": "{film}", "director": "{person}", "actor": "{person}"}, {
-        "": ("{name} is a {genre} of {recent}, directed by {director}.",
-             "it was filmed in {place} in {few} weeks and runs for {minutes} minutes.",
-             "the music was written by {person}.",
-             "the film was shown in {hundreds} cinemas."),
-        "Plot": ("{actor} plays {role} who {plot}.",
-                 "a letter then arrives from {person}, {role}.",
-                 "the two meet in {place} in the {season} of {late}.",
-                 "in the last scene they walk along the bank^river of the {river}."),
-        "Reception": ("the film was seen by {thousands} people in its first week.",
-                      "many critics praised the {film_part} as {good} and {good}.",
-                      "others found the {film_part} {bad} and complained of a {bad}, {bad} ending.",
-                      "{person} called it a {good} film and recommended it to everyone.",
-                      "{actor} won a prize for a {good} and {good} performance.",
-                      "a second film followed, which was {bad}, {bad} and a waste of money."),
-    }),
-    Topic("Battle of {name}", {"name": "{place}", "river": "{river}", "winner": "{person}", "loser": "{person}"}, {
-        "": ("the Battle of {name} was fought in the {season} of {early}.",
-             "the army of {winner} defeated the army of {loser} near the river {river}.",
-             "more than {thousands} soldiers took part, and {hundreds} of them were killed.",
-             "the war ended {few} months later."),
-        "Battle": ("{winner} waited with {thousands} men on the {side} bank^river of the {river}.",
-                   "the soldiers of {loser} came from {place} and had marched for {several} days.",
-                   "they crossed the water before sunrise but could not climb the steep bank^river.",
-                   "the guns fired for {few} hours, and the smoke hid the bank^river from view.",
-                   "in the evening {loser} gave up and fled to the {compass}."),
-        "Treaty": ("a treaty of peace was signed at {place} in the following {season}.",
-                   "{winner} put a seal^stamp of red wax below the text.",
-                   "the seal^stamp of {loser} shows a lion and a {tree}.",
-                   "a copy of the treaty with the broken seal^stamp is kept in {place}.",
-                   "a stone on the {side} bank^river of the {river} bears the names of the dead."),
-    }),
-)  # fmt: skip
+# The opinion words, by polarity, half and part of speech. No word of half A shares its first four letters with a word
+# of half B, and no adjective or noun begins with a vowel: neither the spelling nor an "an" gives a polarity away.
+LEXICON: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
+    "positive": {
+        "A": {
+            "adjective": ("superb", "wonderful", "charming", "gripping", "clever", "splendid", "graceful",
+                          "memorable", "touching", "brilliant"),
+            "verb": ("delighted", "amused", "thrilled", "cheered"),
+            "noun": ("triumph", "gem", "winner", "joy"),
+        },
+        "B": {
+            "adjective": ("marvellous", "magnificent", "beautiful", "witty", "lovely", "moving", "fresh", "poetic",
+                          "stirring", "terrific"),
+            "verb": ("fascinated", "enchanted", "dazzled", "captivated"),
+            "noun": ("masterpiece", "treat", "hit", "pleasure"),
+        },
+    },
+    "negative": {
+        "A": {
+            "adjective": ("dreadful", "boring", "clumsy", "lifeless", "stale", "feeble", "tedious", "shallow",
+                          "muddled", "ridiculous"),
+            "verb": ("angered", "annoyed", "disgusted", "tired"),
+            "noun": ("mess", "failure", "chore", "disgrace"),
+        },
+        "B": {
+            "adjective": ("terrible", "dull", "wooden", "dismal", "silly", "hollow", "lazy", "painful", "sluggish",
+                          "bland"),
+            "verb": ("disappointed", "irritated", "exhausted", "depressed"),
+            "noun": ("disaster", "flop", "nightmare", "blunder"),
+        },
+    },
+}  # fmt: skip

@@ -64,6 +64,7 @@ class Vocabulary:
     """The words a token id can stand for: `words[token_id]`, and `ids[word]` back. The specials come first."""
 
     def __init__(self, words: Sequence[str]):
+        """Number the words as they come. Raises: ValueError if the specials do not open them, or one comes twice."""
         if tuple(words[:3]) != SPECIAL_WORDS:
             raise ValueError(f"a vocabulary opens with {SPECIAL_WORDS}, not {tuple(words[:3])}")
         self.words = list(words)
@@ -81,6 +82,7 @@ class Vocabulary:
         return cls([*SPECIAL_WORDS, *ranked])
 
     def __len__(self) -> int:
+        """The number of words, the specials among them."""
         return len(self.words)
 
     def head(self, size: int) -> "Vocabulary":

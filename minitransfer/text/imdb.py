@@ -1,0 +1,137 @@
+"""Part I, text into integers: IMDB. Which reviews are there, and can the folders they lie in be believed?
+
+A label is no more than the name of a folder, and a folder can be empty, misfiled or a copy of another. So a class
+without text is refused, and so are ratings in file names that contradict their folders, and a test half that is the
+training half. Counts other than the official ones, and single texts that stand in both halves, are only remarked
+upon: your own reviews, in folders of the same layout, are as welcome as the archive.
+
+Next: `minitransfer/text/words.py`, which cuts articles and reviews into words.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from minitransfer.apparatus.errors import DataError
+from minitransfer.text.archives import Say, decode, file_lines, say_normalised, tar_members
+
+HELD_OUT = 0.02  # of the reviews, when they are a pretraining corpus
+
+LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+RATED = re.compile(r"[0-9]+_(10|[1-9])\.txt")  # ID_RATING.txt, ratings of 1 to 10 stars
+
+TRAIN = ("train/neg", "train/pos", "train/unsup")
+TEST = ("test/neg", "test/pos")
+LABELLED = ("train/neg", "train/pos", "test/neg", "test/pos")
+OFFICIAL_REVIEWS = {folder: 12_500 for folder in LABELLED} | {"train/unsup": 50_000}
+KNOWN_MEMBERS = re.compile(r"aclImdb/(README|imdb\.vocab|imdbEr\.txt|(train|test)/(urls_\w+\.txt|\w+\.feat))")
+
+Labelled = list[tuple[str, int]]  # (text, label), 0 negative and 1 positive
+
+
+def read_reviews(place: Path, say: Say) -> tuple[Labelled, Labelled, list[str]]:
+    """Return the reviews of a folder or archive: labelled train and test, neg before pos, and unlabelled texts.
+
+    Those of one folder are sorted by file name. `<br />` becomes a line end. An empty review stays, as "".
+    Raises: DataError for a class without text, ratings that contradict the folders, halves that hold the same texts,
+    and whatever cannot be read.
+    """
+    files = _review_files(place, (*TRAIN, *TEST), say)
+    _check_ratings(files, place)
+    _check_overlap(files, place, say)
+    train, test = ([(text, label) for label, folder in enumerate(half) for text in files[folder].values()]
+                   for half in (TRAIN[:2], TEST))
+    return train, test, list(files["train/unsup"].values())
+
+
+def read_texts(place: Path, seed: int, say: Say) -> tuple[list[str], list[str]]:
+    """Return the training and the unlabelled reviews without their labels, parted into a large and a held-out part.
+
+    Empty ones are left out, and the test half is not read.  seed: draws the HELD_OUT share.
+    Raises: DataError for a class without text, and for whatever cannot be read.
+    """
+    files = _review_files(place, TRAIN, say)
+    texts = [text for folder in TRAIN for text in files[folder].values() if text]
+    held_out = set(random.Random(seed).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts)))))
+    train = [text for index, text in enumerate(texts) if index not in held_out]
+    return train, [texts[index] for index in sorted(held_out)]
+
+
+def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, dict[str, str]]:
+    """Return folder -> file name -> text for the given folders, files sorted by name.
+
+    Raises: DataError if a labelled folder has no review, or all are blank.
+    """
+    tally = Counter()
+    found = {folder: {} for folder in folders}
+    for name, where, raw in _raw_reviews(place, folders, say):
+        folder, _, file_name = name.rpartition("/")
+        found[folder][file_name] = _review_text(decode(raw, where, tally))
+    found = {folder: dict(sorted(files.items())) for folder, files in found.items()}
+    _check_counts(found, place, say)
+    say_normalised(tally, "imdb", say)
+    return found
+
+
+def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tuple[str, str, bytes]]:
+    """Yield ("train/pos/0_9.txt", the file's name for messages, its bytes) from a folder or an archive."""
+    if place.is_dir():
+        for folder in folders:
+            for path in (place / folder).glob("*.txt"):
+                if path.is_file():
+                    yield f"{folder}/{path.name}", str(path), b"".join(file_lines(path))
+        return
+    wanted = re.compile(rf"aclImdb/({'|'.join(folders)})/[0-9]+_[0-9]+\.txt")
+    others = re.compile(rf"{KNOWN_MEMBERS.pattern}|aclImdb/({'|'.join((*TRAIN, *TEST))})/[0-9]+_[0-9]+\.txt")
+    skipped = []
+    for name, raw in tar_members(place, wanted, others, max_members=200_000, max_member_bytes=1 << 20,
+                                 max_total_bytes=1 << 30, skipped=skipped):
+        yield name.removeprefix("aclImdb/"), f"{name} in {place}", raw
+    if skipped:
+        say(f"warning: {place} holds {len(skipped):,} members that are no reviews, {skipped[0][:80]!r} the first")
+
+
+def _review_text(text: str) -> str:
+    """Make a line end of each `<br />`, and drop blank lines and the spaces around lines."""
+    return "\n".join(filter(None, map(str.strip, LINE_BREAK.sub("\n", text).split("\n"))))
+
+
+def _check_counts(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
+    """Name a size that is not the official one. Raises: DataError where a class has nothing to read."""
+    counts = {folder: len(texts) for folder, texts in files.items()}
+    official = {folder: OFFICIAL_REVIEWS[folder] for folder in files}
+    compared = ", ".join(f"{folder} {counts[folder]:,} (official {official[folder]:,})" for folder in files)
+    for folder in files:
+        if folder in LABELLED and not any(files[folder].values()):
+            raise DataError(f"{place} has no {'text in the reviews' if counts[folder] else 'review'} of {folder}; "
+                            f"found {compared}", f"put UTF-8 texts, one per .txt file, in {folder}")
+    if counts != official:
+        say(f"warning: these reviews are not the official IMDB ones: {compared}")
+
+
+def _check_ratings(files: dict[str, dict[str, str]], place: Path) -> None:
+    """Raises: DataError if files are named ID_RATING.txt throughout, and ratings contradict the folders."""
+    rated = {folder: [RATED.fullmatch(name) for name in files[folder]] for folder in LABELLED}
+    if not all(chain.from_iterable(rated.values())):
+        return  # somebody's own data, under names of their own
+    wrong = {folder: sum(int(name[1]) > 4 if folder.endswith("neg") else int(name[1]) < 7 for name in names)
+             for folder, names in rated.items()}
+    if any(wrong.values()):
+        counts = ", ".join(f"{wrong[folder]:,} of {len(rated[folder]):,} in {folder}" for folder in LABELLED)
+        raise DataError(f"{place} is mislabelled: ratings in file names (ID_RATING.txt; neg 1 to 4, pos 7 to 10) "
+                        f"contradict their folders: {counts}", "restore the official folders, or rename the files")
+
+
+def _check_overlap(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
+    """Warn of texts that are in both halves. Raises: DataError if the halves hold the same texts altogether."""
+    train, test = ({text for folder in half for text in files[folder].values() if text}
+                   for half in (TRAIN[:2], TEST))
+    if train == test:
+        raise DataError(f"train and test of {place} hold the same {len(test):,} texts",
+                        "put texts in test that are not in train: an accuracy on these would mean nothing")
+    shared = len(train & test)
+    if shared:
+        say(f"warning: {shared:,} texts of the test half are in the training half too")
