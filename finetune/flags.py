@@ -19,18 +19,26 @@ from minitransfer.apparatus.options import (
     positive_float,
     positive_int,
     probability,
+    share,
 )
 from minitransfer.text.corpora import REVIEWS
 
-MODES = ("frozen", "scratch")
+MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm")
 POOLS = ("mean", "mean-max", "mean-spread")
-FLAGS = ("epochs", "batch_size", "learning_rate", "weight_decay", "dropout", "patience", "head_size")
+FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout", "patience",
+         "head_size")
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (60, 32, 1e-3, 10.0, 0.2, 0, 64),
-    ("frozen", "bilstm"): (8, 32, 1e-3, 0.01, 0.3, 2, 64),
-    ("scratch", "mean"): (12, 32, 1e-3, 0.01, 0.3, 3, 64),
-    ("scratch", "bilstm"): (8, 32, 1e-3, 0.01, 0.3, 2, 64),
+    ("frozen", "mean"): (60, 32, 1e-3, None, None, 10.0, 0.2, 0, 64),
+    ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, 2, 64),
+    ("top", "mean"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
+    ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
+    ("finetune", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 2, 64),
+    ("finetune", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 2, 64),
+    ("gradual", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 4, 64),
+    ("gradual", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 4, 64),
+    ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 3, 64),
+    ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 2, 64),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
@@ -38,6 +46,7 @@ DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretr
 examples:
   python -m finetune.imdb --mode frozen
   python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
+  python -m finetune.imdb --mode finetune --encoder runs/bilm-imdb --out runs/finetuned
   python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500
 
 writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
@@ -51,8 +60,11 @@ def make_parser() -> Parser:
     parser.add_argument("--encoder", metavar="DIR", type=directory_name, default="runs/bilm",
                         help="a finished run of pretrain.bilm or pretrain.static; scratch takes only its shape")
     parser.add_argument("--mode", choices=MODES, default="frozen",
-                        help="frozen: the encoder stays as it is, mix and head learn; "
-                             "scratch: the same network from random weights, all of it learns")
+                        help="how much of the encoder learns beside mix and head. frozen: nothing; top: its upper "
+                             "layers; finetune: all layers, lower ones more slowly; gradual: one more layer in each "
+                             "epoch; scratch: all, from random weights instead of pretrained ones")
+    parser.add_argument("--unfreeze", metavar="N", type=positive_int,
+                        help="how many upper layers learn in mode top (default: 1)")
     parser.add_argument("--head", choices=HEADS, default="mean",
                         help="mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which "
                              "must be read anew in each epoch")
@@ -76,6 +88,10 @@ def _add_training(parser: Parser) -> None:
     group.add_argument("--epochs", metavar="N", type=positive_int, help="passes over the labelled reviews at most")
     group.add_argument("--batch-size", metavar="N", type=positive_int, help="reviews per step")
     group.add_argument("--learning-rate", metavar="X", type=positive_float, help="of AdamW, at its highest")
+    group.add_argument("--encoder-rate", metavar="X", type=positive_float,
+                       help="learning rate of the encoder's uppermost layer")
+    group.add_argument("--layer-decay", metavar="X", type=share,
+                       help="each layer's rate is X times that of the layer above it")
     group.add_argument("--weight-decay", metavar="X", type=non_negative_float, help="of matrices, by AdamW")
     group.add_argument("--dropout", metavar="P", type=probability, help="share of the head's inputs dropped")
     group.add_argument("--patience", metavar="N", type=non_negative_int,
@@ -88,7 +104,7 @@ def _defaults_table() -> str:
     names = [name.replace("_", "-") for name in FLAGS]
     lines = ["defaults by mode and head:", f"  {'':16}" + "".join(f"{name:>15}" for name in names)]
     for (mode, head), values in DEFAULTS.items():
-        lines.append(f"  {mode + ' ' + head:16}" + "".join(f"{value:>15}" for value in values))
+        lines.append(f"  {mode + ' ' + head:16}" + "".join(f"{'-' if v is None else v:>15}" for v in values))
     return "\n".join(lines)
 
 
@@ -97,6 +113,12 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.head == "bilstm" and arguments.pool != "mean":
         raise UsageError(f"--pool {arguments.pool} is for the mean head: the bilstm head reads every token",
                          "leave out --pool, or use --head mean")
+    if arguments.unfreeze is not None and arguments.mode != "top":
+        raise UsageError(f"--unfreeze is for --mode top, not {arguments.mode}", "leave it out, or use --mode top")
+    if arguments.mode == "frozen" and (arguments.encoder_rate is not None or arguments.layer_decay is not None):
+        raise UsageError("--encoder-rate and --layer-decay say how an encoder learns, and a frozen one does not",
+                         "leave them out, or use --mode finetune")
+    arguments.unfreeze = arguments.unfreeze or 1
     for name, value in zip(FLAGS, DEFAULTS[arguments.mode, arguments.head]):
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

@@ -6,8 +6,8 @@
     python -m finetune.imdb --data sample --encoder runs/bilm-tiny --out runs/sample    # seconds, offline
 
 Reviews in, positive or negative out (lecture 5). The labelled reviews are chosen, a slice of them held out; a frozen
-encoder reads each review once, or the model reads them again in every epoch; the loop below trains until the held-out
-slice no longer gains; and only then is the test half scored, once.
+encoder reads each review once, or the model reads them again in every epoch; the loop below trains, as much of the
+encoder as the mode says; and only then is the test half scored, once.
 
 The flags are in `finetune.flags`. Read next: `finetune.predict`.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
-FROZEN_WORDS_PER_SECOND = 35_000  # of a small biLM, without gradients, on 2 cores: the least it can take
+WORDS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
@@ -61,12 +61,13 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     )
     from minitransfer.apparatus.runtime import Progress, derived_seed, generator
     from minitransfer.transfer.examples import classify, minibatches
+    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
     from minitransfer.transfer.heads import cross_entropy
     from minitransfer.transfer.stopping import Training, loss_and_accuracy
 
     learn, choose = split
-    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = adamw(parameter_groups(model, arguments))
+    optimizer, num_groups = adamw(parameter_groups(model, arguments)), len(model.encoder.groups())
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
     at = Training.restore(run.load_state(), learning, optimizer)
     run.truncate_metrics(at.logged)
     guard, saved, clock = FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
@@ -74,6 +75,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
         while at.epoch < arguments.epochs and at.stale < max(1, arguments.patience):
             model.train()
+            unfreeze_top(model.encoder, learning_depth(arguments.mode, num_groups, arguments.unfreeze, at.epoch))
             order = generator(arguments.seed, "order", at.epoch)
             for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
                 torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step))
@@ -109,27 +111,35 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
 
 
 def parameter_groups(model: Classifier, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """What learns, for `adamw`: the mix at a rate of its own, MIX_RATE times that of the rest, and without decay."""
-    from minitransfer.apparatus.optim import weight_decay_groups
+    """What will learn, for `adamw`: the head; the mix, at MIX_RATE times the head's rate; groups of the encoder.
 
-    groups = weight_decay_groups(model, arguments.learning_rate, arguments.weight_decay)
-    mix = set(model.mix.parameters())
-    for group in groups:
-        group["params"] = [p for p in group["params"] if p not in mix]
-    rate = MIX_RATE * arguments.learning_rate
-    return [*groups, {"params": list(model.mix.parameters()), "weight_decay": 0.0, "lr": rate, "initial_lr": rate}]
+    The mix does not decay: its weights are relative, and γ has no reason to be small.
+    """
+    from minitransfer.apparatus.optim import weight_decay_groups
+    from minitransfer.transfer.freezing import encoder_parameter_groups
+
+    decay = arguments.weight_decay
+    listed = [*weight_decay_groups(model.head, arguments.learning_rate, decay),
+              *weight_decay_groups(model.mix, MIX_RATE * arguments.learning_rate, 0.0)]
+    if arguments.mode != "frozen":
+        listed += encoder_parameter_groups(model.encoder, arguments.encoder_rate, arguments.layer_decay, decay)
+    return listed
 
 
 def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
-    """The model to train: the encoder of a run, frozen, or for `scratch` one of its shape with random weights."""
+    """The model to train: the encoder of a run, or for `scratch` one of its shape with random weights."""
     import torch
 
     from minitransfer.transfer.classifier import Classifier
     from minitransfer.transfer.encoders import load_encoder, new_encoder, read_vocabulary
+    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
 
-    encoder = load_encoder(encoder_run, torch.device("cpu"))  # for scratch too: its shape is checked thereby
+    frozen = arguments.mode == "frozen"
+    encoder = load_encoder(encoder_run, torch.device("cpu"), frozen)  # for scratch too: its shape is checked thereby
     if arguments.mode == "scratch":
         encoder = new_encoder(encoder_run.config, read_vocabulary(encoder_run))
+    depth = learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, arguments.epochs - 1)
+    unfreeze_top(encoder, depth)
     return Classifier(encoder, **head_settings(arguments))
 
 
@@ -145,8 +155,8 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
     labels = map(str, [*reviews.train_labels, *reviews.test_labels])
     data = {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
             "labels": fingerprint(labels)}
-    names = ("mode", "labels", "seed", "epochs", "batch_size", "learning_rate", "weight_decay", "patience",
-             "max_tokens", "no_cache")
+    names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
+             "layer_decay", "weight_decay", "patience", "max_tokens", "no_cache")
     return {"kind": "transfer", **{name: getattr(arguments, name) for name in names}, "data": data,
             "model": head_settings(arguments), "encoder_fingerprint": encoder_run.fingerprint,
             "encoder": encoder_run.config}
@@ -155,18 +165,25 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
 def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
          arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
     """The chosen reviews as examples, and their features where these can be known once and for all."""
-    from minitransfer.apparatus.runtime import say
-    from minitransfer.transfer.examples import pooled_examples, pooled_features, token_examples
+    from minitransfer.transfer.examples import pooled_examples, token_examples
     from minitransfer.transfer.features import tokenise_texts
 
     if arguments.mode == "frozen" and arguments.head == "mean":
         cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
-        features, shortened = pooled_features(
-            model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
-            log_every=arguments.log_every, say=say)
+        features, shortened = features_of(model, encoder_run, texts, chosen, cache, arguments)
         return pooled_examples(model, features, labels[chosen], shortened), features
     tokenised = tokenise_texts([texts[i] for i in chosen], arguments.max_tokens)
     return token_examples(model, tokenised, labels[chosen]), None
+
+
+def features_of(model: Classifier, encoder_run: LoadedRun, texts: list[str], chosen: np.ndarray, cache: Path | None,
+                arguments: argparse.Namespace) -> tuple[Tensor, int]:
+    """What the encoder, as it is now, says of the chosen reviews, and how many of these were shortened."""
+    from minitransfer.apparatus.runtime import say
+    from minitransfer.transfer.examples import pooled_features
+
+    return pooled_features(model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint,
+                           cache=cache, log_every=arguments.log_every, say=say)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -215,9 +232,11 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
     if features is None:
         words = int(examples.lengths.sum())
-        minutes = words / FROZEN_WORDS_PER_SECOND / 60
+        minutes = words / WORDS_PER_SECOND[arguments.mode == "frozen"] / 60
         say(f"every epoch reads {words:,} words anew: at least {minutes:.1f} minutes on 2 cores")
-    else:
+        if arguments.head == "mean" and arguments.mode != "scratch":  # pretrained layers have scales of their own
+            features = features_of(model, encoder_run, reviews.train_texts, chosen, None, arguments)[0]
+    if features is not None:
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)

@@ -101,6 +101,7 @@ non_negative_int = _number(int, lambda n: 0 <= n <= LARGEST_INT, f"a whole numbe
 positive_float = _number(float, lambda x: 0 < x < math.inf, "a finite number above 0")
 non_negative_float = _number(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 probability = _number(float, lambda p: 0 <= p < 1, "a number of at least 0 and below 1")
+share = _number(float, lambda p: 0 < p <= 1, "a number above 0 and at most 1")
 fraction = _number(float, lambda p: 0 < p < 1, "a number above 0 and below 1")
 
 

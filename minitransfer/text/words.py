@@ -53,7 +53,7 @@ def tokenize(text: str, marks_unknown: bool = False) -> list[str]:
 
 
 def token_stream(documents: Iterable[str], marks_unknown: bool = False) -> Iterator[list[str]]:
-    """Yield the tokens of each line of each document, closed by `<eos>` as in the published WikiText perplexities."""
+    """Yield the tokens of each line of each document, every line closed by `<eos>`."""
     for document in documents:
         for line in document.split("\n"):
             if tokens := tokenize(line, marks_unknown):

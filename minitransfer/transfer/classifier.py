@@ -1,4 +1,4 @@
-"""Part V, chapter 5: the classifier. How do encoder, mix and head become one model, and what is it fed?
+"""Part V, chapter 6: the classifier. How do encoder, mix and head become one model, and what is it fed?
 
 A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
 Where the encoder is frozen and the head reads a mean, the way begins at features worked out before; elsewhere at

@@ -30,8 +30,8 @@ ANOTHER = "give the directory of another run, or train this one anew"
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
-    A subclass has `word_table` and `encode`. Once frozen, an encoder stays so: `train()` on the model around it would
-    otherwise bring back dropout, and with it features that change from pass to pass.
+    A subclass has `word_table`, `encode` and `groups`. Once frozen, an encoder stays so: `train()` on the model around
+    it would otherwise bring back dropout, and with it features that change from pass to pass.
     """
 
     num_layers: int
@@ -47,6 +47,15 @@ class Encoder(nn.Module):
     def train(self, mode: bool = True) -> "Encoder":
         """As for any module, except that a frozen encoder cannot be set to training."""
         return super().train(mode and not self.frozen)
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The parameters in groups that learn or stay together, those nearest to the text first."""
+        raise NotImplementedError
+
+    @property
+    def words_learn(self) -> bool:
+        """Whether the vectors of words are still changing, so that no table of them may be kept."""
+        return any(p.requires_grad for p in self.groups()[0])
 
 
 class StaticEncoder(Encoder):
@@ -65,6 +74,10 @@ class StaticEncoder(Encoder):
         ids = torch.tensor([self.ids.get(word, -1) for word in words], dtype=torch.int64, device=self.vectors.device)
         return self.vectors[ids.clamp(min=0)] * (ids >= 0).unsqueeze(1)
 
+    def groups(self) -> list[list[nn.Parameter]]:
+        """One group: the vectors."""
+        return [[self.vectors]]
+
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (1, B, T, D), zeros where there is padding."""
         return (x * mask.unsqueeze(-1)).unsqueeze(0)
@@ -80,19 +93,25 @@ class BiLMEncoder(Encoder):
         self.num_layers, self.hidden_size = config.num_layers + 1, 2 * config.projection_size
 
     def word_table(self, words: Sequence[str]) -> Tensor:
-        """The vectors of U words, worked out from their spelling, (U, D); with gradients only while training."""
+        """The vectors of U words, worked out from their spelling, (U, D); with gradients where these are wanted."""
         spelling = torch.from_numpy(spell_all(words))
-        if self.training:
+        if self.words_learn and torch.is_grad_enabled():
             return self.bilm.charcnn(spelling.to(self.bilm.charcnn.project.weight.device))
         return word_vectors(self.bilm.charcnn, spelling)
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The character CNN, then each LSTM layer with its projection, of both directions together."""
+        layers = zip(*(zip(stack.lstms, stack.projections) for stack in self.bilm.stacks()))
+        above = [[p for pair in both for module in pair for p in module.parameters()] for both in layers]
+        return [list(self.bilm.charcnn.parameters()), *above]
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
         return self.bilm.encode(x, mask, run_both)
 
 
-def load_encoder(run: LoadedRun, device: torch.device) -> Encoder:
-    """The frozen encoder that a pretraining run has trained.
+def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> Encoder:
+    """The encoder that a pretraining run has trained, frozen for good or able to learn on.
 
     Raises: CheckpointError for a run of another kind, or whose settings, vocabulary and weights do not fit together.
     """
@@ -102,7 +121,8 @@ def load_encoder(run: LoadedRun, device: torch.device) -> Encoder:
         raise CheckpointError(what, "give the directory of a pretraining run, such as runs/bilm or runs/static")
     vocabulary = read_vocabulary(run)
     tensors = _tensors_of_static(run, vocabulary) if run.kind == "static" else _tensors_of_bilm(run)
-    return build_to_fit(lambda: new_encoder(run.config, vocabulary, tensors), tensors, run.path).freeze().to(device)
+    encoder = build_to_fit(lambda: new_encoder(run.config, vocabulary, tensors), tensors, run.path).to(device)
+    return encoder.freeze() if frozen else encoder
 
 
 def new_encoder(

@@ -1,4 +1,4 @@
-"""Part V, chapter 6: examples. Where does a training loop get its logits, and in which order does it see the texts?
+"""Part V, chapter 7: examples. Where does a training loop get its logits, and in which order does it see the texts?
 
 A loop asks for the logits of some rows, and does not care how they come about: from features that were worked out
 before, or from tokens read anew. Texts of about one length share a batch; which ones, and when, chance decides, and
@@ -56,11 +56,17 @@ def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, sho
 
 def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
                    run_both: Callable = one_after_the_other) -> Examples:
-    """Texts to be read anew each time; a frozen encoder works out the vector of each distinct word beforehand."""
-    table = model.encoder.word_table(texts.vocabulary.words) if model.encoder.frozen else None
+    """Texts to be read anew each time; while words do not learn, the vector of each is worked out once for all."""
+    table = None
 
     def logits(rows: np.ndarray) -> Tensor:
+        nonlocal table
         token_ids, mask = pad([texts.token_ids[i] for i in rows])
+        if model.encoder.words_learn:
+            table = None
+        elif table is None:
+            with torch.no_grad():
+                table = model.encoder.word_table(texts.vocabulary.words)
         if table is not None:
             x = table[torch.from_numpy(token_ids).to(table.device)]
         else:  # the words of this batch, each once

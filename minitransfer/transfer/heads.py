@@ -4,7 +4,7 @@ The lecture's two classifiers. The first reads one vector for a whole text, the 
 small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. Both end in logits,
 one number per class, and learn by the same loss.
 
-Read next: `minitransfer.transfer.classifier`.
+Read next: `minitransfer.transfer.freezing`.
 """
 
 import torch

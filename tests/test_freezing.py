@@ -1,0 +1,81 @@
+"""Claims about freezing: each mode lets learn what it says, at the rate it says, and nothing else moves by a bit."""
+
+import pytest
+import torch
+from encoder_runs import BILM, make_bilm, make_oracle
+
+from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.transfer.encoders import BiLMEncoder, load_encoder
+from minitransfer.transfer.freezing import encoder_parameter_groups, group_rates, learning_depth, unfreeze_top
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def encoder(tmp_path) -> BiLMEncoder:
+    return load_encoder(load_run(make_bilm(tmp_path / "bilm")), CPU, frozen=False)
+
+
+@pytest.mark.parametrize("mode, depths", [
+    ("frozen", [0, 0, 0, 0, 0]),
+    ("top", [2, 2, 2, 2, 2]),
+    ("gradual", [0, 1, 2, 3, 3]),
+    ("finetune", [3, 3, 3, 3, 3]),
+    ("scratch", [3, 3, 3, 3, 3]),
+])  # fmt: skip
+def test_each_mode_says_how_many_of_three_groups_learn_in_each_epoch(mode, depths):
+    assert [learning_depth(mode, 3, 2, epoch) for epoch in range(5)] == depths
+
+
+def test_more_groups_than_there_are_cannot_learn():
+    assert learning_depth("top", 3, 7, 0) == 3
+
+
+def test_rates_fall_by_the_same_factor_from_layer_to_layer_down():
+    """η_l = η δ^(L − l)"""
+    assert group_rates(4, 0.5, 0.4) == pytest.approx([0.5 * 0.4**3, 0.5 * 0.4**2, 0.5 * 0.4, 0.5])
+    assert group_rates(3, 0.1, 1.0) == [0.1] * 3
+
+
+def test_groups_hold_each_parameter_once_the_character_cnn_first(encoder):
+    groups = encoder.groups()
+    listed = [p for group in groups for p in group]
+    assert len(groups) == BILM.num_layers + 1 == encoder.num_layers
+    assert len(listed) == len(set(listed)) == len(list(encoder.parameters()))
+    assert {id(p) for p in groups[0]} == {id(p) for p in encoder.bilm.charcnn.parameters()}
+    for k in (0, 1):  # both directions of a layer together
+        expected = [p for stack in encoder.bilm.stacks() for module in (stack.lstms[k], stack.projections[k])
+                    for p in module.parameters()]
+        assert {id(p) for p in groups[1 + k]} == {id(p) for p in expected}
+
+
+def test_static_vectors_are_one_group(tmp_path):
+    encoder = load_encoder(load_run(make_oracle(tmp_path / "oracle")), CPU, frozen=False)
+    assert [len(group) for group in encoder.groups()] == [1] and encoder.words_learn
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_what_is_above_the_line_learns_and_what_is_below_does_not(encoder, depth):
+    unfreeze_top(encoder, 3)  # the line may move either way
+    unfreeze_top(encoder, depth)
+    assert [{p.requires_grad for p in group} for group in encoder.groups()] == [{k >= 3 - depth} for k in range(3)]
+    assert encoder.words_learn == (depth == 3)
+
+
+def test_the_optimiser_gets_each_group_at_its_own_rate_and_biases_do_not_decay(encoder):
+    unfreeze_top(encoder, 2)
+    listed = encoder_parameter_groups(encoder, learning_rate=0.1, layer_decay=0.5, weight_decay=0.3)
+    rate = {id(p): group["initial_lr"] for group in listed for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in listed for p in group["params"]}
+    bottom, middle, top = encoder.groups()
+    assert not any(id(p) in rate for p in bottom)  # frozen
+    assert {rate[id(p)] for p in middle} == {0.05} and {rate[id(p)] for p in top} == {0.1}
+    assert all(decay[id(p)] == (0.3 if p.ndim > 1 else 0) for p in middle + top)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_words_get_gradients_only_when_they_learn(encoder, depth):
+    unfreeze_top(encoder, depth)
+    assert encoder.word_table(["film", "the"]).requires_grad == (depth == 3)
+    with torch.no_grad():
+        assert not encoder.word_table(["film"]).requires_grad
