@@ -119,16 +119,16 @@ def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bo
 
 def count_words(documents: Iterable[str], marks_unknown: bool = False) -> Counter[str]:
     """Count the words of a text as `WordPiece.encode` sees them, but for those too long to have pieces."""
-    between_spaces: Counter[str] = Counter()
-    for document in documents:
-        between_spaces.update(_plain(document, marks_unknown).split())
-    normalizer = normalizers.BertNormalizer()
-    splitter = pre_tokenizers.BertPreTokenizer()
+    strings: Counter[str] = Counter()
+    for document in documents:  # first only spaces and line ends: what is met often is then looked at once
+        strings.update(_plain(document, marks_unknown).replace("\n", " ").split(" "))
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
-    for text, count in between_spaces.items():
-        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
-            if len(word) <= LONGEST_WORD:
-                counts[word] += count
+    for string, count in strings.items():
+        for part in _portions(string):
+            for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(part)):
+                if len(word) <= LONGEST_WORD:
+                    counts[word] += count
     return counts
 
 
