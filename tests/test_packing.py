@@ -1,4 +1,4 @@
-"""Claims about packing: every place of every row is filled, in the order of the documents, and nothing comes twice."""
+"""Claims about packing: every place of every row is filled, in the order of the text, and nothing comes twice."""
 
 import numpy as np
 import pytest

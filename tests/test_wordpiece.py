@@ -1,4 +1,4 @@
-"""Claims about word pieces: learned alike in every process, cut as by hand, and deaf to what a text pretends to be."""
+"""Claims about word pieces: learned alike in every process, cut as by hand, and text that looks special is text."""
 
 import json
 import os
@@ -95,6 +95,13 @@ def test_the_most_frequent_pair_becomes_a_piece_until_the_vocabulary_is_full(voc
     if vocab_size >= fewest:
         assert found == pieces_by_loops(documents, vocab_size)
     assert len(found) <= vocab_size
+
+
+def test_every_word_is_written_out_as_often_as_it_was_counted():
+    counts = {"rare": 1, "some": 1_000, "more": 2_345}
+    lines = list(wordpiece._written_out(counts, counts))
+    assert Counter(word for line in lines for word in line.split()) == counts
+    assert max(len(line.split()) for line in lines) == 1_000
 
 
 def test_the_same_text_gives_the_same_bytes_in_every_process():
@@ -255,15 +262,16 @@ def test_the_file_is_one_that_the_library_reads_by_itself(learned):
 WRONG = {  # what is done to the JSON of a tokenizer, and what is said of it
     "another model": (lambda t: t["model"].update(type="BPE"), 'it.model.type is "BPE", not "WordPiece"'),
     "no model": (lambda t: t.pop("model"), "it.model is null, not"),
-    "a model of another kind": (lambda t: t.update(model=[1, {}]), "it.model is .1, {}., not"),
+    "a model of another kind": (lambda t: t.update(model=[1, {}]), "it.model is a list, not an object"),
     "another prefix": (lambda t: t["model"].update(continuing_subword_prefix="@@"), "continuing_subword_prefix is"),
     "words of any length": (lambda t: t["model"].pop("max_input_chars_per_word"), "per_word is null, not 100"),
     "capitals": (lambda t: t["normalizer"].update(lowercase=False), "it.normalizer.lowercase is false, not true"),
     "another splitting": (lambda t: t.update(pre_tokenizer={"type": "Whitespace"}), "it.pre_tokenizer.type is"),
     "cut short": (lambda t: t.update(truncation={"max_length": 3}), "it.truncation is"),
+    "lists in lists": (lambda t: t.update(padding=json.loads("[" * 900 + "]" * 900)), "padding is a list, not null"),
     "something new": (lambda t: t.update(surprise=1), "it.surprise is 1, not null"),
     "another special piece": (lambda t: t["added_tokens"].append({"id": 9}), "it.added_tokens.5 is"),
-    "[MASK] matched in text": (lambda t: t["added_tokens"][4].update(special=False), "added_tokens.4.special is false"),
+    "[MASK] found in text": (lambda t: t["added_tokens"][4].update(special=False), "added_tokens.4.special is false"),
     "no pieces": (lambda t: t["model"].update(vocab=["a"]), "its pieces have no ids"),
     "[MASK] elsewhere": (lambda t: t["model"]["vocab"].update({"[MASK]": 7, "a": 4}), "id of .MASK. is 7, not 4"),
     "no [UNK]": (lambda t: t["model"]["vocab"].pop("[UNK]"), "id of .UNK. is None, not 1"),

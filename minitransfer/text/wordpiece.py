@@ -3,8 +3,8 @@
 A frequent word is one piece. A rarer one is cut into several, where `##` marks those that go on with it: play
 ##wright. Which pieces there are is learned from text: beginning with single characters, the two neighbours that stand
 together most often become one piece, again and again until the vocabulary is full. Then each word is cut from left to
-right, every time into the longest piece that fits (Devlin et al. 2019, section 3). The library `tokenizers` does the
-work.
+right, every time into the longest piece that fits, as BERT does (Devlin et al. 2019, section 3). The library
+`tokenizers` does the work.
 
 Read next: `minitransfer.text.packing`.
 """
@@ -24,7 +24,7 @@ SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
 
 PREFIX = "##"
-LONGEST_WORD = 100  # characters; a longer word is unknown, as it is to BERT
+LONGEST_WORD = 100  # characters; a longer word is unknown, as it is to the library's own BERT
 MOST_LETTERS = 1_000  # distinct characters to spell with; words with any other are too rare to learn from
 LEAST_COUNT = 2  # neighbours that were seen together only once are not joined
 TOO_LONG = " " + "x" * (LONGEST_WORD + 1) + " "
@@ -107,12 +107,14 @@ def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bo
         raise ValueError(f"{vocab_size} pieces are too few: the special ones alone are {len(SPECIAL_PIECES)}")
     counts = count_words(documents, marks_unknown)
     letters = choose_letters(counts, vocab_size - len(SPECIAL_PIECES))
-    words = [word for word in sorted(counts) if set(word) <= set(letters)]
+    known = set(letters)
+    words = [word for word in sorted(counts) if known.issuperset(word)]
+    most = len(SPECIAL_PIECES) + len(letters) + sum(len(word) - 1 for word in words)  # a place is set aside for each
     tokenizer = Tokenizer(models.WordPiece({}, unk_token=SPECIAL_PIECES[UNK_ID]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=[*SPECIAL_PIECES, *letters],
-                                        min_frequency=LEAST_COUNT, show_progress=False)
-    tokenizer.train_from_iterator((f"{word} " * counts[word] for word in words), trainer)
+    trainer = trainers.WordPieceTrainer(vocab_size=min(vocab_size, most), min_frequency=LEAST_COUNT,
+                                        special_tokens=[*SPECIAL_PIECES, *letters], show_progress=False)
+    tokenizer.train_from_iterator(_written_out(words, counts), trainer)
     ids = tokenizer.get_vocab()
     return WordPiece(sorted(ids, key=ids.__getitem__))
 
@@ -120,15 +122,15 @@ def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bo
 def count_words(documents: Iterable[str], marks_unknown: bool = False) -> Counter[str]:
     """Count the words of a text as `WordPiece.encode` sees them, but for those too long to have pieces."""
     strings: Counter[str] = Counter()
-    for document in documents:  # first only spaces and line ends: what is met often is then looked at once
-        strings.update(_plain(document, marks_unknown).replace("\n", " ").split(" "))
+    for document in documents:
+        for part in _portions(_plain(document, marks_unknown)):
+            strings.update(part.replace("\n", " ").split(" "))  # what is met often is then looked at once
     normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
     for string, count in strings.items():
-        for part in _portions(string):
-            for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(part)):
-                if len(word) <= LONGEST_WORD:
-                    counts[word] += count
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(string)):
+            if len(word) <= LONGEST_WORD:
+                counts[word] += count
     return counts
 
 
@@ -149,6 +151,13 @@ def choose_letters(counts: Mapping[str, int], room: int) -> list[str]:
             break
         letters += more
     return letters
+
+
+def _written_out(words: Iterable[str], counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield text in which each word stands as often as it was counted, in lines of no more than 1,000 words."""
+    for word in words:
+        for done in range(0, counts[word], 1_000):
+            yield f"{word} " * min(counts[word] - done, 1_000)
 
 
 def _plain(text: str, marks_unknown: bool = False) -> str:
@@ -187,7 +196,9 @@ def _compare(found: Any, needed: Any, name: str) -> None:
         for key in {**needed, **found}:
             _compare(found.get(key), needed.get(key), f"{name}.{key}")
     elif found != needed:
-        raise ValueError(f"{name} is {json.dumps(found)[:60]}, not {json.dumps(needed)[:60]}")
+        names = {dict: "an object", list: "a list"}
+        there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (found, needed))
+        raise ValueError(f"{name} is {there}, not {here}")
 
 
 def _by_id(vocab: Any) -> list[str]:
