@@ -1,10 +1,12 @@
-"""Part II, the command: train static word vectors by skip-gram. What can be said of a word by its neighbours alone?
+"""Part II, the command: train static vectors by skip-gram. What can be said of a word by its neighbours alone?
 
     python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny      # seconds, offline
-    python -m pretrain.static --corpus wikitext-2 imdb --out runs/static                # about 3 minutes on 2 cores
+    python -m pretrain.static --corpus wikitext-2 imdb                                  # about 3 minutes on 2 cores
+    python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000                   # pieces of words, for BERT
 
 Text in, two tables of vectors out. Frequent words are thinned out, the rest is cut into blocks in a new order in each
-epoch, and `SkipGram.step` learns from a few dozen blocks at a time.
+epoch, and `SkipGram.step` learns from a few dozen blocks at a time. Since a word is only a number to it, that number
+may as well be that of a piece of a word (`minitransfer.text.wordpiece`).
 
 Read next: `minitransfer.elmo.charcnn`.
 """
@@ -14,21 +16,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
 from minitransfer.text.corpora import CORPORA
 from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    import numpy as np
     from torch import Tensor
 
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import Stop
     from minitransfer.static.skipgram import SkipGram
-    from minitransfer.text.corpora import Corpus
-    from minitransfer.text.words import Vocabulary
+    from pretrain.counting import Units
 
 PRESETS = {
     "tiny": dict(hidden_size=64, window=8, epochs=20, learning_rate=0.2, min_count=2),
@@ -38,13 +39,15 @@ PRESETS = {
 SLOWEST = 0.05  # the learning rate falls in a straight line to this share of the first one
 EXAMPLES = ("good", "bad", "bank", "river")
 
-DESCRIPTION = """Train a vector for each word by skip-gram with negative sampling.
+DESCRIPTION = """Train a vector for each word, or piece of a word, by skip-gram with negative sampling.
 
 examples:
   python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny
-  python -m pretrain.static --corpus wikitext-2 imdb --out runs/static
+  python -m pretrain.static --corpus wikitext-2 imdb
+  python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000
 
-writes to --out: config.json, model.safetensors (vectors, contexts, counts), vocab.txt, metrics.jsonl, state/
+writes to --out (default: runs/static; with --pieces, runs/static-pieces): config.json, model.safetensors (vectors,
+contexts, counts), vocab.txt, tokenizer.json for pieces, metrics.jsonl, state/
 on 2 cores: tiny 10 seconds on the sample; small 20 seconds on WikiText-2, 3 minutes with IMDB; base 3 times that"""
 
 
@@ -54,19 +57,22 @@ def make_parser() -> Parser:
     parser.add_argument("--corpus", nargs="+", choices=CORPORA, default=["auto"],
                         help="text to learn from, one or several; auto is wikitext-2 if it can be had")
     parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
+    parser.add_argument("--pieces", type=positive_int, metavar="N",
+                        help="learn up to N word pieces from the text, and vectors of these, for pretrain.bert "
+                             "(default: vectors of words)")
     group = parser.add_argument_group("training (default: by preset)")
     group.add_argument("--hidden-size", type=positive_int, metavar="N", help="width of a vector")
-    group.add_argument("--window", type=positive_int, metavar="N", help="words looked at to each side")
+    group.add_argument("--window", type=positive_int, metavar="N", help="words or pieces looked at to each side")
     group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
     group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdaGrad, at its highest")
     group.add_argument("--min-count", type=positive_int, metavar="N", help="rarer words get no vector")
     add_shared(parser, out="runs/static")
+    parser.set_defaults(out=None)  # it depends on --pieces
     return parser
 
 
-def train(model: SkipGram, stream: np.ndarray, counts: np.ndarray, arguments: argparse.Namespace, run: RunDirectory,
-          stop: Stop) -> int | None:
-    """Run skip-gram over the stream; returns the number of steps taken, or None if asked to stop before the end.
+def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int | None:
+    """Run skip-gram over a stream of units; returns the number of steps taken, or None if stopped before the end.
 
     Every random choice follows from seed, epoch and step, so a run that goes on from a saved state ends bit for bit
     as if it had never been stopped.
@@ -76,17 +82,17 @@ def train(model: SkipGram, stream: np.ndarray, counts: np.ndarray, arguments: ar
     from minitransfer.apparatus.optim import FiniteGuard
     from minitransfer.apparatus.runtime import Progress, generator
 
-    epochs, seed = arguments.epochs, arguments.seed
+    epochs, seed, num_units = arguments.epochs, arguments.seed, len(units.stream)
     state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0}
     if state["step"]:
         model.load(state["model"])
         run.truncate_metrics(state["step"])
     step, first = state["step"], state["in_epoch"]
     guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
-    with Progress(epochs * len(stream), "words", description="static", log_every=arguments.log_every,
-                  done=state["epoch"] * len(stream)) as progress:
+    with Progress(epochs * num_units, units.kind, description="static", log_every=arguments.log_every,
+                  done=state["epoch"] * num_units) as progress:
         for epoch in range(state["epoch"], epochs):
-            steps = cut_blocks(model, stream, counts, seed, epoch)
+            steps = cut_blocks(model, units, seed, epoch)
             for i in range(first, len(steps)):
                 draw = generator(seed, "step", step)
                 reach = torch.randint(1, model.config.window + 1, steps[i].shape, generator=draw)
@@ -94,7 +100,7 @@ def train(model: SkipGram, stream: np.ndarray, counts: np.ndarray, arguments: ar
                 loss = model.step(steps[i], reach, model.draw_negatives(draw), rate)
                 guard.ok(loss, 0.0)  # counts, and stops the run: a step of skip-gram cannot be taken back
                 step += 1
-                progress.advance(int((epoch + (i + 1) / len(steps)) * len(stream)) - progress.done, loss=loss)
+                progress.advance(int((epoch + (i + 1) / len(steps)) * num_units) - progress.done, loss=loss)
                 if log_clock.due():
                     run.log_metrics({"step": step, "epoch": epoch, "loss": loss, "learning_rate": rate})
                 if stop.requested or save_clock.due():
@@ -105,57 +111,53 @@ def train(model: SkipGram, stream: np.ndarray, counts: np.ndarray, arguments: ar
     return step
 
 
-def cut_blocks(model: SkipGram, stream: np.ndarray, counts: np.ndarray, seed: int, epoch: int) -> tuple[Tensor, ...]:
-    """The blocks of running words for each step of an epoch, (B, T) int64; which words are left out, where blocks
+def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Tensor, ...]:
+    """The blocks of running units for each step of an epoch, (B, T) int64; which units are left out, where blocks
     are cut and their order change from epoch to epoch.
 
     Raises: DataError if not one block is left.
     """
     import torch
 
-    from minitransfer.apparatus.errors import DataError
     from minitransfer.apparatus.runtime import generator
     from minitransfer.static.skipgram import thin_out
 
     T = model.config.block_size
-    thinned = thin_out(stream, counts, model.config.subsample, generator(seed, "thin", epoch))
+    thinned = thin_out(units.stream, units.counts, model.config.subsample, generator(seed, "thin", epoch))
     blocks = torch.from_numpy(thinned[: len(thinned) // T * T].reshape(-1, T)).long()
     if not len(blocks):
-        what = f"thinned out, the text has {len(thinned):,} of its {len(stream):,} words, and {T} are the least"
+        what = (f"thinned out, the text has {len(thinned):,} of its {len(units.stream):,} {units.kind}, and {T} are "
+                f"the least")
         raise DataError(what, "give more text")
     order = torch.randperm(len(blocks), generator=generator(seed, "order", epoch))
     return blocks[order].split(model.config.blocks_per_step)
 
 
-def count_words(corpus: Corpus, min_count: int) -> tuple[np.ndarray, np.ndarray, Vocabulary]:
-    """Turn a corpus into one stream of the words frequent enough: (N,) int32, counts (V,) int64, and the vocabulary.
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fill in what no flag has said; returns what of the run's config is known before any text is read.
 
-    Raises: DataError for next to no such words.
+    Raises: UsageError for --pieces that leave no room for letters, or stand beside what only words have.
     """
-    import numpy as np
+    from minitransfer.text.wordpiece import SPECIAL_PIECES
 
-    from minitransfer.apparatus.errors import DataError
-    from minitransfer.text.words import EOS_WORD, SPECIAL_WORDS, Vocabulary, token_stream
-
-    lines = [[w for w in line if w != EOS_WORD] for line in token_stream(corpus.train, corpus.marks_unknown)]
-    everything, first = Vocabulary.from_tokens(lines), len(SPECIAL_WORDS)
-    stream = everything.encode(lines)
-    counts = np.bincount(stream, minlength=len(everything))
-    kept = first + int((counts[first:] >= min_count).sum())  # ranked by count, so the frequent ones stand in front
-    stream = stream[(stream >= first) & (stream < kept)]
-    if len(stream) < 64:
-        what = (f"corpus {corpus.name} has {len(stream)} running words out of those that occur {min_count} times or "
-                f"more, and 64 are the least")
-        raise DataError(what, "give more text, or a smaller --min-count")
-    counts[:first] = 0
-    return stream, counts[:kept], everything.head(kept)
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Count words, train, save, and show the neighbours of a few of them; returns the exit code."""
+    pieces, few = arguments.pieces, len(SPECIAL_PIECES)
+    if pieces is not None and pieces <= few:
+        raise UsageError(f"--pieces {pieces} leaves no room beside the {few} special ones", "ask for some thousands")
+    if pieces is not None and arguments.min_count is not None:
+        raise UsageError("--min-count has no meaning with --pieces: all have vectors", "leave one of the two out")
+    arguments.out = arguments.out or ("runs/static" if pieces is None else "runs/static-pieces")
     training = take_preset(arguments, PRESETS)
     known = {"kind": "static", "model": {"hidden_size": arguments.hidden_size}, "training": training,
              "preset": arguments.preset, "seed": arguments.seed}
+    if pieces is not None:
+        del training["min_count"]
+        known |= {"unit": "pieces", "most_pieces": pieces}
+    return known
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Count words or pieces, train, save, and show the neighbours of a few; returns the exit code."""
+    known = settings(arguments)
     check_out(arguments, "static")
     if already_complete(arguments, known):
         return 0
@@ -163,38 +165,45 @@ def main(arguments: argparse.Namespace) -> int:
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
     from minitransfer.static.skipgram import SkipGram, SkipGramConfig
+    from pretrain.counting import count_pieces, count_words
 
     choose_device(arguments.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
     threads = set_threads(arguments.threads)
     corpus, facts = read_corpus(arguments)
-    say(f"{corpus.name}: splitting the text into words and counting them")
-    stream, counts, vocabulary = count_words(corpus, arguments.min_count)
-    model = SkipGram(counts, SkipGramConfig(arguments.hidden_size, arguments.window),
+    if arguments.pieces is None:
+        say(f"{corpus.name}: splitting the text into words and counting them")
+        units = count_words(corpus, arguments.min_count)
+    else:
+        say(f"{corpus.name}: learning up to {arguments.pieces:,} word pieces, and cutting the text into them")
+        units = count_pieces(corpus, arguments.pieces)
+    model = SkipGram(units.counts, SkipGramConfig(arguments.hidden_size, arguments.window),
                      generator(arguments.seed, "initial vectors"))
-    say(f"{len(stream):,} running words, {len(vocabulary):,} different ones, {threads} threads, {arguments.out}")
-    config = {**known, "corpus": facts, "environment": environment()}
+    say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, {threads} threads, "
+        f"{arguments.out}")
+    config = {**known, **units.facts, "corpus": facts, "environment": environment()}
     started = time.monotonic()
     with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
-        step = train(model, stream, counts, arguments, run, stop)
+        step = train(model, units, arguments, run, stop)
         if step is None:
             say(f"stopped and saved; to go on: {resume_command('pretrain.static')}")
             return stop.exit_code
-        run.save_model(model.tensors(counts), {"vocab.txt": "\n".join(vocabulary.words) + "\n"})
+        run.save_model(model.tensors(units.counts), units.files)
         run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
-    show_neighbours(model.vectors, vocabulary)
-    say(f"vectors are in {arguments.out}. Next: python -m pretrain.bilm --warm-start {arguments.out}")
+    show_neighbours(model.vectors, units.names)
+    reader = "bilm" if arguments.pieces is None else "bert"
+    say(f"vectors are in {arguments.out}. Next: python -m pretrain.{reader} --warm-start {arguments.out}")
     return 0
 
 
-def show_neighbours(vectors: Tensor, vocabulary: Vocabulary) -> None:
-    """Say which words lie nearest to a few others."""
+def show_neighbours(vectors: Tensor, names: list[str]) -> None:
+    """Say which words or pieces lie nearest to a few others."""
     from minitransfer.apparatus.progress import say
     from minitransfer.static.skipgram import neighbours_of
 
     for word in EXAMPLES:
-        if word in vocabulary.ids:
-            near = neighbours_of(vectors, vocabulary.ids[word], min(6, len(vocabulary) - 1))
-            say(f"  nearest to {word}: " + ", ".join(vocabulary.words[i] for i in near))
+        if word in names:
+            near = neighbours_of(vectors, names.index(word), min(6, len(names) - 1))
+            say(f"  nearest to {word}: " + ", ".join(names[i] for i in near))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,9 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
         kinds = " or ".join(map(repr, KINDS))
         what = f"{run.path} holds a run of kind {run.kind!r}, but an encoder is of kind {kinds}"
         raise CheckpointError(what, "give the directory of a pretraining run, such as runs/bilm or runs/static")
+    if run.config.get("unit") == "pieces":
+        what = f"{run.path} holds vectors of word pieces, but vectors of words are needed"
+        raise CheckpointError(what, "give a run of `python -m pretrain.static` without --pieces, such as runs/static")
     vocabulary = read_vocabulary(run)
     tensors = _tensors_of_static(run, vocabulary) if run.kind == "static" else _tensors_of_bilm(run)
     encoder = build_to_fit(lambda: new_encoder(run.config, vocabulary, tensors), tensors, run.path).to(device)

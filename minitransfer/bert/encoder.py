@@ -1,0 +1,236 @@
+"""Part IV, chapter 2: the encoder. What can be said of a word when the whole text may be looked at?
+
+A biLM reads from the left, and again from the right, and never both at once. BERT lets each token look at all
+others in every layer (lecture 3.1; Devlin et al. 2019, section 3), and is asked for those that were masked, since it
+can see the rest. What is computed here is exactly what BERT of the `transformers` library computes, so that weights
+can go both ways.
+
+Read next: `pretrain.bert`, the command.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minitransfer.bert.masking import IGNORE_INDEX
+
+INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
+UNSEEN = -1e9  # added to a score it leaves a weight of exactly 0; were it −∞, a text of padding alone would give nan
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The shape of a BERT. Each of `num_heads` heads is hidden_size / num_heads wide."""
+
+    vocab_size: int
+    hidden_size: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    intermediate_size: int = 1024
+    max_positions: int = 512
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+
+    def __post_init__(self):
+        sizes = {name: value for name, value in asdict(self).items() if name not in ("dropout", "layer_norm_eps")}
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}, and 1 is the least")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"{self.num_heads} heads cannot share a width of {self.hidden_size} equally")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, and must be at least 0 and below 1")
+        if not self.layer_norm_eps > 0:
+            raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, and must be above 0")
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "BertConfig":
+        return cls(**values)
+
+
+def dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """Drop each number with probability p, and scale the rest by 1 / (1 − p), so that the mean stays.
+
+    Shapes: x (…) -> (…); generator on x's device. Without a generator nothing is dropped.
+    """
+    if generator is None or p == 0:
+        return x
+    kept = torch.empty(x.shape, device=x.device).bernoulli_(1 - p, generator=generator)
+    return x * kept.div_(1 - p)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused: bool = True) -> Tensor:
+    """Give each token a mean of the values v of all tokens, weighted by how well their keys k suit its query q.
+
+    attention(q, k, v) = softmax(q kᵀ / √d + mask) v                        (Vaswani et al. 2017, eq. 1)
+
+    Shapes: q (B, H, T, d), k and v (B, H, S, d), mask (B, 1, 1, S) float, 0 for what may be seen and `UNSEEN` for the
+    rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never has all T · S weights in memory.
+    Differs: no dropout on the weights; its random numbers would take a fifth of a training step.
+    """
+    if fused:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, S)
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(dim=-1) @ v
+
+
+class Embeddings(nn.Module):
+    """What is known of a token before it has looked around: which one it is, and where it stands.
+
+    x_t = LayerNorm(token embedding of w_t + position embedding of t + segment embedding)   (Devlin et al., figure 2)
+
+    Differs: there is one segment only, since no task here is about pairs of texts.
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        D = config.hidden_size
+        self.tokens = nn.Embedding(config.vocab_size, D)
+        self.positions = nn.Embedding(config.max_positions, D)
+        self.segment = nn.Embedding(1, D)
+        self.norm = nn.LayerNorm(D, config.layer_norm_eps)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Shapes: token_ids (B, T) int64 -> (B, T, D). Raises: ValueError if T exceeds the positions there are."""
+        T, most = token_ids.shape[1], self.positions.num_embeddings
+        if T > most:
+            raise ValueError(f"texts of {T} tokens, but there are only {most} positions")
+        place = self.positions.weight[:T] + self.segment.weight  # (T, D)
+        return self.norm(self.tokens(token_ids) + place)
+
+
+class Block(nn.Module):
+    """One layer: each token looks at all tokens, then works by itself; what it finds is added to what it was.
+
+    a = LayerNorm(x + W_o attention(W_q x, W_k x, W_v x)),   y = LayerNorm(a + W_2 GELU(W_1 a))
+
+    (Vaswani et al. 2017, section 3.1; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016). Normalised after each sum, as
+    BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large product is faster than three.
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        D, I, eps = config.hidden_size, config.intermediate_size, config.layer_norm_eps  # noqa: E741
+        self.num_heads, self.dropout = config.num_heads, config.dropout
+        self.qkv = nn.Linear(D, 3 * D)
+        self.output = nn.Linear(D, D)
+        self.attention_norm = nn.LayerNorm(D, eps)
+        self.expand = nn.Linear(D, I)
+        self.contract = nn.Linear(I, D)
+        self.norm = nn.LayerNorm(D, eps)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None,
+                wanted: Tensor | None = None) -> Tensor:
+        """Shapes: x (B, T, D), mask as in `attention` -> (B, T, D), or (N, D) for `wanted` tokens alone.
+
+        wanted: (N,) int64, positions in the flattened batch, whose states are all that is asked for: once a token has
+        looked around, it needs no other one, and in the last layer most of the work is thus spared.
+        """
+        looked = self.look_around(x, mask)
+        if wanted is not None:
+            x, looked = x.flatten(0, 1).index_select(0, wanted), looked.flatten(0, 1).index_select(0, wanted)
+        a = self.attention_norm(x + dropout(self.output(looked), self.dropout, generator))
+        return self.norm(a + dropout(self.contract(F.gelu(self.expand(a))), self.dropout, generator))
+
+    def look_around(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """What each token gathers from all tokens, its heads side by side: (B, T, D) -> (B, T, D)."""
+        B, T, D = x.shape
+        heads = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, d) each
+        return attention(q, k, v, mask).transpose(1, 2).reshape(B, T, D)
+
+
+class Bert(nn.Module):
+    """The encoder: embeddings under a stack of blocks. A token's state comes to depend on the whole text."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.apply(initialise)
+
+    def forward(self, token_ids: Tensor, mask: Tensor | None = None,
+                generator: torch.Generator | None = None) -> Tensor:
+        """All layers of whole texts, with dropout drawn from `generator` (no dropout for None).
+
+        Shapes: token_ids (B, T) int64, mask (B, T) bool with True = real token, or None if all are
+        -> hidden_states (L + 1, B, T, D); layer 0 is the embeddings; padding gives zeros.
+        """
+        hidden_states = torch.stack(self.layers(token_ids, mask, generator))
+        return hidden_states if mask is None else hidden_states * mask.unsqueeze(-1)
+
+    def layers(self, token_ids: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None,
+               wanted: Tensor | None = None) -> list[Tensor]:
+        """As `forward`, but layer by layer, the last of them (N, D) if only some tokens are `wanted` (see `Block`).
+
+        What stands in padding here means nothing, but is seen by no real token.
+        """
+        x = dropout(self.embeddings(token_ids), self.config.dropout, generator)
+        unseen = None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * UNSEEN  # (B, 1, 1, T)
+        outputs = [x]
+        for k, block in enumerate(self.blocks, start=1):
+            x = block(x, unseen, generator, wanted if k == len(self.blocks) else None)
+            outputs.append(x)
+        return outputs
+
+
+class MaskedLM(nn.Module):
+    """BERT, asked for the tokens that were masked.
+
+    logits = E LayerNorm(GELU(W y + b)) + c,   E the token embeddings (V, D)        (Devlin et al. 2019, section 3.1)
+
+    loss = −log softmax(logits)[w], averaged over the masked tokens w, in nats
+
+    E is the same matrix that reads the tokens: nothing of it is stored twice.
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        initialise(self.dense)
+
+    def forward(self, token_ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits at every position: (B, T) int64 -> (B, T, V). For looking at, since training needs few of them."""
+        return self.logits(self.bert.layers(token_ids, mask)[-1])
+
+    def logits(self, y: Tensor) -> Tensor:
+        """How strongly each token of the vocabulary is expected, given last-layer states: (…, D) -> (…, V)."""
+        h = self.norm(F.gelu(self.dense(y)))
+        return F.linear(h, self.bert.embeddings.tokens.weight, self.bias)
+
+    def decode(self, token_ids: Tensor, labels: Tensor, mask: Tensor | None = None,
+               generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (N, V) at the N masked tokens alone, and the ids that were there, int64 (N,).
+
+        Shapes: token_ids and labels (B, T) int64, labels `IGNORE_INDEX` where nothing was masked; mask as in `Bert`.
+        """
+        asked = (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1)  # (N,)
+        states = self.bert.layers(token_ids, mask, generator, wanted=asked)[-1]
+        return self.logits(states), labels.flatten()[asked]
+
+    def loss(self, token_ids: Tensor, labels: Tensor, mask: Tensor | None = None,
+             generator: torch.Generator | None = None) -> Tensor:
+        """How badly the masked tokens are guessed: mean −log p per masked token, in nats; 0 if there is none."""
+        logits, targets = self.decode(token_ids, labels, mask, generator)
+        return F.cross_entropy(logits, targets, reduction="sum") / max(len(targets), 1)
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw the weights of a Linear or an Embedding from N(0, 0.02²); biases begin at 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,218 @@
+"""Part I, chapter 4: word pieces. How can a vocabulary of a few thousand entries spell every word there is?
+
+A frequent word is one piece. A rarer one is cut into several, where `##` marks those that go on with it: play
+##wright. Which pieces there are is learned from text: beginning with single characters, the two neighbours that stand
+together most often become one piece, again and again until the vocabulary is full. Then each word is cut from left to
+right, every time into the longest piece that fits, as BERT does (Devlin et al. 2019, section 3). The library
+`tokenizers` does the work.
+
+Read next: `minitransfer.text.packing`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from minitransfer.text.words import UNK_WORD
+
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
+
+PREFIX = "##"
+LONGEST_WORD = 100  # characters; a longer word is unknown, as it is to the library's own BERT
+MOST_LETTERS = 1_000  # distinct characters to spell with; words with any other are too rare to learn from
+LEAST_COUNT = 2  # neighbours that were seen together only once are not joined
+TOO_LONG = " " + "x" * (LONGEST_WORD + 1) + " "
+PORTION, AT_ONCE = 1 << 16, 64  # characters; the library needs some hundred bytes for each that it works on
+
+# How a text becomes words, and what stands around one, as the library writes it down. The same as for uncased BERT.
+SETTINGS = {
+    "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                   "strip_accents": None, "lowercase": True},  # None: accents go, because case does
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", SEP_ID], "cls": ["[CLS]", CLS_ID]},
+    "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
+}
+
+
+class WordPiece:
+    """Word pieces and their ids: `pieces[token_id]`, the five special ones first. `train_wordpiece` makes one.
+
+    `continues` (V,) bool marks the pieces that go on with a word.
+    """
+
+    def __init__(self, pieces: Sequence[str]):
+        self.pieces = list(pieces)
+        self.continues = np.array([piece.startswith(PREFIX) for piece in self.pieces])
+        self._tokenizer = Tokenizer.from_str(self.to_json())
+        self._tokenizer.encode_special_tokens = True  # else a [MASK] that somebody wrote would be the special piece
+
+    @property
+    def vocab_size(self) -> int:
+        """How many pieces there are, the special ones included."""
+        return len(self.pieces)
+
+    def encode(self, texts: Sequence[str], marks_unknown: bool = False) -> list[np.ndarray]:
+        """Cut each text into pieces, with no [CLS] or [SEP] around them; for each its token ids, int32 (T,).
+
+        Text is lower-cased, accents go, and punctuation and Chinese characters stand alone. A word that the pieces
+        cannot spell is one [UNK], and so is one of more than 100 characters. "[MASK]" in a text is text. With
+        `marks_unknown` a literal `<unk>` is [UNK], as word-level WikiText means it.
+
+        Differs: to bound memory, what has no space in 65,536 characters is parted after these, even within a word.
+        """
+        found: list[list[np.ndarray]] = [[] for _ in texts]
+        portions = ((i, part) for i, text in enumerate(texts) for part in _portions(_plain(text, marks_unknown)))
+        while some := list(islice(portions, AT_ONCE)):
+            encodings = self._tokenizer.encode_batch_fast([part for _, part in some], add_special_tokens=False)
+            for (i, _), encoding in zip(some, encodings):
+                found[i].append(np.array(encoding.ids, np.int32))
+        return [np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in found]
+
+    def to_json(self) -> str:
+        """The pieces, and how they are used, in the format of `tokenizers`: what a run keeps as tokenizer.json."""
+        vocab = {piece: i for i, piece in enumerate(self.pieces)}
+        return json.dumps(_description(vocab), ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "WordPiece":
+        """Read what `to_json` has written. Raises: ValueError telling in what it is something else."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as failure:
+            raise ValueError(f"it is not JSON: {type(failure).__name__}") from failure
+        model = found.get("model") if isinstance(found, dict) else None
+        vocab = model.get("vocab") if isinstance(model, dict) else None
+        _compare(found, _description(vocab), "it")
+        return cls(_by_id(vocab))
+
+
+def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bool = False) -> WordPiece:
+    """Learn at most `vocab_size` word pieces from text, always the same ones from the same text.
+
+    The library hands out ids in the order of a hash table that is different in each process, and its ties go by id.
+    So the single characters, which would get their ids in that order, are given to it beforehand as if they were
+    special: all that follows is then decided by counts, and among equals by these ids.
+
+    Differs: of pairs, the most frequent one is joined, as in byte-pair encoding (Sennrich et al. 2016); the WordPiece
+    of Schuster and Nakajima (2012) joins the one that makes the text most probable.
+    Raises: ValueError if there is no room for a piece beside the special ones.
+    """
+    if vocab_size <= len(SPECIAL_PIECES):
+        raise ValueError(f"{vocab_size} pieces are too few: the special ones alone are {len(SPECIAL_PIECES)}")
+    counts = count_words(documents, marks_unknown)
+    letters = choose_letters(counts, vocab_size - len(SPECIAL_PIECES))
+    known = set(letters)
+    words = [word for word in sorted(counts) if known.issuperset(word)]
+    most = len(SPECIAL_PIECES) + len(letters) + sum(len(word) - 1 for word in words)  # a place is set aside for each
+    tokenizer = Tokenizer(models.WordPiece({}, unk_token=SPECIAL_PIECES[UNK_ID]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(vocab_size=min(vocab_size, most), min_frequency=LEAST_COUNT,
+                                        special_tokens=[*SPECIAL_PIECES, *letters], show_progress=False)
+    tokenizer.train_from_iterator(_written_out(words, counts), trainer)
+    ids = tokenizer.get_vocab()
+    return WordPiece(sorted(ids, key=ids.__getitem__))
+
+
+def count_words(documents: Iterable[str], marks_unknown: bool = False) -> Counter[str]:
+    """Count the words of a text as `WordPiece.encode` sees them, but for those too long to have pieces."""
+    strings: Counter[str] = Counter()
+    for document in documents:
+        for part in _portions(_plain(document, marks_unknown)):
+            strings.update(part.replace("\n", " ").split(" "))  # what is met often is then looked at once
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for string, count in strings.items():
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(string)):
+            if len(word) <= LONGEST_WORD:
+                counts[word] += count
+    return counts
+
+
+def choose_letters(counts: Mapping[str, int], room: int) -> list[str]:
+    """The pieces of one character, those of the most frequent characters first: at most `room`, of 1,000 characters.
+
+    A character that is never seen inside a word has no piece with `##`.
+    """
+    frequency: Counter[str] = Counter()
+    for word, count in counts.items():
+        for letter in word:
+            frequency[letter] += count
+    inside = {letter for word in counts for letter in word[1:]}
+    letters: list[str] = []
+    for letter in sorted(frequency, key=lambda letter: (-frequency[letter], letter))[:MOST_LETTERS]:
+        more = [letter, PREFIX + letter] if letter in inside else [letter]
+        if len(letters) + len(more) > room:
+            break
+        letters += more
+    return letters
+
+
+def _written_out(words: Iterable[str], counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield text in which each word stands as often as it was counted, in lines of no more than 1,000 words."""
+    for word in words:
+        for done in range(0, counts[word], 1_000):
+            yield f"{word} " * min(counts[word] - done, 1_000)
+
+
+def _plain(text: str, marks_unknown: bool = False) -> str:
+    """The text in a form that UTF-8 has, half a surrogate pair being "?", and `<unk>`, if marked, beyond spelling."""
+    if marks_unknown:
+        text = text.replace(UNK_WORD, TOO_LONG)
+    return text.encode("utf-8", "replace").decode()
+
+
+def _portions(text: str) -> Iterator[str]:
+    """Yield a text bit by bit, parted between words unless there is no space far and wide."""
+    start = 0
+    while start < len(text):
+        end = start + PORTION
+        if end < len(text):
+            space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            end = space if space > start else end
+        yield text[start:end]
+        start = end
+
+
+def _description(vocab: Any) -> dict[str, Any]:
+    """The whole content of a tokenizer.json, around the ids of its pieces."""
+    model = {"type": "WordPiece", "unk_token": SPECIAL_PIECES[UNK_ID], "continuing_subword_prefix": PREFIX,
+             "max_input_chars_per_word": LONGEST_WORD, "vocab": vocab}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    added = [{"id": i, "content": piece, **plain} for i, piece in enumerate(SPECIAL_PIECES)]
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **SETTINGS, "model": model}
+
+
+def _compare(found: Any, needed: Any, name: str) -> None:
+    """Raises: ValueError naming the first entry in which two JSON values differ; null is as good as nothing."""
+    if isinstance(found, list) and isinstance(needed, list):
+        found, needed = dict(enumerate(found)), dict(enumerate(needed))
+    if isinstance(found, dict) and isinstance(needed, dict):
+        for key in {**needed, **found}:
+            _compare(found.get(key), needed.get(key), f"{name}.{key}")
+    elif found != needed:
+        names = {dict: "an object", list: "a list"}
+        there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (found, needed))
+        raise ValueError(f"{name} is {there}, not {here}")
+
+
+def _by_id(vocab: Any) -> list[str]:
+    """The pieces in the order of their ids. Raises: ValueError if these are not 0, 1, 2 … or one is no piece."""
+    if not isinstance(vocab, dict):
+        raise ValueError("its pieces have no ids")
+    for i, piece in enumerate(SPECIAL_PIECES):
+        if vocab.get(piece) != i:
+            raise ValueError(f"the id of {piece} is {str(vocab.get(piece))[:20]}, not {i}")
+    ids = vocab.values()
+    if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(vocab))):
+        raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
+    pieces = sorted(vocab, key=vocab.__getitem__)
+    wrong = [piece for piece in pieces if piece.split() != [_plain(piece)]]
+    if wrong:
+        raise ValueError(f"{wrong[0][:20]!r} cannot be a piece")
+    return pieces
