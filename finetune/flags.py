@@ -24,21 +24,26 @@ from minitransfer.apparatus.options import (
 from minitransfer.text.corpora import REVIEWS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
-HEADS = ("mean", "bilstm")
+HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
 FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout", "patience",
          "head_size")
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
     ("frozen", "mean"): (60, 32, 1e-3, None, None, 10.0, 0.2, 0, 64),
     ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, 2, 64),
+    ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, 0, 64),
     ("top", "mean"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
     ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
+    ("top", "cls"): (5, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 2, 64),
     ("finetune", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 2, 64),
     ("finetune", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 2, 64),
+    ("finetune", "cls"): (5, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 2, 64),
     ("gradual", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 4, 64),
     ("gradual", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 4, 64),
+    ("gradual", "cls"): (8, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 6, 64),
     ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 3, 64),
     ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 2, 64),
+    ("scratch", "cls"): (8, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 2, 64),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
@@ -58,7 +63,7 @@ def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m finetune.imdb", description=DESCRIPTION, epilog=_defaults_table())
     parser.add_argument("--encoder", metavar="DIR", type=directory_name, default="runs/bilm",
-                        help="a finished run of pretrain.bilm or pretrain.static; scratch takes only its shape")
+                        help="a finished run of pretrain.bilm, bert or static; scratch takes only its shape")
     parser.add_argument("--mode", choices=MODES, default="frozen",
                         help="how much of the encoder learns beside mix and head. frozen: nothing; top: its upper "
                              "layers; finetune: all layers, lower ones more slowly; gradual: one more layer in each "
@@ -67,9 +72,9 @@ def make_parser() -> Parser:
                         help="how many upper layers learn in mode top (default: 1)")
     parser.add_argument("--head", choices=HEADS, default="mean",
                         help="mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which "
-                             "must be read anew in each epoch")
-    parser.add_argument("--pool", choices=POOLS, default="mean",
-                        help="how the mean head's vector is made of tokens; the lecture's is mean")
+                             "must be read anew in each epoch; cls: W h_[CLS] + b, for a pretrain.bert run")
+    parser.add_argument("--pool", choices=POOLS,
+                        help="how the mean head's vector is made of tokens (default: mean, as in the lecture)")
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--labels", metavar="N", type=positive_int,
                         help="learn from N labelled reviews, half of each class, validation included (default: all)")
@@ -110,9 +115,11 @@ def _defaults_table() -> str:
 
 def check(arguments: argparse.Namespace) -> None:
     """Fill in the defaults that depend on others. Raises: UsageError for flags that contradict each other."""
-    if arguments.head == "bilstm" and arguments.pool != "mean":
-        raise UsageError(f"--pool {arguments.pool} is for the mean head: the bilstm head reads every token",
+    if arguments.head != "mean" and arguments.pool is not None:
+        reads = {"bilstm": "every token", "cls": "the first token alone"}[arguments.head]
+        raise UsageError(f"--pool {arguments.pool} is for the mean head: the {arguments.head} head reads {reads}",
                          "leave out --pool, or use --head mean")
+    arguments.pool = arguments.pool or ("cls" if arguments.head == "cls" else "mean")
     if arguments.unfreeze is not None and arguments.mode != "top":
         raise UsageError(f"--unfreeze is for --mode top, not {arguments.mode}", "leave it out, or use --mode top")
     if arguments.mode == "frozen" and (arguments.encoder_rate is not None or arguments.layer_decay is not None):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.flags import check, make_parser
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.apparatus.runtime import Stop
     from minitransfer.text.corpora import Reviews
     from minitransfer.transfer.classifier import Classifier
+    from minitransfer.transfer.encoders import Encoder
     from minitransfer.transfer.examples import Examples
     from minitransfer.transfer.stopping import Training
 
@@ -119,8 +121,9 @@ def parameter_groups(model: Classifier, arguments: argparse.Namespace) -> list[d
     from minitransfer.transfer.freezing import encoder_parameter_groups
 
     decay = arguments.weight_decay
-    listed = [*weight_decay_groups(model.head, arguments.learning_rate, decay),
-              *weight_decay_groups(model.mix, MIX_RATE * arguments.learning_rate, 0.0)]
+    listed = weight_decay_groups(model.head, arguments.learning_rate, decay)
+    if model.mix is not None:
+        listed += weight_decay_groups(model.mix, MIX_RATE * arguments.learning_rate, 0.0)
     if arguments.mode != "frozen":
         listed += encoder_parameter_groups(model.encoder, arguments.encoder_rate, arguments.layer_decay, decay)
     return listed
@@ -131,16 +134,30 @@ def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
     import torch
 
     from minitransfer.transfer.classifier import Classifier
-    from minitransfer.transfer.encoders import load_encoder, new_encoder, read_vocabulary
     from minitransfer.transfer.freezing import learning_depth, unfreeze_top
+    from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
     frozen = arguments.mode == "frozen"
     encoder = load_encoder(encoder_run, torch.device("cpu"), frozen)  # for scratch too: its shape is checked thereby
     if arguments.mode == "scratch":
-        encoder = new_encoder(encoder_run.config, read_vocabulary(encoder_run))
+        encoder = new_encoder(encoder_run.config, read_tokens(encoder_run, encoder_run.kind))
+    check_encoder(encoder, arguments)
     depth = learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, arguments.epochs - 1)
     unfreeze_top(encoder, depth)
     return Classifier(encoder, **head_settings(arguments))
+
+
+def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
+    """Raises: UsageError if the encoder cannot give what the flags ask of it."""
+    if arguments.head == "cls" and not encoder.has_cls:
+        raise UsageError(f"--head cls reads the [CLS] token, and {arguments.encoder} has none",
+                         "use --head mean, or the --encoder of a pretrain.bert run")
+    if encoder.max_tokens is not None and arguments.max_tokens > encoder.max_tokens:
+        raise UsageError(f"--max-tokens {arguments.max_tokens}, but {arguments.encoder} has "
+                         f"{encoder.max_tokens} positions", f"use --max-tokens {encoder.max_tokens} or fewer")
+    if encoder.has_cls and arguments.max_tokens < 3:
+        raise UsageError(f"--max-tokens {arguments.max_tokens} has no room for a piece between [CLS] and [SEP]",
+                         "use --max-tokens 3 or more")
 
 
 def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -166,13 +183,12 @@ def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np
          arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
     """The chosen reviews as examples, and their features where these can be known once and for all."""
     from minitransfer.transfer.examples import pooled_examples, token_examples
-    from minitransfer.transfer.features import tokenise_texts
 
-    if arguments.mode == "frozen" and arguments.head == "mean":
+    if arguments.mode == "frozen" and arguments.head != "bilstm":
         cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
         features, shortened = features_of(model, encoder_run, texts, chosen, cache, arguments)
         return pooled_examples(model, features, labels[chosen], shortened), features
-    tokenised = tokenise_texts([texts[i] for i in chosen], arguments.max_tokens)
+    tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
     return token_examples(model, tokenised, labels[chosen]), None
 
 
@@ -236,7 +252,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         say(f"every epoch reads {words:,} words anew: at least {minutes:.1f} minutes on 2 cores")
         if arguments.head == "mean" and arguments.mode != "scratch":  # pretrained layers have scales of their own
             features = features_of(model, encoder_run, reviews.train_texts, chosen, None, arguments)[0]
-    if features is not None:
+    if features is not None and arguments.head == "mean":
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)
@@ -247,7 +263,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         return stop.exit_code
     test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
     results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
-    files = {"vocab.txt": encoder_run.files["vocab.txt"], "results.json": to_json(results)}
+    files = {**encoder_run.files, "results.json": to_json(results)}
     run.save_model(model.state_dict(), files)
     run.mark_complete(at.step, results)
     report(results, run.path)
@@ -264,7 +280,8 @@ def summary(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, labels:
         "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
         "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
         "seconds_encoding": encoding, "seconds_training": at.seconds,
-        "gamma": model.mix.gamma.item(), "mix": model.mix.weights().tolist(),
+        "gamma": model.mix.gamma.item() if model.mix else None,
+        "mix": model.mix.weights().tolist() if model.mix else None,
     }
 
 
@@ -296,8 +313,9 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
 
 def report(results: dict[str, Any], path: Path) -> None:
     """Print what came of a run, where it is, and what to do with it."""
-    mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
-    print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
+    if results["mix"]:
+        mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
+        print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
     print(f"data {results['data']}, {results['labels']:,} labels, "
           f"epoch {results['epochs']} of {results['epochs_run']}")
     print(f"validation accuracy {results['validation_accuracy']:.4f}")

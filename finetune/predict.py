@@ -27,7 +27,7 @@ from minitransfer.text.imdb import LINE_BREAK
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from minitransfer.transfer.features import TokenisedTexts
+    from minitransfer.transfer.tokens import TokenisedTexts
 
 LABELS = ("negative", "positive")
 SHOWN = 70  # characters of a text that are repeated beside its answer
@@ -75,7 +75,6 @@ def main(arguments: argparse.Namespace) -> None:
     from minitransfer.apparatus.runtime import choose_device, set_threads
     from minitransfer.transfer.classifier import load_classifier, max_tokens_of
     from minitransfer.transfer.examples import predict
-    from minitransfer.transfer.features import tokenise_texts
 
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
@@ -83,7 +82,7 @@ def main(arguments: argparse.Namespace) -> None:
     model, max_tokens = load_classifier(run, device), max_tokens_of(run.config)
     texts = iter(arguments.texts) if arguments.texts else stdin_lines()
     while batch := list(islice(texts, arguments.batch_size)):
-        tokenised = tokenise_texts([clean(text) for text in batch], max_tokens)
+        tokenised = model.encoder.tokenise([clean(text) for text in batch], max_tokens)
         for line in answers(batch, tokenised, predict(model, tokenised), arguments.json):
             print(line, flush=True)
 

@@ -16,7 +16,7 @@ from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
-from minitransfer.transfer.encoders import load_encoder, read_vocabulary
+from minitransfer.transfer.loading import load_encoder, read_vocabulary
 from pretrain.reading import Text
 
 

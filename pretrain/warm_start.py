@@ -18,7 +18,7 @@ from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.spelling import cosine, solve_projection
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.words import SPECIAL_WORDS, spell_all
-from minitransfer.transfer.encoders import read_vocabulary
+from minitransfer.transfer.loading import read_vocabulary
 
 FREQUENCY_POWER = 0.75  # between each word alike and each running word alike: common words matter more, not alone
 COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reported

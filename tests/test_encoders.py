@@ -10,7 +10,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.text.words import SPECIAL_WORDS, spell
-from minitransfer.transfer.encoders import load_encoder
+from minitransfer.transfer.loading import load_encoder
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def test_a_bilm_encoder_gives_the_layers_of_the_bilm_that_was_saved(tmp_path):
     for row, word in zip(spelling, words):
         row[: len(spell(word))] = torch.tensor(spell(word))
     x = bilm.charcnn(spelling)
-    assert torch.allclose(encoder.word_table(words), x, atol=1e-6)
+    assert torch.allclose(encoder.token_table(words), x, atol=1e-6)
     mask = torch.ones(1, 3, dtype=torch.bool)
     assert torch.allclose(encoder.encode(x[None], mask), bilm.encode(x[None], mask), atol=1e-6)
     assert (encoder.num_layers, encoder.hidden_size) == (3, 14)
@@ -39,7 +39,7 @@ def test_static_vectors_are_standardised_over_running_text_and_unknown_words_are
     encoder = loaded(make_static(tmp_path, WORDS, vectors))
     centred = vectors - vectors.mean(0)  # every word counts equally often
     expected = centred / centred.square().mean(0).mean().sqrt()
-    table = encoder.word_table(["film", "unheard-of", "the"])
+    table = encoder.token_table(["film", "unheard-of", "the"])
     assert torch.allclose(table, torch.stack([expected[4], torch.zeros(3), expected[3]]), atol=1e-6)
     assert torch.equal(encoder.encode(table[None], torch.tensor([[True, True, False]]))[0, 0, 2], torch.zeros(3))
 

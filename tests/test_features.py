@@ -11,14 +11,14 @@ from encoder_runs import make_bilm
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer import features as chapter
-from minitransfer.transfer.encoders import load_encoder
+from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.tokens import tokenise_words
 from minitransfer.transfer.features import (
     Standardise,
     cache_key,
     cached,
     frozen_pass,
     pool_tokens,
-    tokenise_texts,
 )
 
 CPU = torch.device("cpu")
@@ -32,14 +32,14 @@ def encoder(tmp_path):
 
 def tokens_of(encoder, texts, i):
     """The layers of one text, read alone: (L + 1, T, D)."""
-    words = [texts.vocabulary.words[t] for t in texts.token_ids[i]]
-    x = encoder.word_table(words)
+    words = [texts.tokens[t] for t in texts.token_ids[i]]
+    x = encoder.token_table(words)
     return encoder.encode(x[None], torch.ones(1, len(words), dtype=torch.bool))[:, 0]
 
 
 @pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
 def test_features_are_the_pooled_layers_of_each_text_read_alone(encoder, pool):
-    texts = tokenise_texts(TEXTS, 99)
+    texts = tokenise_words(TEXTS, 99)
     features = frozen_pass(encoder, texts, pool, device=CPU)
     for i in (0, 2, 3, 4):
         for k, layer in enumerate(tokens_of(encoder, texts, i).tolist()):
@@ -52,7 +52,7 @@ def test_features_are_the_pooled_layers_of_each_text_read_alone(encoder, pool):
 
 def test_the_mix_of_the_means_is_the_mean_of_the_mixed_tokens(encoder):
     """mean_t(γ Σ_k s_k h_{t,k}) = γ Σ_k s_k mean_t(h_{t,k})"""
-    texts, mix = tokenise_texts(TEXTS, 99), ScalarMix(3)
+    texts, mix = tokenise_words(TEXTS, 99), ScalarMix(3)
     with torch.no_grad():
         mix.w.copy_(torch.tensor([0.3, -1.1, 0.7]))
         mix.gamma.fill_(1.7)
@@ -63,9 +63,9 @@ def test_the_mix_of_the_means_is_the_mean_of_the_mixed_tokens(encoder):
 
 @pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
 def test_neither_batch_nor_order_nor_padding_changes_the_features_of_a_text(encoder, pool, monkeypatch):
-    together = frozen_pass(encoder, tokenise_texts(TEXTS, 99), pool, device=CPU)
+    together = frozen_pass(encoder, tokenise_words(TEXTS, 99), pool, device=CPU)
     monkeypatch.setattr(chapter, "TOKENS_PER_BATCH", 1)  # each text in a batch of its own
-    backwards = frozen_pass(encoder, tokenise_texts(TEXTS[::-1], 99), pool, device=CPU)
+    backwards = frozen_pass(encoder, tokenise_words(TEXTS[::-1], 99), pool, device=CPU)
     assert torch.allclose(together, backwards.flip(0), atol=1e-6)
 
 
@@ -82,25 +82,6 @@ def test_what_stands_in_the_padding_is_never_the_largest():
     layers, mask = torch.full((1, 1, 3, 2), -5.0), torch.tensor([[True, True, False]])
     layers[:, :, 2] = 0.0
     assert torch.equal(pool_tokens(layers, mask, "mean-max")[0, 0, 2:], torch.full((2,), -5.0))
-
-
-def test_long_texts_keep_head_and_tail_and_are_counted():
-    texts = tokenise_texts(["a b c d e f g", "a b c", "one two three four"], 3)
-    words = [[texts.vocabulary.words[t] for t in ids] for ids in texts.token_ids]
-    assert words == [["a", "f", "g"], ["a", "b", "c"], ["one", "three", "four"]]
-    assert texts.shortened.tolist() == [True, False, True] and texts.lengths.tolist() == [3, 3, 3]
-
-
-def test_a_text_beyond_any_length_is_read_at_its_ends(monkeypatch):
-    monkeypatch.setattr(chapter, "MAX_CHARACTERS", 12)
-    texts = tokenise_texts(["first " + "x" * 1000 + " last"], 4)
-    assert [texts.vocabulary.words[t] for t in texts.token_ids[0]] == ["first", "x", "last"] and texts.shortened[0]
-
-
-def test_marks_of_the_models_own_are_text_in_a_review():
-    texts = tokenise_texts(["<unk> [MASK] <pad>"], 99)
-    assert texts.token_ids[0].min() > 2  # no special word among them
-    assert [texts.vocabulary.words[t] for t in texts.token_ids[0]] == "< unk > [ mask ] < pad >".split()
 
 
 def test_standardising_shifts_and_scales_each_dimension_by_the_training_texts():
@@ -185,7 +166,7 @@ def test_the_key_changes_with_everything_that_decides_the_features():
 
 
 def test_the_frozen_pass_gives_the_same_bits_twice(encoder):
-    texts = tokenise_texts(TEXTS * 3, 99)
+    texts = tokenise_words(TEXTS * 3, 99)
     torch.nn.Sequential(encoder).train()
     first, second = (frozen_pass(encoder, texts, "mean", device=CPU) for _ in range(2))
     assert torch.equal(first, second) and first.dtype == torch.float32 and first.shape == (15, 3, 14)

@@ -5,8 +5,9 @@ import torch
 from encoder_runs import BILM, make_bilm, make_oracle
 
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.transfer.encoders import BiLMEncoder, load_encoder
+from minitransfer.transfer.encoders import BiLMEncoder
 from minitransfer.transfer.freezing import encoder_parameter_groups, group_rates, learning_depth, unfreeze_top
+from minitransfer.transfer.loading import load_encoder
 
 CPU = torch.device("cpu")
 
@@ -51,7 +52,7 @@ def test_groups_hold_each_parameter_once_the_character_cnn_first(encoder):
 
 def test_static_vectors_are_one_group(tmp_path):
     encoder = load_encoder(load_run(make_oracle(tmp_path / "oracle")), CPU, frozen=False)
-    assert [len(group) for group in encoder.groups()] == [1] and encoder.words_learn
+    assert [len(group) for group in encoder.groups()] == [1] and encoder.tokens_learn
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
@@ -59,7 +60,7 @@ def test_what_is_above_the_line_learns_and_what_is_below_does_not(encoder, depth
     unfreeze_top(encoder, 3)  # the line may move either way
     unfreeze_top(encoder, depth)
     assert [{p.requires_grad for p in group} for group in encoder.groups()] == [{k >= 3 - depth} for k in range(3)]
-    assert encoder.words_learn == (depth == 3)
+    assert encoder.tokens_learn == (depth == 3)
 
 
 def test_the_optimiser_gets_each_group_at_its_own_rate_and_biases_do_not_decay(encoder):
@@ -76,6 +77,6 @@ def test_the_optimiser_gets_each_group_at_its_own_rate_and_biases_do_not_decay(e
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_words_get_gradients_only_when_they_learn(encoder, depth):
     unfreeze_top(encoder, depth)
-    assert encoder.word_table(["film", "the"]).requires_grad == (depth == 3)
+    assert encoder.token_table(["film", "the"]).requires_grad == (depth == 3)
     with torch.no_grad():
-        assert not encoder.word_table(["film"]).requires_grad
+        assert not encoder.token_table(["film"]).requires_grad

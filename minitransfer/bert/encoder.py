@@ -98,13 +98,13 @@ class Embeddings(nn.Module):
         self.segment = nn.Embedding(1, D)
         self.norm = nn.LayerNorm(D, config.layer_norm_eps)
 
-    def forward(self, token_ids: Tensor) -> Tensor:
-        """Shapes: token_ids (B, T) int64 -> (B, T, D). Raises: ValueError if T exceeds the positions there are."""
-        T, most = token_ids.shape[1], self.positions.num_embeddings
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x (B, T, D), rows of `tokens` -> the same. Raises: ValueError if T exceeds the positions there are."""
+        T, most = x.shape[1], self.positions.num_embeddings
         if T > most:
             raise ValueError(f"texts of {T} tokens, but there are only {most} positions")
         place = self.positions.weight[:T] + self.segment.weight  # (T, D)
-        return self.norm(self.tokens(token_ids) + place)
+        return self.norm(x + place)
 
 
 class Block(nn.Module):
@@ -174,7 +174,12 @@ class Bert(nn.Module):
 
         What stands in padding here means nothing, but is seen by no real token.
         """
-        x = dropout(self.embeddings(token_ids), self.config.dropout, generator)
+        return self.layers_above(self.embeddings.tokens(token_ids), mask, generator, wanted)
+
+    def layers_above(self, x: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None,
+                     wanted: Tensor | None = None) -> list[Tensor]:
+        """As `layers`, from token embeddings looked up before, x (B, T, D)."""
+        x = dropout(self.embeddings(x), self.config.dropout, generator)
         unseen = None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * UNSEEN  # (B, 1, 1, T)
         outputs = [x]
         for k, block in enumerate(self.blocks, start=1):

@@ -1,4 +1,4 @@
-"""Part V, chapter 6: the classifier. How do encoder, mix and head become one model, and what is it fed?
+"""Part V, chapter 8: the classifier. How do encoder, mix and head become one model, and what is it fed?
 
 A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
 Where the encoder is frozen and the head reads a mean, the way begins at features worked out before; elsewhere at
@@ -17,11 +17,12 @@ from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.elmo.mix import ScalarMix
-from minitransfer.transfer.encoders import ANOTHER, Encoder, build_to_fit, new_encoder, read_vocabulary
+from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
-from minitransfer.transfer.heads import BiLSTMHead, MeanPoolHead
+from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
+from minitransfer.transfer.loading import ANOTHER, build_to_fit, new_encoder, read_tokens
 
-HEADS = ("mean", "bilstm")
+HEADS = ("mean", "bilstm", "cls")
 
 
 class Classifier(nn.Module):
@@ -29,28 +30,33 @@ class Classifier(nn.Module):
 
     mean     logits = W2 tanh(W1 γ Σ_k s_k standardised(pool_t(h_{t,k}))) + b
     bilstm   logits = W mean_t(BiLSTM(γ Σ_k s_k h_{t,k})) + b
+    cls      logits = W h_[CLS] + b, of the last layer alone: nothing is mixed
     """
 
     def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float):
         super().__init__()
         self.encoder, self.pool = encoder, pool
-        self.mix = ScalarMix(encoder.num_layers)
+        self.mix = ScalarMix(encoder.num_layers) if head != "cls" else None
         if head == "mean":
             width = encoder.hidden_size * POOLS[pool]
             self.standardise = Standardise(encoder.num_layers, width)
             self.head = MeanPoolHead(width, head_size, dropout=dropout)
         elif head == "bilstm":
             self.head = BiLSTMHead(encoder.hidden_size, head_size, dropout=dropout)
+        elif head == "cls":
+            self.head = ClsHead(encoder.hidden_size, dropout=dropout)
         else:
             raise ValueError(f"a head is one of {', '.join(HEADS)}, not {head!r}")
 
     @property
     def device(self) -> torch.device:
         """Where the model is, and where its inputs must be."""
-        return self.mix.w.device
+        return next(self.head.parameters()).device
 
     def from_pooled(self, features: Tensor) -> Tensor:
         """Shapes: features (B, L + 1, W), pooled layers -> logits (B, N)."""
+        if self.mix is None:
+            return self.head(features[:, -1])
         return self.head(self.mix(self.standardise(features).transpose(0, 1)))
 
     def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
@@ -64,12 +70,13 @@ class Classifier(nn.Module):
 
 def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
     """The model of a finished transfer run, in evaluation mode. Raises: CheckpointError if its parts do not fit."""
-    vocabulary = read_vocabulary(run)
+    encoder = run.config.get("encoder")
+    tokens = read_tokens(run, encoder.get("kind") if isinstance(encoder, dict) else None)
     names = [name.removeprefix("encoder.") for name in run.tensors if name.startswith("encoder.")]
     own = {name: run.tensors[f"encoder.{name}"] for name in names}
 
     def make() -> Classifier:
-        return Classifier(new_encoder(run.config["encoder"], vocabulary, own), **run.config["model"])
+        return Classifier(new_encoder(encoder, tokens, own), **run.config["model"])
 
     model = build_to_fit(make, run.tensors, run.path)
     model.encoder.freeze()

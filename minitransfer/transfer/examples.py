@@ -1,4 +1,4 @@
-"""Part V, chapter 7: examples. Where does a training loop get its logits, and in which order does it see the texts?
+"""Part V, chapter 9: examples. Where does a training loop get its logits, and in which order does it see the texts?
 
 A loop asks for the logits of some rows, and does not care how they come about: from features that were worked out
 before, or from tokens read anew. Texts of about one length share a batch; which ones, and when, chance decides, and
@@ -19,14 +19,8 @@ from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.text.corpora import fingerprint
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.features import (
-    TOKENS_PER_BATCH,
-    TokenisedTexts,
-    cache_key,
-    cached,
-    frozen_pass,
-    tokenise_texts,
-)
+from minitransfer.transfer.features import TOKENS_PER_BATCH, cache_key, cached, frozen_pass
+from minitransfer.transfer.tokens import TokenisedTexts
 
 
 @dataclass(frozen=True)
@@ -56,22 +50,22 @@ def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, sho
 
 def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
                    run_both: Callable = one_after_the_other) -> Examples:
-    """Texts to be read anew each time; while words do not learn, the vector of each is worked out once for all."""
+    """Texts to be read anew each time; while tokens do not learn, the vector of each is worked out once for all."""
     table = None
 
     def logits(rows: np.ndarray) -> Tensor:
         nonlocal table
         token_ids, mask = pad([texts.token_ids[i] for i in rows])
-        if model.encoder.words_learn:
+        if model.encoder.tokens_learn:
             table = None
         elif table is None:
             with torch.no_grad():
-                table = model.encoder.word_table(texts.vocabulary.words)
+                table = model.encoder.token_table(texts.tokens)
         if table is not None:
             x = table[torch.from_numpy(token_ids).to(table.device)]
-        else:  # the words of this batch, each once
+        else:  # the tokens of this batch, each once
             distinct, place = np.unique(token_ids, return_inverse=True)
-            vectors = model.encoder.word_table([texts.vocabulary.words[i] for i in distinct])
+            vectors = model.encoder.token_table([texts.tokens[i] for i in distinct])
             x = vectors[torch.from_numpy(place.reshape(token_ids.shape)).to(vectors.device)]
         return model.from_tokens(x, torch.from_numpy(mask).to(x.device), run_both)
 
@@ -120,7 +114,7 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
     wanted = texts if cache else [texts[i] for i in chosen]
 
     def compute() -> dict[str, Tensor]:
-        tokenised = tokenise_texts(wanted, max_tokens)
+        tokenised = model.encoder.tokenise(wanted, max_tokens)
         features = frozen_pass(model.encoder, tokenised, model.pool, device=model.device, log_every=log_every)
         return {"features": features, "shortened": torch.from_numpy(tokenised.shortened)}
 

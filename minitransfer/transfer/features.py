@@ -1,4 +1,4 @@
-"""Part V, chapter 3: features. What does a frozen encoder see in a review, and how seldom must it look?
+"""Part V, chapter 5: features. What does a frozen encoder see in a review, and how seldom must it look?
 
 Once. Its weights never change, so neither does what it says of a text, and that can be kept: not every token, but
 
@@ -12,11 +12,9 @@ Read next: `minitransfer.transfer.heads`.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -24,45 +22,13 @@ from torch import Tensor, nn
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.runtime import Progress, SideBySide
-from minitransfer.text.batching import batches_by_length, head_and_tail, pad
-from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
+from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.transfer.encoders import Encoder
+from minitransfer.transfer.tokens import TokenisedTexts
 
-POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2}  # each pool, and how many times as wide as a layer it is
+POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1}  # how many times as wide as a layer each pool is
 TOKENS_PER_BATCH = 16_384
-MAX_CHARACTERS = 2_000_000  # of one text: of more, the ends are read, of which only the outermost words will be kept
 FORMAT = 1  # of a cache file: to be counted up whenever the same settings begin to give other numbers
-
-
-@dataclass(frozen=True)
-class TokenisedTexts:
-    """Texts as token ids, int32 (≤ max_tokens,) each, into the `vocabulary` of all words that they hold together.
-
-    `shortened` tells of each text whether its middle was left out, bool (N,).
-    """
-
-    vocabulary: Vocabulary
-    token_ids: list[np.ndarray]
-    shortened: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens kept of each text, int64 (N,)."""
-        return np.array([len(text) for text in self.token_ids], np.int64)
-
-
-def tokenise_texts(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
-    """Cut texts into words, and leave out the middle of those that have more than `max_tokens`."""
-    vocabulary = Vocabulary(SPECIAL_WORDS)
-    token_ids, shortened = [], np.zeros(len(texts), bool)
-    for i, text in enumerate(texts):
-        too_long = len(text) > MAX_CHARACTERS
-        if too_long:
-            text = f"{text[: MAX_CHARACTERS // 2]}\n{text[-MAX_CHARACTERS // 2 :]}"
-        whole = vocabulary.encode([tokenize(line) for line in text.split("\n")], grow=True)
-        token_ids.append(head_and_tail(whole, max_tokens))
-        shortened[i] = too_long or len(whole) > max_tokens
-    return TokenisedTexts(vocabulary, token_ids, shortened)
 
 
 def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
@@ -71,12 +37,15 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     mean         mean_t h_t
     mean-max     the same, and beside it max_t h_t, dimension by dimension
     mean-spread  the same, and beside it the standard deviation √(mean_t (h_t − mean)²)
+    cls          h_[CLS], the first token alone
 
     Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D or 2D.
 
-    Differs: the lecture has the mean alone (5.2). With the others, mixing pooled layers is not pooling mixed tokens,
+    Differs: the lecture has the mean (5.2) and [CLS] (3.4). With maximum or spread, mixing pooled layers is not pooling mixed tokens,
     since neither a maximum nor a spread is a sum: the mix then weighs summaries, a model of its own.
     """
+    if pool == "cls":
+        return layers[:, :, 0].transpose(0, 1)
     count = mask.sum(dim=1).clamp(min=1).view(1, -1, 1)
     mean = layers.sum(dim=2) / count
     parts = [mean]
@@ -95,13 +64,13 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
                 log_every: float = 10.0) -> Tensor:
     """Read every text once and keep its pooled layers: (N, L + 1, W) float32, on the CPU.
 
-    The vector of each distinct word is worked out once, and the two directions of a biLM are read side by side.
+    The vector of each distinct token is worked out once, and the two directions of a biLM are read side by side.
     """
     features = torch.empty(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
     lengths = texts.lengths
     with (torch.no_grad(), SideBySide(2, device) as side_by_side,
           Progress(int(lengths.sum()), "words", description="frozen pass", log_every=log_every) as progress):
-        table = encoder.word_table(texts.vocabulary.words)  # (U, D)
+        table = encoder.token_table(texts.tokens)  # (U, D)
         for rows in batches_by_length(lengths, TOKENS_PER_BATCH):
             token_ids, mask = pad([texts.token_ids[i] for i in rows])
             mask = torch.from_numpy(mask).to(device)

@@ -1,8 +1,9 @@
-"""Part V, chapter 4: heads. How little must be learnt on top of an encoder to answer a question about a text?
+"""Part V, chapter 6: heads. How little must be learnt on top of an encoder to answer a question about a text?
 
-The lecture's two classifiers. The first reads one vector for a whole text, the mean of its words' vectors, and is two
-small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. Both end in logits,
-one number per class, and learn by the same loss.
+The lecture's three classifiers. The first reads one vector for a whole text, the mean of its words' vectors, and is two
+small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. The third, BERT's, is
+one matrix and reads the first token alone, in which the encoder itself is to gather the text. All end in logits, one
+number per class, and learn by the same loss.
 
 Read next: `minitransfer.transfer.freezing`.
 """
@@ -60,6 +61,27 @@ class BiLSTMHead(nn.Module):
         b = reverse_each(self.back(reverse_each(x, lengths))[0], lengths)
         h = torch.cat([a, b], dim=-1) * mask.unsqueeze(-1)  # (B, T, 2H)
         return self.W(self.dropout(h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)))
+
+
+class ClsHead(nn.Module):
+    """BERT's head: from the state of a text's first token to one number per class.
+
+    logits = W h_[CLS] + b        (lecture 3.4; Devlin et al. 2019, section 4.1)
+
+    With `dropout`, h_[CLS] loses units in training. W and b begin at zero: then the first steps bend the encoder by no
+    random direction, but by one that the labels chose.
+    """
+
+    def __init__(self, input_size: int, num_classes: int = 2, dropout: float = 0.0):
+        super().__init__()
+        self.W = nn.Linear(input_size, num_classes)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.W.weight)
+        nn.init.zeros_(self.W.bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Shapes: h (B, D), the [CLS] state of each text -> logits (B, N)."""
+        return self.W(self.dropout(h))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

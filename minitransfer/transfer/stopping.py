@@ -1,4 +1,4 @@
-"""Part V, chapter 8: stopping. When has a classifier learnt enough, and how does a run go on after being interrupted?
+"""Part V, chapter 10: stopping. When has a classifier learnt enough, and how does a run go on after being interrupted?
 
 After each epoch the held-out slice is scored. The weights with the lowest loss there are set aside, and when a few
 epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). A slice of

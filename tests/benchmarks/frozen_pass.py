@@ -21,9 +21,10 @@ from minitransfer.apparatus.runtime import SideBySide, peak_memory_gib, set_thre
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig, word_vectors
 from minitransfer.text.batching import batches_by_length, pad
-from minitransfer.text.words import Vocabulary, spell_all
+from minitransfer.text.words import spell_all
 from minitransfer.transfer.encoders import BiLMEncoder
-from minitransfer.transfer.features import TOKENS_PER_BATCH, TokenisedTexts, frozen_pass, pool_tokens
+from minitransfer.transfer.features import TOKENS_PER_BATCH, frozen_pass, pool_tokens
+from minitransfer.transfer.tokens import TokenisedTexts
 from pretrain.bilm import PRESETS
 from tests.benchmarks.synthetic import made_up_words, review_lengths, zipf_stream
 from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_turns
@@ -39,7 +40,7 @@ def make_texts(reviews: int, vocab_size: int) -> TokenisedTexts:
     lengths = review_lengths(reviews, MAX_TOKENS, rng)
     stream = zipf_stream(vocab_size, int(lengths.sum()), rng)
     texts = np.split(stream, np.cumsum(lengths)[:-1])
-    return TokenisedTexts(Vocabulary(made_up_words(vocab_size, rng)), texts, np.zeros(reviews, bool))
+    return TokenisedTexts(made_up_words(vocab_size, rng), texts, np.zeros(reviews, bool))
 
 
 def make_encoder(preset: dict) -> BiLMEncoder:
@@ -68,10 +69,10 @@ def main(args) -> None:
     threads = set_threads(args.threads)
     reviews, vocab_size = (8, 300) if args.quick else (args.reviews, max(args.vocab_size, 4))
     texts, encoder = make_texts(reviews, vocab_size), make_encoder(PRESETS["tiny" if args.quick else "small"])
-    words, charcnn = texts.vocabulary.words, encoder.bilm.charcnn
+    words, charcnn = texts.tokens, encoder.bilm.charcnn
     expected = frozen_pass(encoder, texts, "mean", device=torch.device("cpu"))
     memory = peak_memory_gib()  # before the plain way, which is not to be counted in
-    table, spelling = encoder.word_table(words), torch.from_numpy(spell_all(words))
+    table, spelling = encoder.token_table(words), torch.from_numpy(spell_all(words))
     look_up = lambda ids: table[ids]  # noqa: E731
     # In chunks, and short words together, or the plain way would run out of memory before it was slow.
     spell = lambda ids: word_vectors(charcnn, spelling[ids.flatten()]).view(*ids.shape, -1)  # noqa: E731
@@ -80,7 +81,7 @@ def main(args) -> None:
                 "CNN per running word, side by side": (spell, both), PLAIN: (spell, one_after_the_other)}
         difference = max((read(encoder, texts, *way) - expected).abs().max().item() for way in ways.values())
         jobs = {name: lambda way=way: read(encoder, texts, *way) for name, way in ways.items()}
-        times = take_turns({FILL: lambda: encoder.word_table(words)} | jobs, args.rounds)
+        times = take_turns({FILL: lambda: encoder.token_table(words)} | jobs, args.rounds)
     whole = {name: [REVIEWS / reviews * reading + (fill if ways[name][0] is look_up else 0.0)
                     for reading, fill in zip(times[name], times[FILL])] for name in ways}
     report(whole, REVIEWS / reviews * texts.lengths.sum())

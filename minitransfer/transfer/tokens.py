@@ -1,0 +1,64 @@
+"""Part V, chapter 1: tokens. What does an encoder get to see of a text?
+
+The biLM and static vectors read words, each by its spelling or from a table, so any word will do. BERT reads word
+pieces, those it was pretrained with, between [CLS] and [SEP]. Of a text that is too long both see head and tail.
+
+Read next: `minitransfer.transfer.encoders`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minitransfer.text.batching import head_and_tail
+from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
+from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
+
+MAX_CHARACTERS = 2_000_000  # of one text: of more, the ends are read, of which only the outermost words will be kept
+
+
+@dataclass(frozen=True)
+class TokenisedTexts:
+    """Texts as token ids, int32 (≤ max_tokens,) each: `tokens[token_id]` is the word or the word piece.
+
+    `shortened` tells of each text whether its middle was left out, bool (N,).
+    """
+
+    tokens: Sequence[str]
+    token_ids: list[np.ndarray]
+    shortened: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens kept of each text, int64 (N,)."""
+        return np.array([len(text) for text in self.token_ids], np.int64)
+
+
+def tokenise_words(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
+    """Cut texts into words, numbered as they come, and leave out the middle of those with more than `max_tokens`."""
+    vocabulary = Vocabulary(SPECIAL_WORDS)
+    token_ids, shortened = [], np.zeros(len(texts), bool)
+    for i, text in enumerate(texts):
+        text, too_long = outer_characters(text)
+        whole = vocabulary.encode([tokenize(line) for line in text.split("\n")], grow=True)
+        token_ids.append(head_and_tail(whole, max_tokens))
+        shortened[i] = too_long or len(whole) > max_tokens
+    return TokenisedTexts(vocabulary.words, token_ids, shortened)
+
+
+def tokenise_pieces(texts: Sequence[str], max_tokens: int, wordpiece: WordPiece) -> TokenisedTexts:
+    """Cut texts into word pieces between [CLS] and [SEP], which count towards `max_tokens`, 3 at least."""
+    outer, too_long = zip(*map(outer_characters, texts)) if texts else ((), ())
+    bodies = wordpiece.encode(outer)
+    room = max_tokens - 2
+    token_ids = [np.concatenate([[CLS_ID], head_and_tail(body, room), [SEP_ID]]).astype(np.int32) for body in bodies]
+    shortened = np.array(too_long, bool) | np.array([len(body) > room for body in bodies], bool)
+    return TokenisedTexts(wordpiece.pieces, token_ids, shortened)
+
+
+def outer_characters(text: str) -> tuple[str, bool]:
+    """A text, or both ends of one longer than `MAX_CHARACTERS`; and whether its middle was left out."""
+    if len(text) <= MAX_CHARACTERS:
+        return text, False
+    return f"{text[: MAX_CHARACTERS // 2]}\n{text[-MAX_CHARACTERS // 2 :]}", True
