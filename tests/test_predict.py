@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -47,7 +48,8 @@ def feed(monkeypatch, raw):
 
 def test_words_the_encoder_knows_decide_the_label(runs, capsys):
     code, out, _ = answer(capsys, runs / "oracle", "a marvellous film, a triumph", "dull and dreadful, a mess")
-    assert code == 0 and out[0].startswith("positive 0.") and out[1].startswith("negative 0.")
+    shown = r"{} (0\.[5-9]\d|1\.00)  .*"
+    assert code == 0 and re.fullmatch(shown.format("positive"), out[0]) and re.fullmatch(shown.format("negative"), out[1])
     assert out[0].endswith("  a marvellous film, a triumph")
 
 

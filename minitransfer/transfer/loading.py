@@ -62,7 +62,7 @@ def new_encoder(
         raise ValueError(f"{layers:,} layers cannot be made of {len(tensors)} tensors")
     found = len(tokens.pieces if bert else tokens)
     if shape.vocab_size != found:
-        raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} entries")
+        raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
     return BertEncoder(shape, tokens) if bert else BiLMEncoder(shape)
 
 
