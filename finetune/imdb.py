@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
-WORDS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
+TOKENS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
@@ -243,13 +243,13 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     every_test = np.arange(len(reviews.test_labels))
     test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
     encoding = time.monotonic() - started
-    say(f"reviews shortened to {arguments.max_tokens} words: {examples.shortened:,} of {len(chosen):,} labelled, "
+    say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
         f"{test.shortened:,} of {len(every_test):,} to test on")
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
     if features is None:
-        words = int(examples.lengths.sum())
-        minutes = words / WORDS_PER_SECOND[arguments.mode == "frozen"] / 60
-        say(f"every epoch reads {words:,} words anew: at least {minutes:.1f} minutes on 2 cores")
+        tokens = int(examples.lengths.sum())
+        minutes = tokens / TOKENS_PER_SECOND[arguments.mode == "frozen"] / 60
+        say(f"every epoch reads {tokens:,} tokens anew: at least {minutes:.1f} minutes on 2 cores")
         if arguments.head == "mean" and arguments.mode != "scratch":  # pretrained layers have scales of their own
             features = features_of(model, encoder_run, reviews.train_texts, chosen, None, arguments)[0]
     if features is not None and arguments.head == "mean":

@@ -14,7 +14,7 @@ import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
 
-from finetune.flags import DEFAULTS, FLAGS
+from finetune.flags import DEFAULTS, FLAGS, check
 from finetune.imdb import build, main, make_parser, parameter_groups
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
@@ -77,6 +77,7 @@ def test_an_encoder_that_knows_the_words_beats_training_from_scratch(encoders, t
 def test_the_mix_learns_at_a_rate_of_its_own_and_never_decays(encoders):
     arguments = make_parser().parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
                                           "--dropout", "0"])
+    check(arguments)
     model = build(load_run(encoders / "bilm"), arguments)
     groups = parameter_groups(model, arguments)
     of_mix = [group for group in groups if any(p is model.mix.w for p in group["params"])]
