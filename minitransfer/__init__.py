@@ -3,15 +3,19 @@
 Contents, in reading order (each module opens with the question it answers and names the next):
 
     Part I    text into integers     text.corpora · text.wikitext · text.imdb · text.words · text.batching
+                                     text.wordpiece · text.packing
                                      (aside: text.mirrors, text.download, text.archives, text.sample)
     Part II   static vectors         static.skipgram               command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
                                                                    command: pretrain.bilm
-    Part V    transfer               transfer.encoders · transfer.features · transfer.heads
+    Part IV   BERT                   bert.masking · bert.encoder    command: pretrain.bert
+    Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
+                                     transfer.features · transfer.heads · transfer.freezing · transfer.classifier
+                                     transfer.examples · transfer.stopping
                                                                    commands: finetune.imdb · finetune.predict
     Apparatus, when first needed     errors · options · runtime · progress · checkpoint · optim
 
-Imports go one way: tests → {pretrain, finetune} → transfer → elmo → static → text, and the apparatus imports none of
+Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports none of
 these. `pretrain` and `finetune` never import each other: they meet in a run directory.
 
 The dimension key, used in every shape:

@@ -3,7 +3,7 @@
 A language model reads one endless stream, cut into windows that follow on from one another. A classifier reads texts
 of their own lengths: each batch takes texts of about one length, and pads what is left.
 
-Read next: `minitransfer.static.skipgram`.
+Read next: `minitransfer.text.wordpiece`.
 """
 
 from collections.abc import Iterator, Sequence
