@@ -9,7 +9,7 @@ Reviews in, positive or negative out (lecture 5). The labelled reviews are chose
 encoder reads each review once, or the model reads them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
-The flags are in `finetune.flags`. Read next: `finetune.predict`.
+The flags are in `finetune.flags`. Read next: `finetune.reports`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.flags import check, make_parser
+from finetune.reports import banner, report, summary
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
 
@@ -46,7 +47,8 @@ TOKENS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: wit
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
           run: RunDirectory, stop: Stop) -> Training | None:
-    """Train what learns in `model`, and leave the weights in it that had the lowest validation loss.
+    """Train what learns in `model`, and leave the weights in it that did best: those of the lowest validation loss, or
+    the last ones where --patience is 0.
 
     split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
     step alone, so a run that goes on from a saved state ends as if it had never been stopped.
@@ -268,61 +270,6 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     run.mark_complete(at.step, results)
     report(results, run.path)
     return 0
-
-
-def summary(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, labels: int, at: Training,
-            test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds."""
-    told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens")}
-    return {
-        "encoder": arguments.encoder, "encoder_kind": encoder_run.kind,
-        "encoder_corpus": corpus_of(encoder_run, arguments), **told, "data": reviews.name, "labels": labels,
-        "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
-        "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
-        "seconds_encoding": encoding, "seconds_training": at.seconds,
-        "gamma": model.mix.gamma.item() if model.mix else None,
-        "mix": model.mix.weights().tolist() if model.mix else None,
-    }
-
-
-def corpus_of(encoder_run: LoadedRun, arguments: argparse.Namespace) -> str | None:
-    """What the encoder was pretrained on; nothing, for `scratch`."""
-    corpus = encoder_run.config.get("corpus")
-    known = isinstance(corpus, dict) and arguments.mode != "scratch"
-    return corpus.get("name") if known else None
-
-
-def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
-           arguments: argparse.Namespace) -> None:
-    """Say what is about to be trained, on what, where, and what it will cost."""
-    import torch
-
-    from minitransfer.apparatus.runtime import say
-
-    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    steps = math.ceil(len(split[0]) / arguments.batch_size)
-    say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
-        f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
-    say(f"encoder: {arguments.encoder} ({encoder_run.kind}, pretrained on {corpus_of(encoder_run, arguments)}); "
-        f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
-    say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
-        f"{torch.get_num_threads()} threads; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
-        f"{steps:,} steps")
-
-
-def report(results: dict[str, Any], path: Path) -> None:
-    """Print what came of a run, where it is, and what to do with it."""
-    if results["mix"]:
-        mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
-        print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
-    print(f"data {results['data']}, {results['labels']:,} labels, "
-          f"epoch {results['epochs']} of {results['epochs_run']}")
-    print(f"validation accuracy {results['validation_accuracy']:.4f}")
-    print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
-    print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")
-    print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
-    print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')
 
 
 if __name__ == "__main__":

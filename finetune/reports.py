@@ -1,0 +1,75 @@
+"""Part V, around the command: reports. What does a run say of itself, before, afterwards, and for good?
+
+Read next: `finetune.predict`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    import numpy as np
+
+    from minitransfer.apparatus.checkpoint import LoadedRun
+    from minitransfer.text.corpora import Reviews
+    from minitransfer.transfer.classifier import Classifier
+    from minitransfer.transfer.stopping import Training
+
+
+def summary(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, labels: int, at: Training,
+            test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds."""
+    told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens")}
+    return {
+        "encoder": arguments.encoder, "encoder_kind": encoder_run.kind,
+        "encoder_corpus": corpus_of(encoder_run, arguments), **told, "data": reviews.name, "labels": labels,
+        "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
+        "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
+        "seconds_encoding": encoding, "seconds_training": at.seconds,
+        "gamma": model.mix.gamma.item() if model.mix else None,
+        "mix": model.mix.weights().tolist() if model.mix else None,
+    }
+
+
+def corpus_of(encoder_run: LoadedRun, arguments: argparse.Namespace) -> str | None:
+    """What the encoder was pretrained on; nothing, for `scratch`."""
+    corpus = encoder_run.config.get("corpus")
+    known = isinstance(corpus, dict) and arguments.mode != "scratch"
+    return corpus.get("name") if known else None
+
+
+def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
+           arguments: argparse.Namespace) -> None:
+    """Say what is about to be trained, on what, where, and what it will cost."""
+    import torch
+
+    from minitransfer.apparatus.runtime import say
+
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    steps = math.ceil(len(split[0]) / arguments.batch_size)
+    say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
+        f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+    say(f"encoder: {arguments.encoder} ({encoder_run.kind}, pretrained on {corpus_of(encoder_run, arguments)}); "
+        f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
+    say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
+        f"{torch.get_num_threads()} threads; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
+        f"{steps:,} steps")
+
+
+def report(results: dict[str, Any], path: Path) -> None:
+    """Print what came of a run, where it is, and what to do with it."""
+    if results["mix"]:
+        mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
+        print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
+    print(f"data {results['data']}, {results['labels']:,} labels, "
+          f"epoch {results['epochs']} of {results['epochs_run']}")
+    print(f"validation accuracy {results['validation_accuracy']:.4f}")
+    print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
+    print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")
+    print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
+    print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')
