@@ -47,8 +47,7 @@ TOKENS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: wit
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
           run: RunDirectory, stop: Stop) -> Training | None:
-    """Train what learns in `model`, and leave the weights in it that did best: those of the lowest validation loss, or
-    the last ones where --patience is 0.
+    """Train what learns in `model`; it is left with the weights of its lowest validation loss, or its last ones.
 
     split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
     step alone, so a run that goes on from a saved state ends as if it had never been stopped.
@@ -56,13 +55,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     """
     import torch
 
-    from minitransfer.apparatus.optim import (
-        FiniteGuard,
-        adamw,
-        clip_and_check,
-        set_learning_rate,
-        warmup_linear,
-    )
+    from minitransfer.apparatus import optim
     from minitransfer.apparatus.runtime import Progress, derived_seed, generator
     from minitransfer.transfer.examples import classify, minibatches
     from minitransfer.transfer.freezing import learning_depth, unfreeze_top
@@ -70,11 +63,11 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     from minitransfer.transfer.stopping import Training, loss_and_accuracy
 
     learn, choose = split
-    optimizer, num_groups = adamw(parameter_groups(model, arguments)), len(model.encoder.groups())
+    optimizer, num_groups = optim.adamw(parameter_groups(model, arguments)), len(model.encoder.groups())
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
     at = Training.restore(run.load_state(), learning, optimizer)
     run.truncate_metrics(at.logged)
-    guard, saved, clock = FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
+    guard, saved, clock = optim.FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
     total = arguments.epochs * math.ceil(len(learn) / arguments.batch_size)
     with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
         while at.epoch < arguments.epochs and at.stale < max(1, arguments.patience):
@@ -83,11 +76,11 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             order = generator(arguments.seed, "order", at.epoch)
             for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
                 torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step))
-                set_learning_rate(optimizer, warmup_linear(at.step, total, math.ceil(WARMUP * total)))
+                optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, math.ceil(WARMUP * total)))
                 loss = cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
                 optimizer.zero_grad()
                 loss.backward()
-                if guard.ok(loss.item(), clip_and_check(learning.values(), MAX_GRAD_NORM)):
+                if guard.ok(loss.item(), optim.clip_and_check(learning.values(), MAX_GRAD_NORM)):
                     optimizer.step()
                     at.loss_sum += loss.item() * len(rows)
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
@@ -102,12 +95,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             if logits is None:
                 run.save_state(at.step, at.state(learning, optimizer))
                 return None
-            row = {"loss": at.loss_sum / len(learn), "skipped": guard.skipped, "seconds": at.seconds,
-                   "learning_rate": optimizer.param_groups[0]["lr"]}
+            told = {"loss": at.loss_sum / len(learn), "skipped": guard.skipped, "seconds": at.seconds,
+                    "learning_rate": optimizer.param_groups[0]["lr"]}
             loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
             at.end_epoch(loss, accuracy, learning, keep_last=arguments.patience == 0)
             run.log_metrics({"step": at.step, "epoch": at.epoch, "validation_loss": loss,
-                             "validation_accuracy": accuracy, **row})
+                             "validation_accuracy": accuracy, **told})
     run.save_state(at.step, at.state(learning, optimizer))
     at.take_best(learning)
     model.eval()

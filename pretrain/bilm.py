@@ -115,24 +115,17 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     Order, negatives and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
     with the same weights, bit for bit, as one that was never stopped.
     """
-    from minitransfer.apparatus.optim import (
-        FiniteGuard,
-        adamw,
-        clip_and_check,
-        set_learning_rate,
-        warmup_linear,
-        weight_decay_groups,
-    )
+    from minitransfer.apparatus import optim
     from minitransfer.apparatus.runtime import Progress, generator
     from minitransfer.elmo.softmax import draw
     from pretrain.reading import epoch_windows
 
     B, T, seed = arguments.batch_size, arguments.window, arguments.seed
     model.charcnn.requires_grad_(not reader.fixed)
-    optimizer = adamw(weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
+    optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
     softmaxes = model.softmax.twins(2)
     at = restore(state, model, optimizer, run, reader.device)
-    guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
+    guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
     row = math.ceil(text.num_tokens / B)
     total, read_before = math.ceil(row / T) * arguments.epochs, B * (at.epoch * row + at.in_epoch * T)
     with Progress(B * row * arguments.epochs, "words", description="bilm", log_every=arguments.log_every,
@@ -140,7 +133,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
         while at.epoch < arguments.epochs:
             windows = epoch_windows(text, B, T, generator(seed, "order", at.epoch))
             for inputs, targets in windows[at.in_epoch :]:
-                rate = set_learning_rate(optimizer, warmup_linear(at.step, total, WARMUP_STEPS))
+                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, WARMUP_STEPS))
                 negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", at.step))
                 words = reader.read(inputs)
                 optimizer.zero_grad()
@@ -148,7 +141,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                 (ahead, ahead_memory), (back, back_memory) = side_by_side(partial(learn, 0), partial(learn, 1))
                 model.softmax.take_gradients(softmaxes)
                 reader.back_propagate(words)
-                loss, norm = (ahead + back) / 2, clip_and_check(model.parameters(), MAX_GRAD_NORM)
+                loss, norm = (ahead + back) / 2, optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
                     optimizer.step()
                     at.memory = [ahead_memory, back_memory]
