@@ -82,6 +82,9 @@ def make_parser() -> Parser:
                         help="words read of a review; a longer one keeps its head and tail")
     parser.add_argument("--no-cache", action="store_true",
                         help="neither read nor keep features (kept in `cache` beside --out otherwise)")
+    parser.add_argument("--measure-forgetting", action="store_true",
+                        help="report the encoder's loss on text that its pretraining held out, before and after; "
+                             "reads that corpus again, and at most 100,000 held-out tokens")
     _add_training(parser)
     add_shared(parser, out="runs/imdb")
     return parser
@@ -125,6 +128,9 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.mode == "frozen" and (arguments.encoder_rate is not None or arguments.layer_decay is not None):
         raise UsageError("--encoder-rate and --layer-decay say how an encoder learns, and a frozen one does not",
                          "leave them out, or use --mode finetune")
+    if arguments.measure_forgetting and arguments.mode == "scratch":
+        raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
+                         "leave it out, or use --mode finetune")
     arguments.unfreeze = arguments.unfreeze or 1
     for name, value in zip(FLAGS, DEFAULTS[arguments.mode, arguments.head]):
         if getattr(arguments, name) is None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     import numpy as np
     from torch import Tensor
 
+    from finetune.forgetting import HeldOut
     from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
     from minitransfer.apparatus.runtime import Stop
     from minitransfer.text.corpora import Reviews
@@ -201,6 +202,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Load, train, score once, and write down what came of it."""
     check(arguments)
 
+    from finetune.forgetting import hold_out
     from minitransfer.apparatus.checkpoint import RunDirectory, load_run
     from minitransfer.apparatus.runtime import choose_device, environment, say, seed_everything, set_threads
     from minitransfer.text.corpora import find_data_dir, load_reviews
@@ -211,6 +213,7 @@ def main(arguments: argparse.Namespace) -> int:
     encoder_run = load_run(arguments.encoder)
     seed_everything(arguments.seed)
     model = build(encoder_run, arguments).to(device)
+    held_out = hold_out(encoder_run, model.encoder, arguments) if arguments.measure_forgetting else None
     reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
     split = split_validation(chosen, reviews.train_labels, arguments.seed)
@@ -220,12 +223,17 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
             return 0
         banner(model, encoder_run, reviews, split, arguments)
-        return learn_and_score(model, encoder_run, reviews, chosen, split, arguments, run)
+        return learn_and_score(model, encoder_run, reviews, chosen, split, arguments, run, held_out)
 
 
 def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
-                    split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace, run: RunDirectory) -> int:
-    """Read both halves, train on the one, score the other once, and save everything; returns the exit code."""
+                    split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace, run: RunDirectory,
+                    held_out: HeldOut | None = None) -> int:
+    """Read both halves, train on the one, score the other once, and save everything; returns the exit code.
+
+    What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
+    when it begins, since a saved state is taken up only in `train`.
+    """
     import numpy as np
 
     from minitransfer.apparatus.durable import to_json
@@ -233,6 +241,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     from minitransfer.transfer.examples import classify
     from minitransfer.transfer.stopping import loss_and_accuracy
 
+    before = held_out and held_out.measure()
     started = time.monotonic()
     examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
     every_test = np.arange(len(reviews.test_labels))
@@ -251,6 +260,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)
+        after = at and held_out and held_out.measure(keep_on=lambda: not stop.requested)
         logits = at and classify(test, every_test, keep_on=lambda: not stop.requested)
     if logits is None:
         flags = [word for word in sys.argv[1:] if word != "--resume"]
@@ -258,6 +268,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         return stop.exit_code
     test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
     results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
+    results["forgetting"] = held_out and held_out.summary(before, after)
     files = {**encoder_run.files, "results.json": to_json(results)}
     run.save_model(model.state_dict(), files)
     run.mark_complete(at.step, results)

@@ -70,6 +70,10 @@ def report(results: dict[str, Any], path: Path) -> None:
           f"epoch {results['epochs']} of {results['epochs_run']}")
     print(f"validation accuracy {results['validation_accuracy']:.4f}")
     print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
+    if forgetting := results["forgetting"]:
+        before, after = forgetting["before"], forgetting["after"]
+        print(f"held-out loss on {forgetting['corpus']}, which the encoder was pretrained on: {before:.3f} nats "
+              f"before, {after:.3f} after ({after - before:+.3f})")
     print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
     print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')

@@ -7,8 +7,9 @@ Contents, in reading order (each module opens with the question it answers and n
                                      (aside: text.mirrors, text.download, text.archives, text.sample)
     Part II   static vectors         static.skipgram               command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
-                                                                   command: pretrain.bilm
-    Part IV   BERT                   bert.masking · bert.encoder    command: pretrain.bert
+                                     elmo.evaluation               command: pretrain.bilm
+    Part IV   BERT                   bert.masking · bert.encoder · bert.evaluation
+                                                                   command: pretrain.bert
     Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier
                                      transfer.examples · transfer.stopping

@@ -113,8 +113,8 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
     import torch
 
     from minitransfer.apparatus import optim
-    from minitransfer.apparatus.runtime import Progress, derived_seed, generator
-    from pretrain.packed import autocast, measure
+    from minitransfer.apparatus.runtime import Progress, autocast, derived_seed, generator
+    from pretrain.packed import measure
 
     (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.seed, model.bias.device
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))

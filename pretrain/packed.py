@@ -17,11 +17,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from minitransfer.apparatus.errors import DataError, NumericsError
-from minitransfer.apparatus.runtime import generator, say
+from minitransfer.apparatus.progress import say
 from minitransfer.bert.encoder import MaskedLM
+from minitransfer.bert.evaluation import Mask, mask_once, masked_loss
 from minitransfer.bert.masking import IGNORE_INDEX, fixed, mask_tokens, unigram_entropy
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.packing import pack
@@ -42,7 +42,7 @@ class Text:
     tokenizer: WordPiece
     rows: Tensor
     counts: Tensor
-    mask: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+    mask: Mask
     held_out: tuple[Tensor, Tensor]
 
     @property
@@ -80,8 +80,7 @@ def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiec
     continues = torch.from_numpy(tokenizer.continues) if arguments.whole_words else None
     mask = partial(mask_tokens, vocab_size=tokenizer.vocab_size, continues=continues,
                    probability=arguments.mask_probability)
-    drawn = generator(arguments.seed, "held out")
-    inputs, labels = mask(held_out[torch.randperm(len(held_out), generator=drawn)].long(), drawn)
+    inputs, labels = mask_once(held_out, mask, arguments.seed)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of the {labels.numel():,} held-out tokens of corpus {corpus.name} came to be masked"
         raise DataError(what, "give more text, or a larger --mask-probability")
@@ -97,38 +96,27 @@ def fill_rows(name: str, documents: list[np.ndarray], arguments: argparse.Namesp
         raise DataError(f"{name}: {failure.what}", "give more text, or a smaller --seq-length") from failure
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """A context in which a GPU multiplies in bfloat16; a CPU goes on in float32, in which it is faster."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=able)
-
-
-@torch.no_grad()
 def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None = None,
             keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
     """How well masked held-out pieces are guessed, of all rows or the first few; None if `keep_on` no longer holds.
 
-    held_out_loss: mean −log p per masked piece, in nats; frequency_loss the same for guessing by frequency.
-    held_out_accuracy: how many were thought the likeliest, in [0, 1].
+    To what `minitransfer.bert.evaluation.masked_loss` tells come frequency_loss, what guessing these pieces by their
+    frequency would cost, and unigram_entropy, what it costs on the training text; mean per piece, in nats.
     Raises: NumericsError if the loss is no finite number.
     """
-    device, log_frequency = model.bias.device, text.log_frequency.to(model.bias.device)
-    total, by_frequency, right, asked = 0.0, 0.0, 0, 0
-    for inputs, labels in zip(*(part[:most_rows].split(batch_size) for part in text.held_out)):
-        if not keep_on():
-            return None
-        with autocast(device):
-            logits, targets = model.decode(inputs.to(device), labels.to(device))
-        total += F.cross_entropy(logits.float(), targets, reduction="sum").item()
-        by_frequency -= log_frequency[targets].sum().item()
-        right += int((logits.argmax(dim=-1) == targets).sum())
-        asked += len(targets)
-    loss = total / max(asked, 1)
+    inputs, labels = (part[:most_rows] for part in text.held_out)
+    found = masked_loss(model, inputs, labels, batch_size, keep_on)
+    if found is None:
+        return None
+    loss = found["held_out_loss"]
     if not math.isfinite(loss):
         what = f"the loss on held-out text is {loss:.4g} nats per masked piece"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
-    return {"held_out_loss": loss, "held_out_accuracy": right / max(asked, 1), "held_out_masked": asked,
-            "frequency_loss": by_frequency / max(asked, 1), "unigram_entropy": text.entropy}
+    total, log_frequency = 0.0, text.log_frequency.to(model.bias.device)
+    for answers in labels.split(batch_size):
+        total -= log_frequency[answers[answers != IGNORE_INDEX].to(log_frequency.device)].sum().item()
+    by_frequency = total / max(found["held_out_masked"], 1)
+    return {**found, "frequency_loss": by_frequency, "unigram_entropy": text.entropy}
 
 
 def tell(found: dict[str, float], done: float, late: bool) -> None:

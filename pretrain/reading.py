@@ -20,10 +20,11 @@ from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.progress import say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import word_vectors
+from minitransfer.elmo.evaluation import held_out_loss
 from minitransfer.elmo.softmax import proposal
 from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.corpora import Corpus
-from minitransfer.text.words import PAD_ID, UNK_ID, Vocabulary, spell_all, token_stream
+from minitransfer.text.words import UNK_ID, Vocabulary, spell_all, token_stream
 
 Both = list[Tensor]  # one for the forward model, one for the backward model
 MOST_NATS = 700.0  # e to a higher power is no longer a number
@@ -148,29 +149,12 @@ def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
     Raises: NumericsError if the loss is no number that it could be worked out from.
     """
     say(f"measuring perplexity on {len(text.validation):,} held-out tokens")
-    table = reader.table()
-    with torch.no_grad():
-        totals = run_both(*(lambda d=d: _total_loss(model, d, table, text, keep_on) for d in (0, 1)))
-    if None in totals:
+    losses = held_out_loss(model.stacks(), model.softmax, reader.table(), text.validation, run_both, keep_on)
+    if losses is None:
         return None
-    ahead, back = (total / len(text.validation) for total in totals)
+    ahead, back = losses
     if not max(abs(ahead), abs(back)) < MOST_NATS:  # false for nan too
         what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
     return {"perplexity_forward": math.exp(ahead), "perplexity_backward": math.exp(back),
             "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": len(text.validation)}
-
-
-def _total_loss(model: BiLM, d: int, table: Tensor, text: Text, keep_on: Callable[[], bool]) -> float | None:
-    """Sum of −log p of every held-out token in one direction, in nats."""
-    total, state = 0.0, None
-    rows = as_rows(text.validation[:: 1 - 2 * d], 16)  # the backward model reads from the end
-    for inputs, targets in zip(*(windows(r, 128) for r in rows)):
-        if not keep_on():
-            return None
-        outputs, state = model.stacks()[d](table[torch.from_numpy(inputs).to(table.device)], state)
-        real = targets.ravel() != PAD_ID
-        wanted = np.where(targets < text.vocab_size, targets, UNK_ID).ravel()[real]
-        h = outputs[-1].flatten(0, 1)[torch.from_numpy(real).to(table.device)]
-        total += model.softmax.full_loss(h, torch.from_numpy(wanted).to(table.device)).item()
-    return total

@@ -17,7 +17,7 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.bert.encoder import INITIAL_STD, BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
-from minitransfer.transfer.encoders import build_to_fit
+from minitransfer.transfer.loading import build_to_fit
 from pretrain.packed import Text
 
 ANOTHER = "give the directory of another run, or train this one anew"

@@ -5,7 +5,7 @@ others in every layer (lecture 3.1; Devlin et al. 2019, section 3), and is asked
 can see the rest. What is computed here is exactly what BERT of the `transformers` library computes, so that weights
 can go both ways.
 
-Read next: `pretrain.bert`, the command.
+Read next: `minitransfer.bert.evaluation`.
 """
 
 import math

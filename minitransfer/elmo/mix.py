@@ -3,7 +3,7 @@
 All of them, and the task decides how much of each: what ELMo is named for. Lower layers tend to hold what a word is,
 upper ones what it does in its sentence; the learned weights show what a task made of that.
 
-Read next: `minitransfer.transfer.features`.
+Read next: `minitransfer.elmo.evaluation`.
 """
 
 import torch

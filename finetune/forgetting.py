@@ -1,0 +1,162 @@
+"""Part V, around the command: forgetting. What does an encoder lose of its language while it learns a task?
+
+Fine-tuning moves weights that were good at foretelling text, and nothing in the task's loss holds them there; a
+frozen encoder cannot forget (lecture 3.2, 3.3). How much is lost can be measured: the encoder is given back the head
+that pretraining trained and transfer leaves behind, and is asked again about text that pretraining held out.
+
+    forgetting = after − before,  each the mean −log p per token of that text, in nats
+
+For a biLM that is the mean of both directions, over the full vocabulary of its run; for BERT it is over masked
+pieces, the same ones each time. Where the corpus is imdb, reviews that it held out may be among those of the task:
+what is learned of them there is their label, not their words.
+
+Read next: `finetune.predict`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import SideBySide
+from minitransfer.bert.encoder import MaskedLM
+from minitransfer.bert.evaluation import mask_once, masked_loss
+from minitransfer.bert.masking import IGNORE_INDEX, mask_tokens
+from minitransfer.elmo.charcnn import word_vectors
+from minitransfer.elmo.evaluation import held_out_loss
+from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.text.corpora import CORPORA, Corpus, find_data_dir, fingerprint, load_corpus
+from minitransfer.text.packing import pack
+from minitransfer.text.words import EOS_ID, PAD_ID, spell_all, token_stream
+from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder
+from minitransfer.transfer.loading import ANOTHER, build_to_fit, read_vocabulary
+
+MOST_TOKENS = 100_000  # of held-out text are read, so that a measurement takes seconds and not minutes
+KeepOn = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Text that pretraining held out, and how to ask an encoder about it.
+
+    num_tokens: how much of it is read.  loss: works out the loss of the encoder as it is now, in nats; None if told
+    not to keep on.
+    """
+
+    corpus: str
+    num_tokens: int
+    loss: Callable[[KeepOn], float | None]
+
+    def measure(self, keep_on: KeepOn = lambda: True) -> float | None:
+        """The loss now. Raises: NumericsError if it is no finite number."""
+        say(f"forgetting: asking the encoder about {self.num_tokens:,} held-out tokens of {self.corpus}")
+        found = self.loss(keep_on)
+        if found is not None and not math.isfinite(found):
+            what = f"the encoder's loss on held-out text of {self.corpus} is {found:.4g} nats"
+            raise NumericsError(what, "begin again with a smaller --encoder-rate and another --out")
+        return found
+
+    def summary(self, before: float, after: float) -> dict[str, Any]:
+        """What results.json tells of it; held_out_tokens are those that were read, at most the first 100,000."""
+        return {"corpus": self.corpus, "held_out_tokens": self.num_tokens, "before": before, "after": after}
+
+
+def hold_out(run: LoadedRun, encoder: Encoder, arguments: argparse.Namespace) -> HeldOut:
+    """Load what the run's pretraining held out, and make ready to measure an encoder that came from this run.
+
+    Raises: UsageError for static vectors; CheckpointError if the run does not tell how it was pretrained, or has no
+    head that fits; DataError if the corpus is no longer the same; NetworkError if it is not to be had.
+    """
+    if run.kind == "static":
+        what = f"--measure-forgetting: {run.path} holds static vectors, which never foretold a text"
+        raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
+    corpus = read_corpus(run, arguments)
+    return of_words(run, encoder, corpus) if run.kind == "bilm" else of_pieces(run, encoder, corpus)
+
+
+def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
+    """The corpus that a run was pretrained on, with the same part of it held out.
+
+    Raises: DataError if what it was trained on is no longer the same text; otherwise as `hold_out`.
+    """
+    name, known = told(run, str, "corpus", "name"), told(run, str, "corpus", "fingerprint")
+    parts = name.split("+")
+    if not set(parts) <= set(CORPORA) - {"auto"} or len(set(parts)) < len(parts):
+        what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
+        raise CheckpointError(what, "leave it out, or give another --encoder")
+    say(f"forgetting: reading {name}, which the encoder was pretrained on")
+    corpus = load_corpus(parts, find_data_dir(arguments.data_dir), offline=arguments.offline,
+                         seed=told(run, int, "seed"), say=say)
+    found = fingerprint(corpus.train)
+    if found != known:
+        what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {found[:12]}, "
+                f"and was {known[:12]}")
+        raise DataError(what, "give the --data-dir that it was pretrained from, or leave out --measure-forgetting")
+    return corpus
+
+
+def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
+    """Held-out text for a biLM, which is asked for each word by the softmax of its run."""
+    vocabulary, device = read_vocabulary(run), encoder.bilm.charcnn.project.weight.device
+    V, P, prefix = len(vocabulary), encoder.hidden_size // 2, "softmax."
+    tensors = {name.removeprefix(prefix): t for name, t in run.tensors.items() if name.startswith(prefix)}
+    softmax = build_to_fit(lambda: WordSoftmax(V, P), tensors, run.path).to(device)
+    stream = vocabulary.encode(token_stream(corpus.validation, corpus.marks_unknown), grow=True)
+    token_ids = stream[:MOST_TOKENS]
+    used = np.unique([PAD_ID, EOS_ID, *token_ids])  # <eos> stands before the first word
+    spelling = torch.from_numpy(spell_all([vocabulary.words[i] for i in used]))
+
+    def loss(keep_on: KeepOn) -> float | None:
+        table = torch.zeros(len(vocabulary), encoder.hidden_size, device=device)
+        table[torch.from_numpy(used).to(device)] = word_vectors(encoder.bilm.charcnn, spelling)
+        with SideBySide(2, device) as side_by_side:
+            both = held_out_loss(encoder.bilm.stacks(), softmax, table, token_ids, side_by_side, keep_on)
+        return both and sum(both) / 2
+
+    return HeldOut(corpus.name, len(token_ids), loss)
+
+
+def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
+    """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
+    tokenizer, most, device = encoder.wordpiece, encoder.max_tokens, encoder.bert.embeddings.tokens.weight.device
+    T, batch_size = (told(run, int, "training", name) for name in ("seq_length", "batch_size"))
+    if not 3 <= T <= most or batch_size < 1:
+        what = f"{run.path / 'config.json'} tells of rows of {T} tokens, {batch_size} at a time, and {most} positions"
+        raise CheckpointError(what, ANOTHER)
+    continues = torch.from_numpy(tokenizer.continues) if told(run, bool, "masking", "whole_words") else None
+    mask = partial(mask_tokens, vocab_size=tokenizer.vocab_size, continues=continues,
+                   probability=told(run, float, "masking", "probability"))
+    rows = torch.from_numpy(pack(tokenizer.encode(corpus.validation, corpus.marks_unknown), T))
+    inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in mask_once(rows, mask, told(run, int, "seed")))
+    if not (labels != IGNORE_INDEX).any():
+        what = f"none of {labels.numel():,} held-out tokens of {corpus.name} came to be masked"
+        raise DataError(what, "leave out --measure-forgetting")
+    model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path).to(device)
+    model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
+
+    def loss(keep_on: KeepOn) -> float | None:
+        found = masked_loss(model, inputs, labels, batch_size, keep_on)
+        return found and found["held_out_loss"]
+
+    return HeldOut(corpus.name, inputs.numel(), loss)
+
+
+def told(run: LoadedRun, kind: type, *names: str) -> Any:
+    """What a run's config says under these names. Raises: CheckpointError if nothing there is of this kind."""
+    value: Any = run.config
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    if type(value) is not kind:  # isinstance would take True for a number
+        what = f"--measure-forgetting needs to know {'.'.join(names)}, and config.json in {run.path} does not tell"
+        raise CheckpointError(what, "leave it out, or give the --encoder of another run")
+    return value

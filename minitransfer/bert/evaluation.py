@@ -1,0 +1,52 @@
+"""Part IV, chapter 3: evaluation. How well are masked pieces guessed, and are they still, after another task?
+
+Training masks a text anew each time it is read; whoever wants to compare must ask the same questions twice. So rows
+of held-out text are masked once, by a generator of their own, and the loss on them can be followed: through
+pretraining, and through fine-tuning, which asks nothing of the kind and may forget the answers.
+
+Read next: `pretrain.bert`, the command.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from minitransfer.apparatus.runtime import autocast, generator
+from minitransfer.bert.encoder import MaskedLM
+
+Mask = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # (token_ids, generator) -> (inputs, labels)
+
+
+def mask_once(rows: Tensor, mask: Mask, seed: int) -> tuple[Tensor, Tensor]:
+    """Put rows of text in an order of their own, and mask them once and for all, as `seed` alone decides.
+
+    Shapes: rows (N, T) integers -> inputs and labels (N, T) int64.
+    """
+    drawn = generator(seed, "held out")
+    return mask(rows[torch.randperm(len(rows), generator=drawn)].long(), drawn)
+
+
+@torch.no_grad()
+def masked_loss(model: MaskedLM, inputs: Tensor, labels: Tensor, batch_size: int,
+                keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
+    """How well masked pieces are guessed; None if `keep_on` no longer holds.
+
+    held_out_loss       1/M Σ −log p(w) over the M masked pieces w, in nats; 0 if there is none
+    held_out_accuracy   how many of them were thought the likeliest, in [0, 1]
+    held_out_masked     M
+
+    Shapes: inputs and labels (N, T) int64, as `mask_once` gives them, read `batch_size` rows at a time.
+    """
+    device, total, right, asked = model.bias.device, 0.0, 0, 0
+    for read, answers in zip(inputs.split(batch_size), labels.split(batch_size)):
+        if not keep_on():
+            return None
+        with autocast(device):
+            logits, targets = model.decode(read.to(device), answers.to(device))
+        total += F.cross_entropy(logits.float(), targets, reduction="sum").item()
+        right += int((logits.argmax(dim=-1) == targets).sum())
+        asked += len(targets)
+    return {"held_out_loss": total / max(asked, 1), "held_out_accuracy": right / max(asked, 1),
+            "held_out_masked": asked}
