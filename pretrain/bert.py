@@ -1,7 +1,7 @@
 """Part IV, the command: train a mini BERT. What does a text teach whoever must name what was masked in it?
 
     python -m pretrain.bert --corpus sample --preset tiny --out runs/bert-tiny          # a minute, offline
-    python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000 --out runs/static-pieces
+    python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000                   # pieces and their vectors
     python -m pretrain.bert --warm-start runs/static-pieces                             # WikiText-2, half an hour
     python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
 
@@ -22,14 +22,7 @@ from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
-    Parser,
-    add_shared,
-    directory_name,
-    fraction,
-    positive_float,
-    positive_int,
-    probability,
-    run_command,
+    Parser, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
 )
 from minitransfer.text.corpora import CORPORA
 from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
@@ -156,7 +149,7 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
 
 
 def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
-    """Log and say what is measured `every` so many steps; after a third of them it should be better than guessing."""
+    """Log and say what is measured every so many steps, with a warning if after a third of them it is mere guessing."""
     from pretrain.packed import tell
 
     run.log_metrics({"step": step, **found})

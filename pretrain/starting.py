@@ -14,7 +14,7 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.bert.encoder import INITIAL_STD, BertConfig, MaskedLM
+from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.loading import build_to_fit
@@ -22,6 +22,9 @@ from pretrain.packed import Text
 
 ANOTHER = "give the directory of another run, or train this one anew"
 LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
+# On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new embeddings
+# have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.
+VECTOR_STD = 0.05
 
 
 def check_seq_length(seq_length: int, max_positions: int) -> None:
@@ -120,11 +123,11 @@ def build(arguments: argparse.Namespace, text: Text, origin: LoadedRun | None) -
 
 
 def take_over_vectors(model: MaskedLM, origin: LoadedRun) -> None:
-    """Begin with the static vectors as token embeddings, as large as new ones are; a piece without one keeps its own.
+    """Begin with static vectors for token embeddings: 0.05 · standardised vector, for each piece that has one.
 
-    embedding(w) = 0.02 · standardised vector of w, for each w that the static run has met
+    They are a little larger than new embeddings, so that the first steps do not wash away what they say.
     """
     counts = origin.tensors["counts"].float()
-    vectors = INITIAL_STD * standardise(origin.tensors["vectors"].float(), counts)
+    vectors = VECTOR_STD * standardise(origin.tensors["vectors"].float(), counts)
     met = counts > 0
     model.bert.embeddings.tokens.weight[met] = vectors[met]
