@@ -6,7 +6,7 @@
     python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
 
 Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
-about every so often: a loss that stays at the entropy of the pieces has learned nothing from what stands around them.
+about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
 
 Read next: `finetune.imdb`. Around this file: `pretrain.packed`, `pretrain.starting`.
 """
@@ -149,7 +149,7 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
 
 
 def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
-    """Log and say what is measured every so many steps, with a warning if after a third of them it is mere guessing."""
+    """Log and say what was measured, as is done `every` so many steps; after a third of all it should not be bad."""
     from pretrain.packed import tell
 
     run.log_metrics({"step": step, **found})
