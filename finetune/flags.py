@@ -29,9 +29,9 @@ POOLS = ("mean", "mean-max", "mean-spread")
 FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout", "patience",
          "head_size")
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (60, 32, 1e-3, None, None, 10.0, 0.2, 0, 64),
+    ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, 15, 64),
     ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, 2, 64),
-    ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, 0, 64),
+    ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, 15, 64),
     ("top", "mean"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
     ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
     ("top", "cls"): (5, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 2, 64),
