@@ -7,6 +7,7 @@ import random
 import signal
 
 import bert_runs
+import numpy as np
 import pytest
 import pretrain_runs
 import torch
@@ -25,13 +26,19 @@ from minitransfer.text.words import EOS_ID, UNK_ID, spell_all, token_stream
 SEED = "5"  # of pretraining, which draws what is held out of the reviews; that of fine-tuning is 0
 
 
+def made_up_reviews(count, seed):
+    """Reviews of 40 words, the first words of the list the commonest."""
+    rng, words = random.Random(seed), ["good", "bad", "a", "film", *(f"{a}{b}" for a in "bdfgk" for b in "aeiou")]
+    often = [1 / (rank + 1) for rank in range(len(words))]
+    return [" ".join(rng.choices(words, often, k=40)) for _ in range(count)]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with WikiText-2 and IMDB, both of made-up words; in the reviews the first words are the commonest."""
     folder = pretrain_runs.make_wikitext(tmp_path_factory.mktemp("data"), words=2_000)
-    rng, words = random.Random(1), ["good", "bad", "a", "film", *(f"{a}{b}" for a in "bdfgk" for b in "aeiou")]
-    often = [1 / (rank + 1) for rank in range(len(words))]
-    files = {f"train/{kind}/{n}_{rating}.txt": " ".join(rng.choices(words, often, k=40))
+    reviews = made_up_reviews(120, seed=1)
+    files = {f"train/{kind}/{n}_{rating}.txt": reviews.pop()
              for kind, rating in (("neg", 1), ("pos", 9), ("unsup", 0)) for n in range(40)}
     write(folder / "aclImdb", files)
     return folder
@@ -51,11 +58,11 @@ def encoders(data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_reviews(tmp_path_factory):
-    """The built-in reviews are what is learned; of the test half every tenth is scored."""
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("none"), offline=True, say=lambda text: None)
-    few = corpora.Reviews("sample", whole.train_texts, whole.train_labels, whole.test_texts[::10],
-                          whole.test_labels[::10], [], whole.source)
+def few_reviews():
+    """Other reviews of the words that pretraining met: by strange words little would be forgotten."""
+    labels = np.arange(60) % 2
+    train, test = (made_up_reviews(60, seed) for seed in (2, 3))
+    few = corpora.Reviews("sample", train, labels, test, labels, [], "here")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(corpora, "load_reviews", lambda *a, **k: few)
         yield
