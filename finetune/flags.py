@@ -26,8 +26,8 @@ from minitransfer.text.corpora import REVIEWS
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
-FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout", "patience",
-         "head_size")
+FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout",
+         "patience", "head_size")
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
     ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, 15, 64),
     ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, 2, 64),
@@ -78,8 +78,9 @@ def make_parser() -> Parser:
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--labels", metavar="N", type=positive_int,
                         help="learn from N labelled reviews, half of each class, validation included (default: all)")
-    parser.add_argument("--max-tokens", metavar="N", type=positive_int, default=256,
-                        help="words read of a review; a longer one keeps its head and tail")
+    parser.add_argument("--max-tokens", metavar="N", type=positive_int,
+                        help="tokens read of a review; a longer one keeps its head and tail (default: 256, or as "
+                             "many as a BERT was pretrained on, if fewer)")
     parser.add_argument("--no-cache", action="store_true",
                         help="neither read nor keep features (kept in `cache` beside --out otherwise)")
     parser.add_argument("--measure-forgetting", action="store_true",

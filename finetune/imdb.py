@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.transfer.examples import Examples
     from minitransfer.transfer.stopping import Training
 
+MAX_TOKENS = 256  # of a review, where neither flag nor encoder says otherwise
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
@@ -144,13 +145,19 @@ def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
 
 
 def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
-    """Raises: UsageError if the encoder cannot give what the flags ask of it."""
+    """Fill in how much is read of a review.
+
+    Raises: UsageError if the encoder cannot give what the flags ask of it.
+    """
+    if arguments.max_tokens is None:
+        arguments.max_tokens = min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)
     if arguments.head == "cls" and not encoder.has_cls:
         raise UsageError(f"--head cls reads the [CLS] token, and {arguments.encoder} has none",
                          "use --head mean, or the --encoder of a pretrain.bert run")
     if encoder.max_tokens is not None and arguments.max_tokens > encoder.max_tokens:
-        raise UsageError(f"--max-tokens {arguments.max_tokens}, but {arguments.encoder} has "
-                         f"{encoder.max_tokens} positions", f"use --max-tokens {encoder.max_tokens} or fewer")
+        raise UsageError(f"--max-tokens {arguments.max_tokens}, but {arguments.encoder} was pretrained on texts of "
+                         f"up to {encoder.max_tokens} tokens",
+                         f"use --max-tokens {encoder.max_tokens} or fewer, or pretrain with a larger --seq-length")
     if encoder.has_cls and arguments.max_tokens < 3:
         raise UsageError(f"--max-tokens {arguments.max_tokens} has no room for a piece between [CLS] and [SEP]",
                          "use --max-tokens 3 or more")

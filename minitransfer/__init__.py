@@ -16,8 +16,8 @@ Contents, in reading order (each module opens with the question it answers and n
                                                                    commands: finetune.imdb · finetune.predict
     Apparatus, when first needed     errors · options · runtime · progress · checkpoint · optim
 
-Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports none of
-these. `pretrain` and `finetune` never import each other: they meet in a run directory.
+Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
+none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.
 
 The dimension key, used in every shape:
 

@@ -22,8 +22,8 @@ from pretrain.packed import Text
 
 ANOTHER = "give the directory of another run, or train this one anew"
 LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
-# On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new embeddings
-# have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.
+# On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new
+# embeddings have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.
 VECTOR_STD = 0.05
 
 

@@ -341,7 +341,8 @@ def test_a_run_is_never_overwritten_nor_resumed_with_other_settings(encoders, tm
     run(encoders / "oracle", tmp_path / "run", *MEAN)
     assert run(encoders / "oracle", tmp_path / "run", *MEAN) == 2
     assert run(encoders / "oracle", tmp_path / "run", *MEAN, "--dropout", "0.1", "--resume") == 4
-    assert f"model.dropout: {DEFAULTS['frozen', 'mean'][FLAGS.index('dropout')]} there, 0.1 now" in capsys.readouterr().err
+    before = DEFAULTS["frozen", "mean"][FLAGS.index("dropout")]
+    assert f"model.dropout: {before} there, 0.1 now" in capsys.readouterr().err
     assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 4
 
 

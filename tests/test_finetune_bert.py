@@ -1,4 +1,4 @@
-"""Claims about BERT in transfer: [CLS] is read as the lecture says, every mode runs, and a text is itself in any batch."""
+"""Claims about BERT in transfer: [CLS] is read as the lecture says, every mode runs, and no text sees its batch."""
 
 import dataclasses
 import json
@@ -72,6 +72,16 @@ def test_a_text_has_the_same_features_alone_and_in_any_company(encoder, pool):
         assert torch.allclose(together[i], alone, atol=1e-5)
 
 
+def test_positions_that_pretraining_never_used_are_not_read(encoders, tmp_path):
+    whole = load_run(encoders / "bert")
+    short = save_run(tmp_path / "bert", {**whole.config, "training": {"seq_length": 23}}, whole.tensors, whole.files)
+    assert load_encoder(load_run(short), CPU).max_tokens == 23
+    argv = ["--data", "sample", "--encoder", str(short), "--out", str(tmp_path / "run"), "--labels", "40",
+            "--epochs", "1"]
+    assert run_command(imdb.main, imdb.make_parser(), argv) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["max_tokens"] == 23
+
+
 def test_the_cls_pool_is_the_state_of_the_first_token_in_each_layer():
     layers = torch.randn(3, 2, 5, 7)
     pooled = pool_tokens(layers, torch.ones(2, 5, dtype=torch.bool), "cls")
@@ -134,11 +144,11 @@ def test_stopped_and_resumed_a_fine_tuned_bert_ends_with_the_same_bits(encoders,
 
 @pytest.mark.parametrize("encoder, flags, told", [
     ("bilm", ("--head", "cls"), "has none"),
-    ("bert", ("--max-tokens", "71"), "70 positions"),
+    ("bert", ("--max-tokens", "71"), "texts of up to 70 tokens"),
     ("bert", ("--max-tokens", "2"), "no room for a piece"),
     ("bert", ("--head", "cls", "--pool", "mean"), "the cls head reads the first token alone"),
 ])  # fmt: skip
-def test_what_an_encoder_cannot_give_is_said_before_anything_is_read(encoders, tmp_path, capsys, encoder, flags, told):
+def test_what_an_encoder_cannot_give_is_said_at_once(encoders, tmp_path, capsys, encoder, flags, told):
     assert run(encoders / encoder, tmp_path / "run", *flags) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ") and told in line and "Fix: " in line

@@ -48,8 +48,9 @@ def feed(monkeypatch, raw):
 
 def test_words_the_encoder_knows_decide_the_label(runs, capsys):
     code, out, _ = answer(capsys, runs / "oracle", "a marvellous film, a triumph", "dull and dreadful, a mess")
-    shown = r"{} (0\.[5-9]\d|1\.00)  .*"
-    assert code == 0 and re.fullmatch(shown.format("positive"), out[0]) and re.fullmatch(shown.format("negative"), out[1])
+    for label, line in zip(("positive", "negative"), out, strict=True):
+        assert re.fullmatch(rf"{label} (0\.[5-9]\d|1\.00)  .*", line)
+    assert code == 0
     assert out[0].endswith("  a marvellous film, a triumph")
 
 

@@ -1,4 +1,4 @@
-"""Claims about tokens: head and tail stay, what stands in a text is text, and BERT's frame counts towards the length."""
+"""Claims about tokens: head and tail stay, what stands in a text is text, and BERT's frame counts as well."""
 
 import pytest
 

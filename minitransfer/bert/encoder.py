@@ -99,7 +99,7 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(D, config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: x (B, T, D), rows of `tokens` -> the same. Raises: ValueError if T exceeds the positions there are."""
+        """Shapes: x (B, T, D), rows of `tokens` -> the same. Raises: ValueError for T beyond the positions."""
         T, most = x.shape[1], self.positions.num_embeddings
         if T > most:
             raise ValueError(f"texts of {T} tokens, but there are only {most} positions")

@@ -1,9 +1,10 @@
 """Part V, chapter 2: encoders. What does a finished pretraining run become when a task reads with it?
 
 Whatever was pretrained, a task sees the same few things: how many layers there are and how wide, the vector of each
-distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and two LSTM layers,
-BERT its embeddings and its blocks; static vectors are an encoder of a single layer, in which a text is just its words.
-The softmax over words is left behind: it was the question that taught the encoder, and the task asks another.
+distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and two LSTM
+layers, BERT its embeddings and its blocks; static vectors are an encoder of a single layer, in which a text is just
+its words. The softmax over words is left behind: it was the question that taught the encoder, and the task asks
+another.
 
 Read next: `minitransfer.transfer.loading`.
 """
@@ -25,8 +26,9 @@ from minitransfer.transfer.tokens import TokenisedTexts, tokenise_pieces, tokeni
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
-    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text opens with [CLS]. Once frozen, an encoder stays so: `train()` on the model around
-    it would otherwise bring back dropout, and with it features that change from pass to pass.
+    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text opens with [CLS]. Once
+    frozen, an encoder stays so: `train()` on the model around it would otherwise bring back dropout, and with it
+    features that change from pass to pass.
     """
 
     num_layers: int
@@ -125,12 +127,13 @@ class BertEncoder(Encoder):
 
     has_cls = True
 
-    def __init__(self, config: BertConfig, wordpiece: WordPiece):
+    def __init__(self, config: BertConfig, wordpiece: WordPiece, seq_length: int | None = None):
+        """`seq_length`: how long the rows were that it was pretrained on; later positions have learnt nothing."""
         super().__init__()
         self.bert, self.wordpiece = Bert(config), wordpiece
         self.ids = {piece: i for i, piece in enumerate(wordpiece.pieces)}
         self.num_layers, self.hidden_size = config.num_layers + 1, config.hidden_size
-        self.max_tokens = config.max_positions
+        self.max_tokens = seq_length or config.max_positions
 
     def tokenise(self, texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
         """Cut texts into word pieces between [CLS] and [SEP]."""

@@ -41,8 +41,8 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
 
     Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D or 2D.
 
-    Differs: the lecture has the mean (5.2) and [CLS] (3.4). With maximum or spread, mixing pooled layers is not pooling mixed tokens,
-    since neither a maximum nor a spread is a sum: the mix then weighs summaries, a model of its own.
+    Differs: the lecture has the mean (5.2) and [CLS] (3.4). With maximum or spread, mixing pooled layers is not
+    pooling mixed tokens, since neither is a sum: the mix then weighs summaries, a model of its own.
     """
     if pool == "cls":
         return layers[:, :, 0].transpose(0, 1)

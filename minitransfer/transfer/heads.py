@@ -1,9 +1,9 @@
 """Part V, chapter 6: heads. How little must be learnt on top of an encoder to answer a question about a text?
 
-The lecture's three classifiers. The first reads one vector for a whole text, the mean of its words' vectors, and is two
-small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. The third, BERT's, is
-one matrix and reads the first token alone, in which the encoder itself is to gather the text. All end in logits, one
-number per class, and learn by the same loss.
+The lecture's three classifiers. The first reads one vector for a whole text, the mean of its words' vectors, and is
+two small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. The third,
+BERT's, is one matrix and reads the first token alone, in which the encoder itself is to gather the text. All end in
+logits, one number per class, and learn by the same loss.
 
 Read next: `minitransfer.transfer.freezing`.
 """
@@ -68,8 +68,8 @@ class ClsHead(nn.Module):
 
     logits = W h_[CLS] + b        (lecture 3.4; Devlin et al. 2019, section 4.1)
 
-    With `dropout`, h_[CLS] loses units in training. W and b begin at zero: then the first steps bend the encoder by no
-    random direction, but by one that the labels chose.
+    With `dropout`, h_[CLS] loses units in training. W and b begin at zero: then the first steps bend the encoder in
+    no random direction, but in one that the labels chose.
     """
 
     def __init__(self, input_size: int, num_classes: int = 2, dropout: float = 0.0):

@@ -57,13 +57,20 @@ def new_encoder(
         return StaticEncoder(tokens, values["hidden_size"])
     bert = config["kind"] == "bert"
     shape = BertConfig.from_dict(values) if bert else BiLMConfig.from_dict(values)
-    layers = shape.num_layers if bert else max(shape.num_layers, shape.charcnn.num_highways, len(shape.charcnn.filters))
+    layers = shape.num_layers
+    if not bert:
+        layers = max(layers, shape.charcnn.num_highways, len(shape.charcnn.filters))
     if tensors and layers > len(tensors):
         raise ValueError(f"{layers:,} layers cannot be made of {len(tensors)} tensors")
     found = len(tokens.pieces if bert else tokens)
     if shape.vocab_size != found:
         raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
-    return BertEncoder(shape, tokens) if bert else BiLMEncoder(shape)
+    if not bert:
+        return BiLMEncoder(shape)
+    seq_length = config.get("training", {}).get("seq_length", shape.max_positions)
+    if not 3 <= seq_length <= shape.max_positions:
+        raise ValueError(f"rows of {seq_length:,} tokens, and {shape.max_positions:,} positions")
+    return BertEncoder(shape, tokens, seq_length)
 
 
 def build_to_fit(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
@@ -102,7 +109,7 @@ def read_vocabulary(run: LoadedRun) -> Vocabulary:
 
 
 def read_tokens(run: LoadedRun, kind: str) -> Vocabulary | WordPiece:
-    """What an encoder of this kind reads: the words of a run's vocab.txt, or for BERT the pieces of its tokenizer.json.
+    """What an encoder of this kind reads: the words of the run's vocab.txt, for BERT the pieces of tokenizer.json.
 
     Raises: CheckpointError if that file is missing or damaged.
     """
@@ -128,7 +135,7 @@ def _tensors_of_static(run: LoadedRun, vocabulary: Vocabulary) -> dict[str, Tens
 
 
 def _below_the_softmax(run: LoadedRun) -> dict[str, Tensor]:
-    """The weights of a language model without what predicts words, under the names in `BiLMEncoder`, `BertEncoder`."""
+    """The weights of a language model without what predicts words, as `BiLMEncoder` and `BertEncoder` name them."""
     if run.kind == "bert":
         return {name: tensor for name, tensor in run.tensors.items() if name.startswith("bert.")}
     return {f"bilm.{name}": tensor for name, tensor in run.tensors.items() if not name.startswith("softmax.")}

@@ -1,9 +1,9 @@
-"""Part V, chapter 10: stopping. When has a classifier learnt enough, and how does a run go on after being interrupted?
+"""Part V, chapter 10: stopping. When has a classifier learnt enough, and how does an interrupted run go on?
 
 After each epoch the held-out slice is scored. The weights with the lowest loss there are set aside, and when a few
-epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). Or it goes to
-the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes how far
-this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
+epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). Or it goes
+to the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes how
+far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
 
 Read next: `finetune.imdb`, the loop that uses it.
 """
