@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.errors import DataError, NumericsError
-from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.progress import Progress, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import word_vectors
-from minitransfer.elmo.evaluation import held_out_loss
+from minitransfer.elmo.evaluation import ROWS, WINDOW, held_out_loss
 from minitransfer.elmo.softmax import proposal
 from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.corpora import Corpus
@@ -148,8 +148,15 @@ def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
 
     Raises: NumericsError if the loss is no number that it could be worked out from.
     """
-    say(f"measuring perplexity on {len(text.validation):,} held-out tokens")
-    losses = held_out_loss(model.stacks(), model.softmax, reader.table(), text.validation, run_both, keep_on)
+    N, table = len(text.validation), reader.table()
+    say(f"measuring perplexity on {N:,} held-out tokens")
+    with Progress(2 * math.ceil(math.ceil(N / ROWS) / WINDOW), "windows", description="perplexity") as progress:
+
+        def next_window() -> bool:
+            progress.advance()
+            return keep_on()
+
+        losses = held_out_loss(model.stacks(), model.softmax, table, text.validation, run_both, next_window)
     if losses is None:
         return None
     ahead, back = losses
@@ -157,4 +164,4 @@ def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
         what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
     return {"perplexity_forward": math.exp(ahead), "perplexity_backward": math.exp(back),
-            "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": len(text.validation)}
+            "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": N}
