@@ -69,13 +69,13 @@ def few_reviews():
 
 
 def run(data, encoder, out, *flags, measure=True):
-    """The exit code of the command, which learns from 32 reviews of 31 tokens."""
+    """The exit code of the command, which learns from 32 reviews of 23 tokens."""
     argv = ["--data", "sample", "--data-dir", str(data), "--offline", "--encoder", str(encoder), "--out", str(out),
-            "--labels", "40", "--batch-size", "7", "--epochs", "1", "--max-tokens", "31", "--log-every", "1000"]
+            "--labels", "40", "--batch-size", "7", "--epochs", "1", "--max-tokens", "23", "--log-every", "1000"]
     return run_command(imdb.main, imdb.make_parser(), [*argv, *["--measure-forgetting"] * measure, *flags])
 
 
-FINETUNE = ("--mode", "finetune", "--encoder-rate", "0.3", "--layer-decay", "1", "--patience", "0")
+FINETUNE = ("--mode", "finetune", "--encoder-rate", "0.3", "--layer-decay", "1", "--patience", "0", "--epochs", "4")
 
 
 def found(path):
