@@ -47,10 +47,12 @@ class BertConfig:
             raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, and must be above 0")
 
     def to_dict(self) -> dict:
+        """The sizes by name, as config.json keeps them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "BertConfig":
+        """The shape that `to_dict` told of. Raises: TypeError, KeyError or ValueError for anything else."""
         return cls(**values)
 
 

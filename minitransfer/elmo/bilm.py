@@ -38,10 +38,12 @@ class BiLMConfig:
             raise ValueError(f"character CNN gives {self.charcnn.output_size}, layers are {layers} wide")
 
     def to_dict(self) -> dict:
+        """The sizes by name, as config.json keeps them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "BiLMConfig":
+        """The shape that `to_dict` told of. Raises: TypeError, KeyError or ValueError for anything else."""
         chars = dict(values["charcnn"])
         chars["filters"] = tuple(tuple(pair) for pair in chars["filters"])
         return cls(**{**values, "charcnn": CharCNNConfig(**chars)})

@@ -30,8 +30,6 @@ class Highway(nn.Module):
     """Let each unit choose between a new value and the old one.
 
     y = g ⊙ x + (1 − g) ⊙ relu(W x + b),  g = σ(W_g x + b_g)        (Srivastava et al. 2015, eq. 3)
-
-    Shapes: x (…, D) -> (…, D).
     """
 
     def __init__(self, size: int):
@@ -40,6 +38,7 @@ class Highway(nn.Module):
         nn.init.constant_(self.both.bias[size:], 1.0)  # a new layer mostly carries its input through
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x (…, D) -> the same."""
         new, gate = self.both(x).chunk(2, dim=-1)
         g = gate.sigmoid()
         return g * x + (1 - g) * new.relu()
