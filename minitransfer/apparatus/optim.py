@@ -70,18 +70,6 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
     return max(0, total_steps - step) / max(1, total_steps - warmup_steps)
 
 
-def warmup_cosine(step: int, total_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
-    """The factor on the learning rate at `step`, counted from 0: a straight rise to 1, then half a cosine to `floor`.
-
-    f(t) = (t + 1) / W                                     t < W
-           floor + (1 - floor) · ½ (1 + cos(π p))          t ≥ W,  p = (t - W) / (T - W), at most 1
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    p = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * p))
-
-
 def clip_and_check(parameters: Iterable[nn.Parameter], max_grad_norm: float) -> float:
     """Scale all gradients so that their common norm is at most `max_grad_norm`; returns the norm before, a float.
 

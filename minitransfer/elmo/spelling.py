@@ -59,17 +59,6 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     return True
 
 
-def spelling_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Average squared distance between what the spelling gives and the static vector.
-
-    loss = Σ_w n_w ‖f(spelling of w) − v_w‖² / (D Σ_w n_w),  n_w the weight of a word, such as a power of its count.
-
-    Shapes: predicted and target (U, D), weight n (U,) -> scalar.
-    """
-    squared = (predicted - target).square().mean(dim=1)
-    return (weight * squared).sum() / weight.sum()
-
-
 def cosine(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> float:
     """Average cosine between the vectors of words worked out from spelling and their static vectors, in [−1, 1]."""
     return torch.cosine_similarity(word_vectors(charcnn, spelling), target, dim=1).mean().item()
