@@ -1,11 +1,15 @@
 """Claims about freezing: each mode lets learn what it says, at the rate it says, and nothing else moves by a bit."""
 
+import numpy as np
 import pytest
 import torch
 from encoder_runs import BILM, make_bilm, make_oracle
 
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.text.words import spell
+from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BiLMEncoder
+from minitransfer.transfer.examples import classify, token_examples
 from minitransfer.transfer.freezing import encoder_parameter_groups, group_rates, learning_depth, unfreeze_top
 from minitransfer.transfer.loading import load_encoder
 
@@ -42,8 +46,11 @@ def test_groups_hold_each_parameter_once_the_character_cnn_first(encoder):
     groups = encoder.groups()
     listed = [p for group in groups for p in group]
     assert len(groups) == BILM.num_layers + 1 == encoder.num_layers
-    assert len(listed) == len(set(listed)) == len(list(encoder.parameters()))
-    assert {id(p) for p in groups[0]} == {id(p) for p in encoder.bilm.charcnn.parameters()}
+    charcnn = encoder.bilm.charcnn
+    filters = [charcnn.chars.weight, *charcnn.convolutions.parameters()]  # never learn from a task
+    assert len(listed) == len(set(listed)) == len(list(encoder.parameters())) - len(filters)
+    assert not any(p.requires_grad for p in filters)
+    assert {id(p) for p in groups[0]} == {id(p) for p in charcnn.parameters()} - {id(p) for p in filters}
     for k in (0, 1):  # both directions of a layer together
         expected = [p for stack in encoder.bilm.stacks() for module in (stack.lstms[k], stack.projections[k])
                     for p in module.parameters()]
@@ -77,6 +84,30 @@ def test_the_optimiser_gets_each_group_at_its_own_rate_and_biases_do_not_decay(e
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_words_get_gradients_only_when_they_learn(encoder, depth):
     unfreeze_top(encoder, depth)
-    assert encoder.token_table(["film", "the"]).requires_grad == (depth == 3)
-    with torch.no_grad():
-        assert not encoder.token_table(["film"]).requires_grad
+    known = encoder.look_up(["film", "the", "never-seen"])
+    assert encoder.token_vectors(known).requires_grad == (depth == 3) and not known.requires_grad
+    assert not encoder.token_table(["film"]).requires_grad
+
+
+def test_looked_up_words_have_the_vectors_that_the_character_cnn_gives_them(encoder):
+    words = ["film", "the", "never-seen", "ça"]
+    spelled = torch.stack([encoder.bilm.charcnn(torch.tensor([spell(word)]))[0] for word in words])
+    assert torch.allclose(encoder.token_table(words), spelled, atol=1e-6)
+    found = encoder.token_vectors(encoder.look_up(words))  # by way of half precision
+    assert ((found - spelled).norm(dim=1) < 1e-3 * spelled.norm(dim=1)).all()
+
+
+def test_a_classification_after_a_step_sees_the_words_as_they_now_are(encoder):
+    """The vectors of words are kept from one batch to the next, but not across a change."""
+    unfreeze_top(encoder, 3)
+    model = Classifier(encoder, head="mean", pool="mean", head_size=4, dropout=0.0).eval()
+    texts = encoder.tokenise(["the film", "never seen the film the film"], 9)
+    examples = token_examples(model, texts, np.array([0, 1]))
+    before = classify(examples, np.arange(2))
+    optimizer = torch.optim.AdamW(encoder.groups()[0], lr=0.1, fused=True)
+    examples.logits(np.arange(2)).square().sum().backward()
+    optimizer.step()
+    again = token_examples(model, texts, np.array([0, 1]))
+    after = classify(examples, np.arange(2))
+    assert not torch.allclose(before, after)
+    assert torch.equal(after, classify(again, np.arange(2)))

@@ -8,6 +8,7 @@ once.
 Read next: `minitransfer.elmo.bilm`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,12 +70,18 @@ class CharCNN(nn.Module):
 
     def forward(self, char_ids: Tensor) -> Tensor:
         """Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, output_size) float."""
-        return self.project(self.respond(char_ids))
+        return self.project(self.carry(self.respond(char_ids)))
+
+    def carry(self, responses: Tensor) -> Tensor:
+        """Responses through the highways, if there are any. Shapes: (U, number of filters) -> the same."""
+        for highway in self.highways:
+            responses = highway(responses)
+        return responses
 
     def respond(self, char_ids: Tensor) -> Tensor:
-        """How strongly each filter responds to each word, after the highways: all but the projection.
+        """How strongly each filter responds to each word, where it responds most.
 
-        Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
+        Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float, none below 0.
 
         C may be anything: a window that begins behind the last byte of a word is given what the first window sees,
         and so never is the strongest alone. The padding of one word, which depends on how long its neighbours are,
@@ -92,21 +99,30 @@ class CharCNN(nn.Module):
             windows = windows.gather(1, begin.expand_as(windows))  # (U, C, char_size · width)
             y = nn.functional.linear(windows, convolution.weight.flatten(1)).amax(dim=1)  # (U, n)
             responses.append(y + convolution.bias)
-        h = torch.cat(responses, dim=-1).relu()
-        for highway in self.highways:
-            h = highway(h)
-        return h
+        return torch.cat(responses, dim=-1).relu()
 
 
 def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 256) -> Tensor:
-    """Work out the vectors of many words without gradients, short words together so that little padding is read.
+    """Work out the vectors of many words without gradients.
 
     Shapes: spelling (U, C) char ids -> (U, D) float32, on the character CNN's device, in the order given.
     """
+    return in_chunks(charcnn, spelling, charcnn, chunk)
+
+
+def in_chunks(charcnn: CharCNN, spelling: Tensor, read: Callable[[Tensor], Tensor], chunk: int = 256) -> Tensor:
+    """What `read` gives for many words, without gradients, short words together so that little padding is read.
+
+    Shapes: spelling (U, C) char ids, of which `read` is given some rows (u, c) -> (u, W); altogether (U, W), on the
+    character CNN's device, in the order given.
+    """
     device = charcnn.project.weight.device
     lengths = (spelling != 0).sum(dim=1).clamp(min=1)
-    vectors = torch.empty(len(spelling), charcnn.config.output_size, device=device)
+    found = None
     with torch.no_grad():
         for rows in lengths.argsort(stable=True).split(chunk):
-            vectors[rows.to(device)] = charcnn(spelling[rows, : int(lengths[rows].max())].to(device))
-    return vectors
+            some = read(spelling[rows, : int(lengths[rows].max())].to(device))
+            if found is None:
+                found = some.new_empty(len(spelling), some.shape[1])
+            found[rows.to(device)] = some
+    return found

@@ -43,7 +43,7 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     lengths = (spelling != 0).sum(dim=1).clamp(min=1)
     for rows in lengths.argsort(stable=True).split(WORDS_AT_ONCE):
         spelled = spelling[rows, : int(lengths[rows].max())]
-        f = torch.cat([charcnn.respond(some) for some in spelled.split(RESPONSES_AT_ONCE)])
+        f = torch.cat([charcnn.carry(charcnn.respond(some)) for some in spelled.split(RESPONSES_AT_ONCE)])
         weighted = f * n[rows].to(f.dtype).unsqueeze(1)
         second += weighted.T @ f
         cross += weighted.T @ target[rows].to(f.dtype)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from minitransfer.bert.encoder import Bert, BertConfig
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
-from minitransfer.elmo.charcnn import word_vectors
+from minitransfer.elmo.charcnn import in_chunks, word_vectors
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary, spell_all
 from minitransfer.transfer.tokens import TokenisedTexts, tokenise_pieces, tokenise_words
@@ -51,9 +51,21 @@ class Encoder(nn.Module):
         """Cut texts into the tokens that this encoder reads; words, if a subclass does not say otherwise."""
         return tokenise_words(texts, max_tokens)
 
-    def token_table(self, tokens: Sequence[str]) -> Tensor:
-        """The vectors of U distinct tokens before their neighbours are known, (U, D)."""
+    def look_up(self, tokens: Sequence[str]) -> Tensor:
+        """What stays the same of U distinct tokens however the encoder learns, (U, …): the input of `token_vectors`."""
         raise NotImplementedError
+
+    def token_vectors(self, known: Tensor) -> Tensor:
+        """The vectors of U tokens before their neighbours are known, with gradients where these are wanted.
+
+        Shapes: known (U, …), rows of `look_up` -> (U, D) float32.
+        """
+        raise NotImplementedError
+
+    def token_table(self, tokens: Sequence[str]) -> Tensor:
+        """The vectors of any number of distinct tokens, (U, D), without gradients."""
+        with torch.no_grad():
+            return self.token_vectors(self.look_up(tokens))
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """The layers of texts. Shapes: x (B, T, D) rows of the token table, mask (B, T) bool -> (L + 1, B, T, D),
@@ -81,10 +93,13 @@ class StaticEncoder(Encoder):
         # Smaller than skip-gram's standardised vectors (variance 1), so that training from scratch soon outweighs it.
         self.vectors = nn.Parameter(torch.empty(len(vocabulary), hidden_size).normal_(std=0.1))
 
-    def token_table(self, tokens: Sequence[str]) -> Tensor:
-        """The vectors of U words, (U, D); a word that is not in the vocabulary has zeros."""
-        ids = torch.tensor([self.ids.get(word, -1) for word in tokens], dtype=torch.int64, device=self.vectors.device)
-        return self.vectors[ids.clamp(min=0)] * (ids >= 0).unsqueeze(1)
+    def look_up(self, tokens: Sequence[str]) -> Tensor:
+        """The ids of U words, (U,) int64; −1 for a word that is not in the vocabulary."""
+        return torch.tensor([self.ids.get(word, -1) for word in tokens], dtype=torch.int64, device=self.vectors.device)
+
+    def token_vectors(self, known: Tensor) -> Tensor:
+        """Shapes: known (U,) int64 ids -> (U, D), zeros for −1."""
+        return self.vectors[known.clamp(min=0)] * (known >= 0).unsqueeze(1)
 
     def groups(self) -> list[list[nn.Parameter]]:
         """One group: the vectors."""
@@ -96,26 +111,46 @@ class StaticEncoder(Encoder):
 
 
 class BiLMEncoder(Encoder):
-    """The layers of a biLM: the character CNN, then each LSTM layer, both directions side by side (lecture 2.4)."""
+    """The layers of a biLM: the character CNN, then each LSTM layer, both directions side by side (lecture 2.4).
+
+    Differs: the filters of the character CNN never learn from a task, nor when training from scratch; its projection
+    does. They are random in any run that was warm-started, and thousands of random filters are enough to tell words
+    apart (`elmo.spelling`). In exchange, what a filter says of a word is worked out once and not in every step.
+    """
 
     def __init__(self, config: BiLMConfig):
         super().__init__()
         self.bilm = BiLM(replace(config, vocab_size=1))  # the smallest softmax there is, for it goes at once
         del self.bilm.softmax
+        charcnn = self.bilm.charcnn
+        for part in (charcnn.chars, charcnn.convolutions):
+            part.requires_grad_(False)
         self.num_layers, self.hidden_size = config.num_layers + 1, 2 * config.projection_size
 
+    def look_up(self, tokens: Sequence[str]) -> Tensor:
+        """How strongly each filter responds to each of U words, (U, number of filters) float16.
+
+        In half precision, since the words of 25,000 reviews fill more than a gigabyte as it is; that moves a vector by
+        less than a thousandth of its length.
+        """
+        charcnn, spelling = self.bilm.charcnn, torch.from_numpy(spell_all(tokens))
+        return in_chunks(charcnn, spelling, lambda char_ids: charcnn.respond(char_ids).half())
+
+    def token_vectors(self, known: Tensor) -> Tensor:
+        """Shapes: known (U, number of filters) -> (U, D)."""
+        charcnn = self.bilm.charcnn
+        return charcnn.project(charcnn.carry(known.float()))
+
     def token_table(self, tokens: Sequence[str]) -> Tensor:
-        """The vectors of U words, worked out from their spelling, (U, D); with gradients where these are wanted."""
-        spelling = torch.from_numpy(spell_all(tokens))
-        if self.tokens_learn and torch.is_grad_enabled():
-            return self.bilm.charcnn(spelling.to(self.bilm.charcnn.project.weight.device))
-        return word_vectors(self.bilm.charcnn, spelling)
+        """The vectors of U words, (U, D), in full precision and without keeping what each filter says of each word."""
+        return word_vectors(self.bilm.charcnn, torch.from_numpy(spell_all(tokens)))
 
     def groups(self) -> list[list[nn.Parameter]]:
-        """The character CNN, then each LSTM layer with its projection, of both directions together."""
+        """What learns of the character CNN, then each LSTM layer with its projection, both directions together."""
         layers = zip(*(zip(stack.lstms, stack.projections) for stack in self.bilm.stacks()))
         above = [[p for pair in both for module in pair for p in module.parameters()] for both in layers]
-        return [list(self.bilm.charcnn.parameters()), *above]
+        charcnn = self.bilm.charcnn
+        return [[*charcnn.highways.parameters(), *charcnn.project.parameters()], *above]
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
@@ -139,10 +174,14 @@ class BertEncoder(Encoder):
         """Cut texts into word pieces between [CLS] and [SEP]."""
         return tokenise_pieces(texts, max_tokens, self.wordpiece)
 
-    def token_table(self, tokens: Sequence[str]) -> Tensor:
-        """The embeddings of U pieces, not yet in any position, (U, D)."""
-        weight = self.bert.embeddings.tokens.weight
-        return weight[torch.tensor([self.ids[piece] for piece in tokens], dtype=torch.int64, device=weight.device)]
+    def look_up(self, tokens: Sequence[str]) -> Tensor:
+        """The ids of U pieces, (U,) int64."""
+        device = self.bert.embeddings.tokens.weight.device
+        return torch.tensor([self.ids[piece] for piece in tokens], dtype=torch.int64, device=device)
+
+    def token_vectors(self, known: Tensor) -> Tensor:
+        """The embeddings of pieces, not yet in any position. Shapes: known (U,) int64 ids -> (U, D)."""
+        return self.bert.embeddings.tokens.weight[known]
 
     def groups(self) -> list[list[nn.Parameter]]:
         """The embeddings, then each block."""

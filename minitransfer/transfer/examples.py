@@ -27,7 +27,7 @@ from minitransfer.transfer.tokens import TokenisedTexts
 class Examples:
     """Labelled texts, ready to be classified: `logits` takes row numbers (B,) int64 and gives (B, N).
 
-    `labels` (N,) int64 is where the logits are. `lengths` (N,) int64 is how many tokens reading each text costs, one
+    `labels` (N,) int64 is where the logits are. `renew` is told before a classification that weights may have changed. `lengths` (N,) int64 is how many tokens reading each text costs, one
     each for pooled texts: those of like length share a batch.
     `shortened` is how many had their middle left out.
     """
@@ -36,6 +36,7 @@ class Examples:
     labels: Tensor
     lengths: np.ndarray
     shortened: int = 0
+    renew: Callable[[], None] = lambda: None
 
 
 def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, shortened: int = 0) -> Examples:
@@ -50,26 +51,39 @@ def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, sho
 
 def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
                    run_both: Callable = one_after_the_other) -> Examples:
-    """Texts to be read anew each time; while tokens do not learn, the vector of each is worked out once for all."""
-    table = None
+    """Texts to be read anew each time.
+
+    In a step that tokens learn from, the vectors of its own tokens are worked out, each once. Otherwise those of all
+    tokens are, at once, and serve as long as no token learns, or until the classification ends.
+    """
+    encoder = model.encoder
+    known, table = None, None
+
+    def vectors_of(token_ids: np.ndarray) -> Tensor:
+        """Shapes: (B, T) numbers of tokens -> (B, T, D)."""
+        nonlocal known, table
+        if encoder.tokens_learn and torch.is_grad_enabled():
+            if known is None:
+                known = encoder.look_up(texts.tokens)
+            distinct, place = np.unique(token_ids, return_inverse=True)
+            x = encoder.token_vectors(known[torch.from_numpy(distinct).to(known.device)])
+            return x[torch.from_numpy(place.reshape(token_ids.shape)).to(x.device)]
+        if table is None:
+            table = encoder.token_table(texts.tokens)
+        return table[torch.from_numpy(token_ids).to(table.device)]
 
     def logits(rows: np.ndarray) -> Tensor:
-        nonlocal table
         token_ids, mask = pad([texts.token_ids[i] for i in rows])
-        if model.encoder.tokens_learn:
-            table = None
-        elif table is None:
-            with torch.no_grad():
-                table = model.encoder.token_table(texts.tokens)
-        if table is not None:
-            x = table[torch.from_numpy(token_ids).to(table.device)]
-        else:  # the tokens of this batch, each once
-            distinct, place = np.unique(token_ids, return_inverse=True)
-            vectors = model.encoder.token_table([texts.tokens[i] for i in distinct])
-            x = vectors[torch.from_numpy(place.reshape(token_ids.shape)).to(vectors.device)]
+        x = vectors_of(token_ids)
         return model.from_tokens(x, torch.from_numpy(mask).to(x.device), run_both)
 
-    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, int(texts.shortened.sum()))
+    def renew() -> None:
+        nonlocal table
+        if encoder.tokens_learn:
+            table = None
+
+    shortened = int(texts.shortened.sum())
+    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew)
 
 
 def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True) -> Tensor | None:
@@ -78,6 +92,7 @@ def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] =
     The model must be in evaluation mode.
     """
     logits: list[Tensor | None] = [None] * len(rows)
+    examples.renew()
     with torch.no_grad():
         for batch in batches_by_length(examples.lengths[rows], TOKENS_PER_BATCH):
             if not keep_on():
