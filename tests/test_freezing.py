@@ -111,3 +111,21 @@ def test_a_classification_after_a_step_sees_the_words_as_they_now_are(encoder):
     after = classify(examples, np.arange(2))
     assert not torch.allclose(before, after)
     assert torch.equal(after, classify(again, np.arange(2)))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_encoder_that_learns_is_read_with_dropout_and_a_frozen_one_never(tmp_path, frozen):
+    run = load_run(make_bilm(tmp_path / "bilm"))
+    run.config["model"]["dropout"] = 0.5
+    encoder = load_encoder(run, CPU, frozen)
+    model = Classifier(encoder, head="mean", pool="mean", head_size=4, dropout=0.0)  # the head drops nothing
+    x, mask = torch.randn(2, 5, encoder.hidden_size), torch.ones(2, 5, dtype=torch.bool)
+
+    def logits(training, seed):
+        torch.manual_seed(seed)
+        return model.train(training).from_tokens(x, mask)
+
+    assert torch.equal(logits(True, 1), logits(True, 1))
+    assert torch.equal(logits(True, 1), logits(True, 2)) == frozen
+    assert torch.equal(logits(True, 1), logits(False, 1)) == frozen
+    assert torch.equal(logits(False, 1), logits(False, 2))

@@ -146,20 +146,23 @@ class BiLM(nn.Module):
             return softmax.full_loss(h, targets.flatten()) / len(h), state
         return softmax.sampled_loss(h, targets.flatten(), negatives, log_q), state
 
-    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+               generator: torch.Generator | None = None) -> Tensor:
         """Read whole texts in both directions from a blank state: the layers that ELMo mixes.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row
         -> (L + 1, B, T, D); layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token;
         padding gives zeros.
-        `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores.
+        `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores. With
+        a `generator`, from which dropout is drawn, the directions must be read in turn, or they would draw in any order.
         """
         lengths = mask.sum(dim=1)
         # Where three gradients meet, autograd adds them as they come, and from threads they come in any order, so
         # rounding would differ from run to run. A view for two of them makes two sums of two, which have no order.
         words = x.view_as(x)
         (ahead, _), (back, _) = run_both(
-            lambda: self.forward_stack(words), lambda: self.backward_stack(reverse_each(words, lengths))
+            lambda: self.forward_stack(words, generator=generator),
+            lambda: self.backward_stack(reverse_each(words, lengths), generator=generator),
         )
         layers = [x] + [torch.cat([a, reverse_each(b, lengths)], dim=-1) for a, b in zip(ahead, back)]
         return torch.stack(layers) * mask.unsqueeze(-1)

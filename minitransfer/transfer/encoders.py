@@ -67,9 +67,12 @@ class Encoder(nn.Module):
         with torch.no_grad():
             return self.token_vectors(self.look_up(tokens))
 
-    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
-        """The layers of texts. Shapes: x (B, T, D) rows of the token table, mask (B, T) bool -> (L + 1, B, T, D),
-        zeros where there is padding."""
+    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+               generator: torch.Generator | None = None) -> Tensor:
+        """The layers of texts, with the dropout of pretraining drawn from `generator` (no dropout for None).
+
+        Shapes: x (B, T, D) rows of the token table, mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding.
+        """
         raise NotImplementedError
 
     def groups(self) -> list[list[nn.Parameter]]:
@@ -105,7 +108,8 @@ class StaticEncoder(Encoder):
         """One group: the vectors."""
         return [[self.vectors]]
 
-    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+               generator: torch.Generator | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (1, B, T, D), zeros where there is padding."""
         return (x * mask.unsqueeze(-1)).unsqueeze(0)
 
@@ -152,9 +156,10 @@ class BiLMEncoder(Encoder):
         charcnn = self.bilm.charcnn
         return [[*charcnn.highways.parameters(), *charcnn.project.parameters()], *above]
 
-    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+               generator: torch.Generator | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
-        return self.bilm.encode(x, mask, run_both)
+        return self.bilm.encode(x, mask, run_both, generator)
 
 
 class BertEncoder(Encoder):
@@ -187,6 +192,7 @@ class BertEncoder(Encoder):
         """The embeddings, then each block."""
         return [list(part.parameters()) for part in (self.bert.embeddings, *self.bert.blocks)]
 
-    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+               generator: torch.Generator | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
-        return torch.stack(self.bert.layers_above(x, mask)) * mask.unsqueeze(-1)
+        return torch.stack(self.bert.layers_above(x, mask, generator)) * mask.unsqueeze(-1)
