@@ -115,3 +115,14 @@ def test_made_up_text_repeats_words_as_text_does_and_cuts_reviews(chapter):
     assert counts[:3].sum() == 0 and counts.argmax() in (3, 4) and counts[3:13].sum() > counts[1_000:].sum()
     lengths = synthetic.review_lengths(5_000, 256, rng)
     assert lengths.max() == 256 and lengths.min() >= 10 and 185 < lengths.mean() < 205
+
+
+def test_the_profile_accounts_for_all_of_a_steps_time(chapter):
+    done = run("profile")
+    assert done.returncode == 0, done.stderr
+    bilm, bert = (part.splitlines()[1:] for part in done.stdout.split("one step of the ")[1:])
+    for lines, expected in ((bilm, "LSTM"), (bert, "attention")):
+        shares = {line.rsplit(None, 1)[0].strip(): int(line.rsplit(None, 1)[1][:-1]) for line in lines if "%" in line}
+        assert expected in shares and abs(sum(shares.values()) - 100) <= len(shares)  # each is rounded
+    kind_of = chapter("profile").kind_of
+    assert kind_of("aten::bernoulli_") == "random numbers" and kind_of("aten::mul") == chapter("profile").REST
