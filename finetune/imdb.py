@@ -261,7 +261,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         tokens = int(examples.lengths.sum())
         minutes = tokens / TOKENS_PER_SECOND[arguments.mode == "frozen"] / 60
         say(f"every epoch reads {tokens:,} tokens anew: at least {minutes:.1f} minutes on 2 cores")
-        if arguments.head == "mean" and arguments.mode != "scratch":  # pretrained layers have scales of their own
+        if arguments.head == "mean":  # each layer has a scale of its own, random ones too
             features = features_of(model, encoder_run, reviews.train_texts, chosen, None, arguments)[0]
     if features is not None and arguments.head == "mean":
         model.standardise.fit(features[learn].to(model.device))
