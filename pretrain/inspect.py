@@ -48,8 +48,7 @@ examples:
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
 
 prints to stdout; --word, --mix and --curves also draw a picture, which needs `pip install "minitransfer[plot]"`
-on 2 cores: --word half a minute with WikiText-2, a minute or two with IMDB, a few seconds on the sample; the others
-a few seconds"""
+on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
 def make_parser() -> Parser:
@@ -156,15 +155,16 @@ def look_at_word(arguments: argparse.Namespace) -> None:
     path = picture(arguments, word)
     occurrences, corpus = showing.find_in_corpus(run, arguments)
     words, others = read(encoder, *windows_of(occurrences, encoder, corpus.marks_unknown))
+    chosen, points, shares = showing.choose(words[layer])
+    if path is not None:  # before anything is printed: the reader of a pipe may not stay to the end
+        title = f"{word} in {len(occurrences):,} lines of {corpus.name}, layer {layer} of {run.path}"
+        path = showing.draw(points, shares, chosen, occurrences, path, title)
     print(f"{one_line(word)}: {len(occurrences):,} lines of {len({o.document for o in occurrences}):,} documents of "
           f"{corpus.name}, read by {run.path}")
     showing.tell_layers(words, others, word)
     showing.tell_static(near)
-    chosen, points, shares = showing.choose(words[layer])
     showing.tell_nearest(words[layer], occurrences, chosen, layer)
-    if path is not None:
-        title = f"{word} in {len(occurrences):,} lines of {corpus.name}, layer {layer} of {run.path}"
-        showing.draw(points, shares, chosen, occurrences, path, title)
+    showing.tell_picture(path)
 
 
 def look_at_gaps(arguments: argparse.Namespace) -> None:
@@ -204,7 +204,7 @@ def look_at_mix(arguments: argparse.Namespace) -> None:
     print(f"each s_k of γ Σ_k s_k h_k, which sum to one; γ = {gamma:.3f}")
     if path is not None:
         save(draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
-        tell_picture(path)
+    tell_picture(path)
 
 
 def look_at_curves(arguments: argparse.Namespace) -> None:

@@ -134,8 +134,10 @@ def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], S
         if [len(x) for _, _, x, _ in lines] == [1]:  # a lone point says little on an axis that is made for it
             ax.annotate(f"  {lines[0][3][0]:.4g}", (lines[0][2][0], lines[0][3][0]), va="center")
         told = dict.fromkeys(label for _, label, _, _ in lines)
-        ax.set_title("lines: training;  points: held out" if len(told) > 1 else ", ".join(told), loc="right",
-                     fontsize=9, color=GREY)
+        note = "lines: training;  points: held out" if len(told) > 1 else ", ".join(told)
+        if name == "perplexity" and len(lines) > 1:  # over two vocabularies it is two questions
+            note += ", each run on its own text: comparable for one corpus only"
+        ax.set_title(note, loc="right", fontsize=9, color=GREY)
     axes[-1].set_xlabel(axis)
     axes[-1].xaxis.set_major_formatter(EngFormatter())  # 2 M rather than 2,000,000
     figure.align_ylabels()

@@ -153,18 +153,18 @@ def tell_history(history: History) -> None:
 
 
 def draw(points: Tensor, shares: Tensor, chosen: Sequence[int], occurrences: Sequence[Occurrence], path: Path,
-         title: str) -> None:
-    """Draw the occurrences of a word as points, unless all of them are one."""
+         title: str) -> Path | None:
+    """Draw the occurrences of a word as points; returns where the picture is, None where all points are one."""
     from pretrain.pictures import draw_occurrences, save
 
     if len(chosen) == 1:
-        print("no picture: all points are one")
-        return
+        return None
     contexts = [occurrences[i].in_context(WIDTH) for i in chosen]
     save(draw_occurrences(points.tolist(), shares.tolist(), chosen, contexts, title), path)
-    tell_picture(path)
+    return path
 
 
-def tell_picture(path: Path) -> None:
-    """Print where a picture is."""
-    print(f"\npicture: {path}")
+def tell_picture(path: Path | None) -> None:
+    """Print where a picture is, if there is one."""
+    if path is not None:
+        print(f"\npicture: {path}")
