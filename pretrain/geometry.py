@@ -35,7 +35,7 @@ def self_similarity(h: Tensor) -> tuple[float, float, float]:
     SelfSim(w) = 1/(N² − N) Σ_i Σ_{j≠i} cos(h_i, h_j)              (Ethayarajh 2019, definition 1)
 
     Static vectors have 1; the less, the more a vector owes to its sentence. Of vectors of words drawn at random the
-    same mean is what the layer's own leaning gives to any pair: Ethayarajh subtracts it (section 3.3).
+    same mean is what the layer's own leaning gives to any pair: Ethayarajh subtracts it (section 3.4).
 
     Shapes: h (N, D). Raises: ValueError for fewer than two vectors.
     """
