@@ -67,7 +67,8 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     learn, choose = split
     optimizer, num_groups = optim.adamw(parameter_groups(model, arguments)), len(model.encoder.groups())
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
-    at = Training.restore(run.load_state(), learning, optimizer)
+    changing = learning | dict(model.named_buffers())
+    at = Training.restore(run.load_state(), changing, optimizer)
     run.truncate_metrics(at.logged)
     guard, saved, clock = optim.FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
     total = arguments.epochs * math.ceil(len(learn) / arguments.batch_size)
@@ -88,23 +89,23 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
                 progress.advance(loss=loss.item(), validation=at.best_loss)
                 if stop.requested or time.monotonic() - saved > arguments.save_every:
-                    run.save_state(at.step, at.state(learning, optimizer))
+                    run.save_state(at.step, at.state(changing, optimizer))
                     saved = time.monotonic()
                 if stop.requested:
                     return None
             model.eval()
             logits = classify(examples, choose, keep_on=lambda: not stop.requested)
             if logits is None:
-                run.save_state(at.step, at.state(learning, optimizer))
+                run.save_state(at.step, at.state(changing, optimizer))
                 return None
             told = {"loss": at.loss_sum / len(learn), "skipped": guard.skipped, "seconds": at.seconds,
                     "learning_rate": optimizer.param_groups[0]["lr"]}
             loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
-            at.end_epoch(loss, accuracy, learning, keep_last=arguments.patience == 0)
+            at.end_epoch(loss, accuracy, changing, keep_last=arguments.patience == 0)
             run.log_metrics({"step": at.step, "epoch": at.epoch, "validation_loss": loss,
                              "validation_accuracy": accuracy, **told})
-    run.save_state(at.step, at.state(learning, optimizer))
-    at.take_best(learning)
+    run.save_state(at.step, at.state(changing, optimizer))
+    at.take_best(changing)
     model.eval()
     return at
 
@@ -185,24 +186,17 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
 def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
          arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
     """The chosen reviews as examples, and their features where these can be known once and for all."""
-    from minitransfer.transfer.examples import pooled_examples, token_examples
+    from minitransfer.apparatus.runtime import say
+    from minitransfer.transfer.examples import pooled_examples, pooled_features, token_examples
 
     if arguments.mode == "frozen" and arguments.head != "bilstm":
         cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
-        features, shortened = features_of(model, encoder_run, texts, chosen, cache, arguments)
+        features, shortened = pooled_features(
+            model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
+            log_every=arguments.log_every, say=say)
         return pooled_examples(model, features, labels[chosen], shortened), features
     tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
     return token_examples(model, tokenised, labels[chosen]), None
-
-
-def features_of(model: Classifier, encoder_run: LoadedRun, texts: list[str], chosen: np.ndarray, cache: Path | None,
-                arguments: argparse.Namespace) -> tuple[Tensor, int]:
-    """What the encoder, as it is now, says of the chosen reviews, and how many of these were shortened."""
-    from minitransfer.apparatus.runtime import say
-    from minitransfer.transfer.examples import pooled_features
-
-    return pooled_features(model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint,
-                           cache=cache, log_every=arguments.log_every, say=say)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -261,9 +255,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         tokens = int(examples.lengths.sum())
         minutes = tokens / TOKENS_PER_SECOND[arguments.mode == "frozen"] / 60
         say(f"every epoch reads {tokens:,} tokens anew: at least {minutes:.1f} minutes on 2 cores")
-        if arguments.head == "mean":  # each layer has a scale of its own, random ones too
-            features = features_of(model, encoder_run, reviews.train_texts, chosen, None, arguments)[0]
-    if features is not None and arguments.head == "mean":
+    elif arguments.head == "mean":
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)

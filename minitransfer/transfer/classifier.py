@@ -57,7 +57,8 @@ class Classifier(nn.Module):
         """Shapes: features (B, L + 1, W), pooled layers -> logits (B, N)."""
         if self.mix is None:
             return self.head(features[:, -1])
-        return self.head(self.mix(self.standardise(features).transpose(0, 1)))
+        learning = self.training and not self.encoder.frozen
+        return self.head(self.mix(self.standardise(features, learning).transpose(0, 1)))
 
     def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N).

@@ -28,6 +28,7 @@ from minitransfer.transfer.tokens import TokenisedTexts
 
 POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1}  # how many times as wide as a layer each pool is
 TOKENS_PER_BATCH = 16_384
+FEW = 4  # texts, of which no spread can be told
 FORMAT = 1  # of a cache file: to be counted up whenever the same settings begin to give other numbers
 
 
@@ -81,31 +82,56 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
 
 
 class Standardise(nn.Module):
-    """Shift and scale each dimension of each layer by what the training texts have there.
+    """Shift and scale each dimension of each layer by what texts have there.
 
     x' = (x − mean) / std
 
+    Above a frozen encoder, mean and std are taken once, from all training texts (`fit`). Above one that learns they
+    would soon be those of another encoder: there, while training, each batch is measured by its own, and running
+    averages of these serve afterwards (batch normalisation, Ioffe and Szegedy 2015, as in the heads of Howard and
+    Ruder 2018). At first it changes nothing.
+
     Differs: Peters et al. 2018 (section 3.2) sometimes normalise each layer before mixing, because layers differ in
     scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
-    since means over texts are small differences upon a large constant. Until `fit`, it changes nothing.
+    since means over texts are small differences upon a large constant.
     """
 
     def __init__(self, num_layers: int, width: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_layers, width))
         self.register_buffer("std", torch.ones(num_layers, width))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))  # that the running averages are of
 
     def fit(self, features: Tensor) -> None:
         """Take mean and spread from the features of the training texts, (N, L + 1, W)."""
-        std = features.std(dim=0, correction=0)
-        # A dimension that hardly moves in a few texts may move in others: none is enlarged 20 times above its layer.
-        floor = 0.05 * std.mean(dim=-1, keepdim=True)
-        self.mean.copy_(features.mean(dim=0))
-        self.std.copy_(torch.maximum(std, floor).clamp(min=1e-6))
+        mean, std = mean_and_spread(features)
+        self.mean.copy_(mean)
+        self.std.copy_(std)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Shapes: (…, L + 1, W) -> the same."""
-        return (features - self.mean) / self.std
+    def follow(self, mean: Tensor, std: Tensor) -> None:
+        """Count in what one more batch has: as much as each one before it, but never for less than a tenth."""
+        self.batches += 1
+        share = max(0.1, 1 / self.batches.item())
+        self.mean.lerp_(mean, share)
+        self.std.lerp_(std, share)
+
+    def forward(self, features: Tensor, learning: bool = False) -> Tensor:
+        """`learning`: whether this is training, and of the encoder too. Shapes: (…, L + 1, W) -> the same."""
+        if not learning or len(features) < FEW:
+            return (features - self.mean) / self.std
+        mean, std = mean_and_spread(features)
+        self.follow(mean.detach(), std.detach())
+        return (features - mean) / std
+
+
+def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over N texts of each dimension of each layer: (N, L + 1, W) -> two (L + 1, W).
+
+    A dimension that hardly moves in a few texts may move in others: no spread is below a twentieth of its layer's.
+    """
+    variance = features.var(dim=0, correction=0)
+    std = (variance + 1e-12).sqrt()  # at zero the square root is infinitely steep, and a gradient would become nan
+    return features.mean(dim=0), torch.maximum(std, 0.05 * std.mean(dim=-1, keepdim=True))
 
 
 def cache_key(encoder_fingerprint: str, texts_fingerprint: str, max_tokens: int, pool: str) -> str:

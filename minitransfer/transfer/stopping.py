@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minitransfer.transfer.heads import cross_entropy
 
@@ -41,7 +41,7 @@ class Training:
     best_accuracy: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
 
-    def end_epoch(self, loss: float, accuracy: float, learning: Mapping[str, nn.Parameter],
+    def end_epoch(self, loss: float, accuracy: float, changing: Mapping[str, Tensor],
                   keep_last: bool = False) -> None:
         """Count an epoch that reached this validation loss and accuracy; set its weights aside if none was better.
 
@@ -52,27 +52,27 @@ class Training:
         self.stale += 1
         if keep_last or loss < self.best_loss:
             self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, self.epoch, loss, accuracy
-            self.best = {name: p.detach().clone() for name, p in learning.items()}
+            self.best = {name: p.detach().clone() for name, p in changing.items()}
 
-    def take_best(self, learning: Mapping[str, nn.Parameter]) -> None:
-        """Give the parameters the values that did best, if any epoch did."""
+    def take_best(self, changing: Mapping[str, Tensor]) -> None:
+        """Give what changes, parameters and buffers by their names, the values that did best, if any epoch did."""
         with torch.no_grad():
             for name, value in self.best.items():
-                learning[name].copy_(value)
+                changing[name].copy_(value)
 
-    def state(self, learning: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def state(self, changing: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """What `RunDirectory.save_state` is to keep. A frozen encoder is not part of it, for it does not change."""
-        return {"training": asdict(self), "model": {name: p.detach() for name, p in learning.items()},
+        return {"training": asdict(self), "model": {name: p.detach() for name, p in changing.items()},
                 "optimizer": optimizer.state_dict()}
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any] | None, learning: Mapping[str, nn.Parameter],
+    def restore(cls, state: Mapping[str, Any] | None, changing: Mapping[str, Tensor],
                 optimizer: torch.optim.Optimizer) -> "Training":
         """Put weights and optimizer back to where a state was saved, and return how far it was; None is the start."""
         if state is None:
             return cls()
         with torch.no_grad():
-            for name, p in learning.items():
+            for name, p in changing.items():
                 p.copy_(state["model"][name])
         optimizer.load_state_dict(state["optimizer"])
         return cls(**state["training"])
