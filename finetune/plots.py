@@ -100,7 +100,7 @@ def cost(rows: Sequence[Row]) -> Figure:
         y = [mean(accuracies(runs)) for runs in of.values()]
         axes.plot(x, y, label=shown(line), **look[line] | {"linewidth": 1})
         sizes = [20 + 60 * counts.index(n) / max(1, len(counts) - 1) for n in of]
-        axes.scatter(x, y, sizes, look[line]["color"], look[line]["marker"], zorder=3)
+        axes.scatter(x, y, sizes, look[line]["color"], marker=look[line]["marker"], zorder=3)
     _log_axis(axes, "minutes of reading and training; larger marks: more labels", None)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")

@@ -63,6 +63,11 @@ def minutes(rows: Sequence[Row], of_line: Iterable[Sequence[Row]]) -> float:
     return mean([row["seconds"] for row in rows]) / 60
 
 
+def plain(number: float) -> str:
+    """A number in as many digits as are worth reading: 65, 4.1 or 0.012."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
 def accuracy_table(rows: Iterable[Row]) -> str:
     """Models and modes downwards, numbers of labels across, in Markdown."""
     lines = by_line(rows)
@@ -79,7 +84,7 @@ def command_table(rows: Iterable[Row]) -> str:
         for n, runs in of.items():
             seeds = ", ".join(str(run["seed"]) for run in runs)
             body.append([title(line), f"{n:,}", seeds, mean_and_range(accuracies(runs)),
-                         f"{minutes(runs, of.values()):.1f}", f"{mean([run['epochs'] for run in runs]):.0f}",
+                         plain(minutes(runs, of.values())), f"{mean([run['epochs'] for run in runs]):.0f}",
                          f"`{runs[0]['command']}`"])
     return _markdown(["run", "labels", "seeds", "accuracy", "minutes", "epochs", "command of the first seed"], body)
 
