@@ -1,12 +1,12 @@
-"""Part V, the baseline's command: a bag of words and pairs of words. What is to be beaten, with no pretraining at all?
+"""Part V, the baseline's command: a bag of words and pairs of words. What has pretraining to beat?
 
     python -m finetune.bag                                          # all labels of IMDB: a minute
     python -m finetune.bag --labels 500 --out runs/bag-500
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
-scored once. The held-out slice chooses how strongly the weights are held small. Reviews are read whole, since counting
-costs nothing.
+scored once. The held-out slice chooses how strongly the weights are held small. Reviews are read whole, since
+counting costs nothing.
 
 Read next: `finetune.compare`, which sets it beside everything else.
 """

@@ -25,9 +25,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import bag, imdb, tables
-from finetune.flags import FLAGS, MODES, check
-from finetune.grid import BAG, Cell, encoder_names, grid, results_of, row_of, seconds_left
+from finetune import tables
+from finetune.flags import MODES
+from finetune.grid import (
+    COMMANDS,
+    Cell,
+    encoder_names,
+    grid,
+    known_settings,
+    look_at,
+    results_of,
+    row_of,
+    seconds_left,
+)
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import (
     Parser,
@@ -42,8 +52,7 @@ from minitransfer.text.corpora import REVIEWS
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from minitransfer.text.corpora import Reviews
 
-COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 60, 200)}
+LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
 RESULTS, TABLE = "results.jsonl", "table.md"
 SIGNALLED = 128  # exit codes above it are those of signals
 
@@ -68,7 +77,7 @@ def make_parser() -> Parser:
     parser.add_argument("--modes", metavar="MODE", choices=MODES, nargs="+", default=["frozen", "finetune"],
                         help=f"how the encoders are transferred, out of {', '.join(MODES)}")
     parser.add_argument("--labels", metavar="N", type=positive_int, nargs="+",
-                        help="numbers of labelled reviews (default: 100 500 2000 10000 25000; of the sample 20 60 200)")
+                        help="numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400)")
     parser.add_argument("--seeds", metavar="N", type=non_negative_int, nargs="+", default=[0, 1, 2],
                         help="each decides which reviews are labelled, and how the weights begin")
     parser.add_argument("--epochs", metavar="N", type=positive_int,
@@ -79,12 +88,13 @@ def make_parser() -> Parser:
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction,
                         help="draw the figures (default: if matplotlib is installed)")
     add_shared(parser, out="runs/compare")
+    parser.set_defaults(seed=None)  # so that a --seed is noticed, which would decide nothing
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
-    if arguments.seed != make_parser().get_default("seed"):
+    if arguments.seed is not None:
         raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
     check_out(Path(arguments.out), arguments.resume)
     with_plots = can_plot(arguments.plots)
@@ -118,8 +128,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def check_out(out: Path, resume: bool) -> None:
-    """Raises: UsageError if --out holds something, without --resume; CheckpointError if there is nothing to resume."""
-    from minitransfer.apparatus.durable import LOCK
+    """Raises: UsageError if --out holds something, and CheckpointError if --resume finds nothing to go on with."""
+    from minitransfer.apparatus.durable import LOCK, TEMPORARY
 
     if resume:
         if not (out / RESULTS).is_file():
@@ -127,7 +137,9 @@ def check_out(out: Path, resume: bool) -> None:
                                   "leave out --resume to begin one there")
     elif os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{out} is not a directory", "choose another --out")
-    elif names := sorted(e.name for e in out.iterdir() if e.name != LOCK) if out.is_dir() else []:
+    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    names = [name for name in names if name != LOCK and not name.startswith(TEMPORARY)]
+    if names and not resume:
         raise UsageError(f"{out} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}",
                          "add --resume to go on with the comparison there, or choose another --out")
 
@@ -149,38 +161,6 @@ def can_plot(wanted: bool | None) -> bool:
     return True
 
 
-def look_at(path: str) -> tuple[str, str]:
-    """The kind and fingerprint of an encoder. Raises: CheckpointError, now and not in an hour, if it is none."""
-    import torch
-
-    from minitransfer.apparatus.checkpoint import load_run
-    from minitransfer.transfer.loading import load_encoder
-
-    run = load_run(path)
-    load_encoder(run, torch.device("cpu"))
-    return run.kind, run.fingerprint
-
-
-def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]],
-                   reviews: Reviews) -> dict[Cell, dict[str, Any]]:
-    """What the config of each cell has to say for it to count as done: its flags, these reviews, this encoder.
-
-    The reviews' fingerprint is taken once for all cells.
-    """
-    data = bag.settings(reviews, bag.make_parser().parse_args([]))["data"]
-    known = {}
-    for cell in cells:
-        arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
-        names = ["mode", "labels", "seed"]
-        if cell.mode == BAG:
-            names, own = [*names, "strengths"], {}
-        else:
-            check(arguments)
-            names, own = [*names, *FLAGS, "unfreeze", "head"], {"encoder_fingerprint": encoders[cell.model][1]}
-        known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
-    return known
-
-
 def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews, out: Path) -> int:
     """Run each cell that is not done, one after the other; returns the exit code of the first that failed.
 
@@ -195,7 +175,8 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
     for i, cell in enumerate(cells, start=1):
         if cell in costs:
             continue
-        say(f"\ncell {i} of {len(cells)}: {cell.name}{told_left([c for c in cells[i - 1 :] if c not in costs], costs)}")
+        left = told_left([other for other in cells[i - 1 :] if other not in costs], costs)
+        say(f"\ncell {i} of {len(cells)}: {cell.name}{left}")
         say(cell.command)
         started = time.monotonic()
         code = run_cell(cell, reviews) or look_after(cell, known[cell])
@@ -257,7 +238,7 @@ def typed(flags: Sequence[str]) -> Iterator[None]:
 
 
 def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
-    """Write results.jsonl and table.md anew from the run directories of all cells that are done; returns their rows."""
+    """Write results.jsonl and table.md anew from the run directories of the cells that are done; returns the rows."""
     from minitransfer.apparatus.durable import write_file
 
     found = ((cell, results_of(cell, known[cell])) for cell in cells)

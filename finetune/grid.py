@@ -15,17 +15,23 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from finetune import bag, imdb
+from finetune.flags import FLAGS, check
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 
+if TYPE_CHECKING:
+    from minitransfer.text.corpora import Reviews
+
+COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
 BAG, RESULTS = "bag", "results.json"
 SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the grid: `module` is run with `flags`, and writes to `out`. `model` is an encoder's name, or bag."""
+    """One run of the grid: `module` with `flags`, which writes to `out`. `model` is an encoder's name, or bag."""
 
     model: str
     mode: str
@@ -98,9 +104,41 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: 
 
 
 def _which(path: str, kind: str, mode: str) -> list[str]:
-    """The flags that name an encoder, its mode, and the head: a BERT that learns is read at [CLS] (lecture 3.4, 5.4)."""
+    """The flags that name encoder, mode and head: a BERT that learns is read at [CLS] (lecture 3.4, 5.4)."""
     head = ["--head", "cls"] if kind == "bert" and mode != "frozen" else []
     return ["--encoder", path, "--mode", mode, *head]
+
+
+def look_at(path: str) -> tuple[str, str]:
+    """The kind and fingerprint of an encoder. Raises: CheckpointError, now and not in an hour, if it is none."""
+    import torch
+
+    from minitransfer.apparatus.checkpoint import load_run
+    from minitransfer.transfer.loading import load_encoder
+
+    run = load_run(path)
+    load_encoder(run, torch.device("cpu"))
+    return run.kind, run.fingerprint
+
+
+def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]],
+                   reviews: Reviews) -> dict[Cell, dict[str, Any]]:
+    """What the config of each cell has to say for it to count as done: its flags, these reviews, this encoder.
+
+    The reviews' fingerprint is taken once for all cells.
+    """
+    data = bag.settings(reviews, bag.make_parser().parse_args([]))["data"]
+    known = {}
+    for cell in cells:
+        arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
+        names = ["mode", "labels", "seed"]
+        if cell.mode == BAG:
+            names, own = [*names, "strengths"], {}
+        else:
+            check(arguments)
+            names, own = [*names, *FLAGS, "unfreeze", "head"], {"encoder_fingerprint": encoders[cell.model][1]}
+        known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
+    return known
 
 
 def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:

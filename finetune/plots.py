@@ -36,7 +36,8 @@ def looks(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
     for model, mode in lines:
         style, marker = STYLES[mode]
         colour = BLACK if mode == "bag" else COLOURS[models.index(model) % len(COLOURS)]
-        found[model, mode] = {"color": colour, "linestyle": style, "marker": marker, "markersize": 5, "linewidth": 1.5}
+        found[model, mode] = {"color": colour, "linestyle": style, "linewidth": 1.5, "marker": marker,
+                              "markersize": 5}
     return found
 
 
@@ -55,7 +56,8 @@ def accuracy(rows: Sequence[Row]) -> Figure:
         scores = [accuracies(runs) for runs in of.values()]
         middle = [mean(s) for s in scores]
         bars = [[m - min(s) for m, s in zip(middle, scores)], [max(s) - m for m, s in zip(middle, scores)]]
-        axes.errorbar([n * shift for n in of], middle, bars, label=shown(line), elinewidth=0.8, capsize=2, **look[line])
+        x = [n * shift for n in of]
+        axes.errorbar(x, middle, bars, label=shown(line), elinewidth=0.8, capsize=2, **look[line])
     _log_axis(axes, "labelled reviews", _counts(lines))
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: accuracy and labels")
@@ -66,8 +68,8 @@ def accuracy(rows: Sequence[Row]) -> Figure:
 def convergence(rows: Sequence[Row], metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Validation accuracy after each epoch, one panel for each model, one thin line for each seed.
 
-    At the largest number of labels that most lines have. metrics: the rows of metrics.jsonl by cell. A bag of n-grams,
-    which has no epochs, is left out.
+    At the largest number of labels that most lines have. metrics: the rows of metrics.jsonl by cell. A bag has no
+    epochs, and is left out.
     """
     neural = [row for row in rows if row["mode"] != "bag"]
     lines, look = by_line(neural), looks(rows)

@@ -1,7 +1,7 @@
 """Part V, around the comparison: tables. What is pretraining worth, in points of accuracy and in minutes?
 
-From the rows of results.jsonl, one for each run, come two tables: accuracies side by side, and the same once more with
-minutes, epochs and the command that makes each. Means are over seeds, and beside a mean stand the least and the
+From the rows of results.jsonl, one for each run, come two tables: accuracies side by side, and the same once more
+with minutes, epochs and the command that makes each. Means are over seeds, and beside a mean stand the least and the
 greatest, since a difference smaller than that is none.
 
 Read next: `finetune.plots`.
@@ -13,8 +13,8 @@ from typing import Any
 NAMES = {"bag": "bag of n-grams", "frozen": "frozen", "top": "upper layers", "finetune": "fine-tuned",
          "gradual": "gradually unfrozen", "scratch": "from scratch"}
 NOTE = """Test accuracy in %, each run scored once: the mean over seeds, and in brackets the least and the greatest.
-Minutes are those of reading and training, mean over seeds, without the scoring of a model that reads every token anew;
-a frozen encoder is charged in each run with the pass over all reviews, though in truth it is made once and kept.
+Minutes are those of reading and training, mean over seeds, without the scoring of a model that reads every token
+anew; a frozen encoder is charged in each run with the pass over all reviews, though it is made once and kept.
 Epochs are those until the validation loss was lowest; of a bag, passes over the reviews."""
 
 Row = Mapping[str, Any]

@@ -130,7 +130,7 @@ def test_the_regression_ends_where_no_slope_of_J_is_left(strength):
     r = log_count_ratio(texts, labels, 11)
     weights, b, passes = fit(texts, labels, r, strength)
     of_w, of_b = slopes(texts, labels, r.tolist(), strength, (weights / r).tolist(), b.item())
-    steepest = max(map(abs, [*slopes(texts, labels, r.tolist(), strength, [0.0] * 11, 0.0)[0], of_b]))
+    steepest = max(map(abs, slopes(texts, labels, r.tolist(), strength, [0.0] * 11, 0.0)[0]))
     assert max(map(abs, of_w)) < 2e-4 * steepest and abs(of_b) < 2e-4 * steepest and 1 < passes < 400
 
 

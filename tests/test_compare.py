@@ -1,4 +1,4 @@
-"""Claims about `python -m finetune.compare`: which runs it is made of, that none is lost or run twice, and its sums."""
+"""Claims about `python -m finetune.compare`: which runs it is made of, that none is lost or made twice, its sums."""
 
 import dataclasses
 import json
@@ -148,7 +148,8 @@ def test_a_grid_may_grow(copy, encoders, runs):
 
 
 def test_reviews_are_read_once_for_all_cells(encoders, tmp_path, reviews_are_few):
-    assert run(encoders[:1], tmp_path / "out", "--labels", "8", "--seeds", "0", "1", "--epochs", "1", "--no-plots") == 0
+    flags = ("--labels", "8", "--seeds", "0", "1", "--epochs", "1", "--no-plots")
+    assert run(encoders[:1], tmp_path / "out", *flags) == 0
     assert len(reviews_are_few) == 1 and len(lines_of(tmp_path / "out")) == 2 * 4  # bag, frozen, finetune, scratch
 
 
@@ -157,7 +158,7 @@ def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, 
 
     def counting(*arguments):
         steps.append(1)
-        if len(steps) == 6:  # after 2 epochs of the first cell that trains, and in the second: 12 labels, one step each
+        if len(steps) == 5:  # each cell has 12 labels, a step an epoch, two epochs: this is amid the third
             os.kill(os.getpid(), signal.SIGTERM)
         return clip(*arguments)
 
@@ -290,7 +291,8 @@ def cell(model, mode, labels, seed):
 
 
 def test_time_left_is_told_by_the_latest_like_cell():
-    costs = {cell("a", "frozen", 100, 0): 300.0, cell("a", "frozen", 100, 1): 10.0, cell("a", "scratch", 100, 0): 40.0}
+    costs = {cell("a", "frozen", 100, 0): 300.0, cell("a", "frozen", 100, 1): 10.0,
+             cell("a", "scratch", 100, 0): 40.0}
     assert grid.seconds_left([cell("a", "frozen", 100, 2)], costs) == (10, 0)
     assert grid.seconds_left([cell("a", "scratch", 500, 2), cell("a", "scratch", 50, 0)], costs) == (200 + 40, 0)
     assert grid.seconds_left([cell("b", "scratch", 100, 2), cell("a", "scratch", 100, 1)], costs) == (40, 1)
@@ -311,7 +313,7 @@ def test_time_left_is_told_by_the_latest_like_cell():
     (["--resume"], 4, "no comparison at"),
     (["--out", os.devnull], 2, "is not a directory"),
 ])  # fmt: skip
-def test_what_cannot_be_done_is_said_in_one_line_before_anything_is_run(encoders, tmp_path, capsys, flags, code, told):
+def test_what_cannot_be_done_is_said_before_anything_is_run(encoders, tmp_path, capsys, flags, code, told):
     assert run(encoders, tmp_path / "out", *flags) == code
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ") and told in line and "Fix: " in line
@@ -374,7 +376,8 @@ def test_figures_show_the_numbers_of_the_run_directories(whole):
     axes = plots.accuracy(rows).axes[0]
     for bars in axes.containers:
         line, _, (span,) = bars.lines
-        for n, (x, y), ((_, low), (_, high)) in zip((12, 30), zip(*line.get_data()), span.get_segments(), strict=True):
+        points = zip(*line.get_data())
+        for n, (x, y), ((_, low), (_, high)) in zip((12, 30), points, span.get_segments(), strict=True):
             scores = [100 * told["test_accuracy"] for told in found[bars.get_label(), n]]
             assert (y, low, high) == pytest.approx((statistics.mean(scores), min(scores), max(scores)))
             assert x == pytest.approx(n, rel=0.1)
@@ -387,14 +390,16 @@ def test_figures_show_the_numbers_of_the_run_directories(whole):
     assert sorted(drawn) == sorted(expected) and len(drawn) == 8
     drawn = {line.get_label(): line.get_ydata() for line in plots.cost(rows).axes[0].lines}
     for (name, n), told in found.items():
-        assert drawn[name][(12, 30).index(n)] == pytest.approx(100 * statistics.mean(t["test_accuracy"] for t in told))
+        expected = statistics.mean(100 * run["test_accuracy"] for run in told)
+        assert drawn[name][(12, 30).index(n)] == pytest.approx(expected)
 
 
 def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
     pytest.importorskip("matplotlib")
     from finetune import plots
 
-    rows = [row | {"model": {"oracle": "_$a$ | b_", "bilm": "möwe"}.get(row["model"], "bag")} for row in lines_of(whole)]
+    names = {"oracle": "_$a$ | b_", "bilm": "möwe", "bag": "bag"}
+    rows = [row | {"model": names[row["model"]]} for row in lines_of(whole)]
     for some in (rows, [row for row in rows if row["mode"] == "bag"], rows[:1]):
         figures = plots.accuracy(some), plots.convergence(some, metrics_of(whole)), plots.cost(some)
         assert all(plots.png(figure).startswith(b"\x89PNG") for figure in figures)

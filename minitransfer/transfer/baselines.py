@@ -128,7 +128,7 @@ class Half:
 
 def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequence[str], np.ndarray],
                  device: torch.device) -> tuple[list[str], list[Half]]:
-    """The n-grams that the texts to learn from have at least twice; and all texts as bags of these, with their labels.
+    """The n-grams that the texts to learn from have at least twice, and all texts as bags of these, with labels.
 
     learn and others: texts and labels (N,). Words of the others alone are in no n-gram, so they decide nothing.
     """
@@ -144,7 +144,7 @@ def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequenc
 
 
 def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
-    """The logit of class 1, Σ_{j in text} weights_j + b, where that of class 0 is zero. Shapes: (V,), (1,) -> (N,)."""
+    """The logit of class 1, Σ_{j in text} weights_j + b; that of class 0 is zero. Shapes: (V,), (1,) -> (N,)."""
     return texts.sums(weights) + b
 
 
