@@ -25,6 +25,7 @@ from minitransfer.text.corpora import REVIEWS
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import numpy as np
+    import torch
 
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import Stop
@@ -52,11 +53,17 @@ def make_parser() -> Parser:
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--labels", metavar="N", type=positive_int,
                         help="learn from N labelled reviews, half of each class, validation included (default: all)")
-    parser.add_argument("--strengths", metavar="X", type=positive_float, nargs="+", default=list(STRENGTHS),
-                        help="how strongly weights are held small; the held-out reviews choose one of these")
+    parser.add_argument("--strengths", metavar="X", type=positive_float, nargs="+",
+                        help="how strongly weights are held small; the held-out reviews choose one of these "
+                             f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})")
     add_shared(parser, out="runs/bag")
     parser.set_defaults(mode="bag", head="linear", pool="ngrams", encoder=None, max_tokens=None)
     return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Fill in the strengths to try, each once."""
+    arguments.strengths = list(dict.fromkeys(arguments.strengths or STRENGTHS))
 
 
 def settings(reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -72,12 +79,13 @@ def settings(reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
+    check(arguments)
+
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import choose_device, environment, say, set_threads
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, split_validation
 
-    arguments.strengths = list(dict.fromkeys(arguments.strengths))
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
     if reviews is None:
@@ -95,7 +103,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
 
 
 def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
-                    run: RunDirectory, device) -> int:
+                    run: RunDirectory, device: torch.device) -> int:
     """Count both halves, train on the one, score the other once, and save everything; returns the exit code."""
     from minitransfer.apparatus.durable import to_json
     from minitransfer.apparatus.runtime import Stop, say

@@ -8,7 +8,7 @@ Encoders, modes, numbers of labels and seeds make a grid (lecture 5.1 and 5.3). 
 `finetune.imdb`, or of `finetune.bag`, with a directory of its own; so a comparison that was stopped goes on cell by
 cell, and each number in its table has a command that gives it again.
 
-The cells are told apart in `finetune.grid`. Read next: `finetune.grid`.
+Read next: `finetune.grid`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from minitransfer.text.corpora import REVIEWS
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from minitransfer.text.corpora import Reviews
 
+ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
 LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
 RESULTS, TABLE = "results.jsonl", "table.md"
 SIGNALLED = 128  # exit codes above it are those of signals
@@ -73,16 +74,16 @@ def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m finetune.compare", description=DESCRIPTION)
     parser.add_argument("--encoders", metavar="DIR", type=directory_name, nargs="+",
-                        default=["runs/static", "runs/bilm"], help="finished runs of pretrain.static, bilm or bert")
-    parser.add_argument("--modes", metavar="MODE", choices=MODES, nargs="+", default=["frozen", "finetune"],
-                        help=f"how the encoders are transferred, out of {', '.join(MODES)}")
+                        help=f"finished runs of pretrain.static, bilm or bert (default: {' '.join(ENCODERS)})")
+    parser.add_argument("--modes", metavar="MODE", choices=MODES, nargs="+",
+                        help=f"how the encoders are transferred: {', '.join(MODES)} (default: {' '.join(USUAL)})")
     parser.add_argument("--labels", metavar="N", type=positive_int, nargs="+",
                         help="numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400)")
-    parser.add_argument("--seeds", metavar="N", type=non_negative_int, nargs="+", default=[0, 1, 2],
-                        help="each decides which reviews are labelled, and how the weights begin")
+    parser.add_argument("--seeds", metavar="N", type=non_negative_int, nargs="+",
+                        help="each decides which reviews are labelled, and how the weights begin (default: 0 1 2)")
     parser.add_argument("--epochs", metavar="N", type=positive_int,
                         help="passes at most in every cell (default: what finetune.imdb has for each mode)")
-    parser.add_argument("--no-baselines", dest="baselines", action="store_false",
+    parser.add_argument("--no-baselines", action="store_true",
                         help="leave out the bag of n-grams, static vectors frozen, and each encoder from scratch")
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction,
@@ -96,6 +97,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
     if arguments.seed is not None:
         raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
+    for name, value in (("encoders", ENCODERS), ("modes", USUAL), ("seeds", SEEDS)):
+        setattr(arguments, name, getattr(arguments, name) or value)
     check_out(Path(arguments.out), arguments.resume)
     with_plots = can_plot(arguments.plots)
     paths = encoder_names(arguments.encoders)

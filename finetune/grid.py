@@ -83,9 +83,9 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: 
 
     kinds and paths: of each encoder by its name; data: the reviews' name; `defaults`: what a flag not given is.
     """
-    lines = [(BAG, BAG)] if arguments.baselines else []
+    lines = [] if arguments.no_baselines else [(BAG, BAG)]
     lines += [(name, mode) for name, kind in kinds.items()
-              for mode in modes_of(kind, arguments.modes, arguments.baselines)]
+              for mode in modes_of(kind, arguments.modes, not arguments.no_baselines)]
     shared = ["--data", data, *(["--offline"] if arguments.offline else [])]
     for name in SHARED:
         if getattr(arguments, name) != getattr(defaults, name):
@@ -133,6 +133,7 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]
         arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
         names = ["mode", "labels", "seed"]
         if cell.mode == BAG:
+            bag.check(arguments)
             names, own = [*names, "strengths"], {}
         else:
             check(arguments)
