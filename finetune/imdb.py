@@ -199,8 +199,8 @@ def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np
     return token_examples(model, tokenised, labels[chosen]), None
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Load, train, score once, and write down what came of it."""
+def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
+    """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     check(arguments)
 
     from finetune.forgetting import hold_out
@@ -215,7 +215,8 @@ def main(arguments: argparse.Namespace) -> int:
     seed_everything(arguments.seed)
     model = build(encoder_run, arguments).to(device)
     held_out = hold_out(encoder_run, model.encoder, arguments) if arguments.measure_forgetting else None
-    reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    if reviews is None:
+        reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
     split = split_validation(chosen, reviews.train_labels, arguments.seed)
     config = settings(encoder_run, reviews, arguments) | {"environment": environment()}

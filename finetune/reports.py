@@ -20,18 +20,23 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.transfer.stopping import Training
 
 
-def summary(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, labels: int, at: Training,
+def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, at: Training,
             test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds."""
+    """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
+
+    A bag of words has neither model nor encoder; it leaves those fields empty.
+    """
+    mix = model and model.mix
     told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens")}
     return {
-        "encoder": arguments.encoder, "encoder_kind": encoder_run.kind,
-        "encoder_corpus": corpus_of(encoder_run, arguments), **told, "data": reviews.name, "labels": labels,
+        "encoder": arguments.encoder, "encoder_kind": encoder_run and encoder_run.kind,
+        "encoder_corpus": encoder_run and corpus_of(encoder_run, arguments),
+        **told, "data": reviews.name, "labels": labels,
         "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
         "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
         "seconds_encoding": encoding, "seconds_training": at.seconds,
-        "gamma": model.mix.gamma.item() if model.mix else None,
-        "mix": model.mix.weights().tolist() if model.mix else None,
+        "gamma": mix.gamma.item() if mix else None,
+        "mix": mix.weights().tolist() if mix else None,
     }
 
 
@@ -76,4 +81,5 @@ def report(results: dict[str, Any], path: Path) -> None:
               f"before, {after:.3f} after ({after - before:+.3f})")
     print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
-    print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')
+    if results["encoder"]:
+        print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')

@@ -1,0 +1,270 @@
+"""Part V, the lecture's experiment. Where does pretraining pay, by how many points, and what does it cost?
+
+    python -m finetune.compare                                            # runs/static and runs/bilm, on IMDB
+    python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2
+    python -m finetune.compare --data sample --encoders runs/static-tiny runs/bilm-tiny --out runs/compare-sample
+
+Encoders, modes, numbers of labels and seeds make a grid (lecture 5.1 and 5.3). Each of its cells is a run of
+`finetune.imdb`, or of `finetune.bag`, with a directory of its own; so a comparison that was stopped goes on cell by
+cell, and each number in its table has a command that gives it again.
+
+Read next: `finetune.grid`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import tables
+from finetune.flags import MODES
+from finetune.grid import (
+    COMMANDS,
+    Cell,
+    encoder_names,
+    grid,
+    known_settings,
+    look_at,
+    results_of,
+    row_of,
+    seconds_left,
+)
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.options import (
+    Parser,
+    add_shared,
+    directory_name,
+    non_negative_int,
+    positive_int,
+    run_command,
+)
+from minitransfer.text.corpora import REVIEWS
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    from minitransfer.text.corpora import Reviews
+
+ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
+LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
+RESULTS, TABLE = "results.jsonl", "table.md"
+SIGNALLED = 128  # exit codes above it are those of signals
+
+DESCRIPTION = """Compare encoders, modes of transfer and baselines over numbers of labels and seeds.
+
+examples:
+  python -m finetune.compare
+  python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2
+  python -m finetune.compare --data sample --encoders runs/static-tiny runs/bilm-tiny --out runs/compare-sample
+
+writes to --out: one run directory for each cell of the grid, results.jsonl, table.md, accuracy.png, convergence.png,
+cost.png, and cache/ with what frozen encoders said
+on 2 cores: all of the sample under 5 minutes; on IMDB a frozen cell takes seconds, once its encoder has read all
+reviews, but one that learns reads every token in every epoch: minutes with 500 labels, hours with 25,000"""
+
+
+def make_parser() -> Parser:
+    """The flags of this command."""
+    parser = Parser(prog="python -m finetune.compare", description=DESCRIPTION)
+    parser.add_argument("--encoders", metavar="DIR", type=directory_name, nargs="+",
+                        help=f"finished runs of pretrain.static, bilm or bert (default: {' '.join(ENCODERS)})")
+    parser.add_argument("--modes", metavar="MODE", choices=MODES, nargs="+",
+                        help=f"how the encoders are transferred: {', '.join(MODES)} (default: {' '.join(USUAL)})")
+    parser.add_argument("--labels", metavar="N", type=positive_int, nargs="+",
+                        help="numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400)")
+    parser.add_argument("--seeds", metavar="N", type=non_negative_int, nargs="+",
+                        help="each decides which reviews are labelled, and how the weights begin (default: 0 1 2)")
+    parser.add_argument("--epochs", metavar="N", type=positive_int,
+                        help="passes at most in every cell (default: what finetune.imdb has for each mode)")
+    parser.add_argument("--no-baselines", action="store_true",
+                        help="leave out the bag of n-grams, static vectors frozen, and each encoder from scratch")
+    parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
+    parser.add_argument("--plots", action=argparse.BooleanOptionalAction,
+                        help="draw the figures (default: if matplotlib is installed)")
+    add_shared(parser, out="runs/compare")
+    parser.set_defaults(seed=None)  # so that a --seed is noticed, which would decide nothing
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
+    if arguments.seed is not None:
+        raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
+    for name, value in (("encoders", ENCODERS), ("modes", USUAL), ("seeds", SEEDS)):
+        setattr(arguments, name, getattr(arguments, name) or value)
+    check_out(Path(arguments.out), arguments.resume)
+    with_plots = can_plot(arguments.plots)
+    paths = encoder_names(arguments.encoders)
+
+    from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock
+    from minitransfer.apparatus.runtime import say
+    from minitransfer.text.corpora import find_data_dir, load_reviews
+    from minitransfer.transfer.labels import choose_labelled
+
+    encoders = {name: look_at(path) for name, path in paths.items()}
+    reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    counts = arguments.labels or LABELS[reviews.name]
+    for n in counts:
+        choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer
+    kinds = {name: kind for name, (kind, _) in encoders.items()}
+    cells = grid(kinds, paths, reviews.name, counts, arguments, make_parser().parse_args([]))
+    known = known_settings(cells, encoders, reviews)
+    out = Path(arguments.out)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with take_lock(out) as lock:
+        sign_lock(lock, out)
+        code = run_all(cells, known, reviews, out)
+        rows = write_results(cells, known, out)
+        if rows:
+            print(tables.accuracy_table(rows), end="")
+            figures = draw(rows, out) if with_plots else []
+            print(f"saved in {out}: {', '.join([RESULTS, TABLE, *figures])}, and each run's directory")
+    return code
+
+
+def check_out(out: Path, resume: bool) -> None:
+    """Raises: UsageError if --out holds something, and CheckpointError if --resume finds nothing to go on with."""
+    from minitransfer.apparatus.durable import LOCK, TEMPORARY
+
+    if resume:
+        if not (out / RESULTS).is_file():
+            raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {RESULTS}",
+                                  "leave out --resume to begin one there")
+    elif os.path.lexists(out) and not out.is_dir():
+        raise UsageError(f"{out} is not a directory", "choose another --out")
+    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    names = [name for name in names if name != LOCK and not name.startswith(TEMPORARY)]
+    if names and not resume:
+        raise UsageError(f"{out} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}",
+                         "add --resume to go on with the comparison there, or choose another --out")
+
+
+def can_plot(wanted: bool | None) -> bool:
+    """Whether figures will be drawn; None is for where matplotlib is. Raises: UsageError if wanted and impossible."""
+    from minitransfer.apparatus.progress import say
+
+    if wanted is False:
+        return False
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError as failure:
+        if wanted:
+            raise UsageError("--plots needs matplotlib, which is not installed",
+                             'pip install "minitransfer[plot]", or use --no-plots') from failure
+        say('no figures will be drawn: matplotlib is not installed (pip install "minitransfer[plot]")')
+        return False
+    return True
+
+
+def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews, out: Path) -> int:
+    """Run each cell that is not done, one after the other; returns the exit code of the first that failed.
+
+    What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
+    """
+    from minitransfer.apparatus.progress import say
+
+    costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
+    failed: dict[str, int] = {}
+    say(f"{len(cells)} cells, of which {len(costs)} are done")
+    write_results(cells, known, out)
+    for i, cell in enumerate(cells, start=1):
+        if cell in costs:
+            continue
+        left = told_left([other for other in cells[i - 1 :] if other not in costs], costs)
+        say(f"\ncell {i} of {len(cells)}: {cell.name}{left}")
+        say(cell.command)
+        started = time.monotonic()
+        code = run_cell(cell, reviews) or look_after(cell, known[cell])
+        if code > SIGNALLED:
+            flags = [word for word in sys.argv[1:] if word != "--resume"]
+            say(f"the comparison goes on with: python -m finetune.compare {shlex.join([*flags, '--resume'])}")
+            return code
+        if code:
+            failed[cell.name] = code
+            say(f"cell {cell.name} failed with exit code {code}; the others go on")
+        else:
+            costs[cell] = time.monotonic() - started
+            write_results(cells, known, out)
+    if failed:
+        say(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
+    return next(iter(failed.values()), 0)
+
+
+def told_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> str:
+    """How long the cells will still take, as far as is known."""
+    seconds, unknown = seconds_left(cells, costs)
+    some = f"about {seconds / 60:.1f} min left" if unknown < len(cells) else ""
+    more = f"{unknown} cells of a kind that has not run yet" if unknown else ""
+    told = ", and ".join(text for text in (some, more) if text)
+    return f" ({told})" if told else ""
+
+
+def run_cell(cell: Cell, reviews: Reviews) -> int:
+    """Run the command of a cell in this process, and go on where it was if it had been begun; returns its exit code.
+
+    The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
+    """
+    module = COMMANDS[cell.module]
+    flags = [*cell.flags, *(["--resume"] if (cell.out / "config.json").is_file() else [])]
+    with typed(flags), contextlib.redirect_stdout(sys.stderr):  # stdout is for the comparison's own results
+        return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
+
+
+def look_after(cell: Cell, known: Mapping[str, Any]) -> int:
+    """0 if a cell that says it is complete has its results, and else, once that is told, the code of a checkpoint."""
+    from minitransfer.apparatus.progress import say
+
+    if results_of(cell, known):
+        return 0
+    failure = CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
+                              f"delete {cell.out}, and the cell is run again")
+    say(f"error: {failure}")
+    return failure.exit_code
+
+
+@contextlib.contextmanager
+def typed(flags: Sequence[str]) -> Iterator[None]:
+    """Let these be the process's arguments for a while: a run that is stopped says from them how to go on."""
+    before, sys.argv = sys.argv, [sys.argv[0], *flags]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
+    """Write results.jsonl and table.md anew from the run directories of the cells that are done; returns the rows."""
+    from minitransfer.apparatus.durable import write_file
+
+    found = ((cell, results_of(cell, known[cell])) for cell in cells)
+    rows = [row_of(cell, results) for cell, results in found if results]
+    write_file(out / RESULTS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    if rows:
+        write_file(out / TABLE, tables.table(rows).encode())
+    return rows
+
+
+def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
+    """Draw the figures, and return their names."""
+    from finetune import plots
+    from minitransfer.apparatus.durable import write_file
+    from minitransfer.apparatus.metrics import read_rows
+
+    metrics = {row["cell"]: read_rows(out / row["cell"] / "metrics.jsonl") for row in rows}
+    figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows, metrics),
+               "cost.png": plots.cost(rows)}
+    for name, figure in figures.items():
+        write_file(out / name, plots.png(figure))
+    return list(figures)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, make_parser()))

@@ -1,0 +1,185 @@
+"""Part V, around the comparison: the grid. Which runs is the lecture's experiment made of, and which are done?
+
+A cell is one run of `finetune.imdb` or `finetune.bag`: a model, a mode, a number of labels and a seed. It is nothing
+but its command, and has a run directory of its own, so that whatever is true of those commands is true of it.
+
+Read next: `finetune.tables`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import bag, imdb
+from finetune.flags import FLAGS, check
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from minitransfer.text.corpora import Reviews
+
+COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
+BAG, RESULTS = "bag", "results.json"
+SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid: `module` with `flags`, which writes to `out`. `model` is an encoder's name, or bag."""
+
+    model: str
+    mode: str
+    labels: int
+    seed: int
+    module: str
+    flags: tuple[str, ...]
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """The name of its run directory."""
+        return self.out.name
+
+    @property
+    def command(self) -> str:
+        """What a reader would type to have this run."""
+        return f"python -m {self.module} {shlex.join(self.flags)}"
+
+
+def encoder_names(paths: Sequence[str]) -> dict[str, str]:
+    """The encoders' paths by the names that stand in the table: those of their directories.
+
+    Raises: UsageError if two have the same name.
+    """
+    names: dict[str, str] = {}
+    for path in dict.fromkeys(paths):
+        name = os.path.basename(os.path.abspath(path))
+        if name in names:
+            raise UsageError(f"--encoders {names[name]} and {path} would both be called {name!r} in the table",
+                             "rename one of the two directories")
+        names[name] = path
+    return names
+
+
+def modes_of(kind: str, modes: Sequence[str], baselines: bool) -> list[str]:
+    """The modes in which an encoder of this kind is run: those asked for, and those it is to be compared with.
+
+    Every encoder has itself from random weights for its control; static vectors, frozen, are the lecture's starting
+    point, and from scratch they are its randomly initialised embeddings (5.1).
+    """
+    controls = (["frozen"] if kind == "static" else []) + ["scratch"]
+    return list(dict.fromkeys([*modes, *controls] if baselines else modes))
+
+
+def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: Sequence[int],
+         arguments: argparse.Namespace, defaults: argparse.Namespace) -> list[Cell]:
+    """All cells, few labels first, so that the whole picture is there early, if coarse.
+
+    kinds and paths: of each encoder by its name; data: the reviews' name; `defaults`: what a flag not given is.
+    """
+    lines = [] if arguments.no_baselines else [(BAG, BAG)]
+    lines += [(name, mode) for name, kind in kinds.items()
+              for mode in modes_of(kind, arguments.modes, not arguments.no_baselines)]
+    shared = ["--data", data, *(["--offline"] if arguments.offline else [])]
+    for name in SHARED:
+        if getattr(arguments, name) != getattr(defaults, name):
+            shared += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    epochs = ["--epochs", str(arguments.epochs)] if arguments.epochs else []
+    cells = []
+    for n in dict.fromkeys(labels):
+        for seed in dict.fromkeys(arguments.seeds):
+            for model, mode in lines:
+                out = Path(arguments.out) / "-".join([*dict.fromkeys((model, mode)), str(n), str(seed)])
+                own = [] if mode == BAG else [*_which(paths[model], kinds[model], mode), *epochs]
+                flags = [*own, "--labels", str(n), "--seed", str(seed), *shared, "--out", str(out)]
+                module = "finetune.bag" if mode == BAG else "finetune.imdb"
+                cells.append(Cell(model, mode, n, seed, module, tuple(flags), out))
+    return cells
+
+
+def _which(path: str, kind: str, mode: str) -> list[str]:
+    """The flags that name encoder, mode and head: a BERT that learns is read at [CLS] (lecture 3.4, 5.4)."""
+    head = ["--head", "cls"] if kind == "bert" and mode != "frozen" else []
+    return ["--encoder", path, "--mode", mode, *head]
+
+
+def look_at(path: str) -> tuple[str, str]:
+    """The kind and fingerprint of an encoder. Raises: CheckpointError, now and not in an hour, if it is none."""
+    import torch
+
+    from minitransfer.apparatus.checkpoint import load_run
+    from minitransfer.transfer.loading import load_encoder
+
+    run = load_run(path)
+    load_encoder(run, torch.device("cpu"))
+    return run.kind, run.fingerprint
+
+
+def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]],
+                   reviews: Reviews) -> dict[Cell, dict[str, Any]]:
+    """What the config of each cell has to say for it to count as done: its flags, these reviews, this encoder.
+
+    The reviews' fingerprint is taken once for all cells.
+    """
+    data = bag.settings(reviews, bag.make_parser().parse_args([]))["data"]
+    known = {}
+    for cell in cells:
+        arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
+        names = ["mode", "labels", "seed"]
+        if cell.mode == BAG:
+            bag.check(arguments)
+            names, own = [*names, "strengths"], {}
+        else:
+            check(arguments)
+            names, own = [*names, *FLAGS, "unfreeze", "head"], {"encoder_fingerprint": encoders[cell.model][1]}
+        known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
+    return known
+
+
+def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What results.json of a cell holds, if the run is complete, whole, and of the `known` settings; None otherwise.
+
+    Where something else is found, the command of the cell says what. The weights are not read: a table needs none.
+    """
+    from minitransfer.apparatus.checkpoint import COMPLETE
+    from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
+    from minitransfer.apparatus.saved import read_config
+
+    if not (cell.out / COMPLETE).is_file():
+        return None
+    try:
+        config, files = read_config(cell.out), read_json(cell.out / MANIFEST).get("files")
+        listed = files.get(RESULTS) if isinstance(files, dict) else None
+        read_verified(cell.out, {"files": {RESULTS: listed}})
+        results = read_json(cell.out / RESULTS)
+    except CheckpointError:
+        return None
+    flat = config | config.get("model", {})
+    return results if all(flat.get(name, value) == value for name, value in known.items()) else None
+
+
+def row_of(cell: Cell, results: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell as a line of results.jsonl: its name, its command, and what came of it."""
+    return {"cell": cell.name, "model": cell.model, "command": cell.command, **results}
+
+
+def seconds_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> tuple[float, int]:
+    """How long the cells will take, by what like cells took; and how many have none that is like them.
+
+    Like is the same model in the same mode, with as near a number of labels as there is, the latest of these. With
+    more labels a cell is taken to cost more in proportion, with fewer no less.
+    """
+    seconds, unknown = 0.0, 0
+    for cell in cells:
+        like = [c for c in reversed(costs) if (c.model, c.mode) == (cell.model, cell.mode)]
+        if like:
+            near = min(like, key=lambda c: abs(math.log(c.labels / cell.labels)))
+            seconds += costs[near] * max(1.0, cell.labels / near.labels)
+        unknown += not like
+    return seconds, unknown

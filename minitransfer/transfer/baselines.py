@@ -1,0 +1,195 @@
+"""Part V, chapter 11: baselines. How far does counting words and pairs of words go, with no pretraining at all?
+
+Far: on film reviews a linear classifier over a bag of uni- and bigrams is hard to beat, as Wang and Manning (2012)
+showed with the recipe below, so whoever claims that pretraining pays has to be compared with it. A text is the set
+of its words and of its pairs of neighbouring words; each of these is weighed by how much more often one class has it
+than the other, which needs no training, and then once more by a logistic regression, which does.
+
+Read next: `finetune.bag`, the command.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from minitransfer.text.words import Vocabulary
+from minitransfer.transfer.tokens import TokenisedTexts, tokenise_words
+
+SEEN = 2  # times at least: nine in ten bigrams are seen once, and what is seen once says little of other texts
+UNKNOWN = -1
+WHOLE = 2**31  # tokens: no review is shortened
+MAX_PASSES = 400  # over the texts, for one strength; a few dozen are the rule
+ITERATIONS = 10  # of L-BFGS between two looks at whether it has arrived, or is to stop
+TOLERANCE = 1e-4  # arrived: no slope is steeper than this share of the steepest at the start
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Which n-grams are in each of N texts, none twice: in text i, `members[starts[i] : starts[i + 1]]`.
+
+    members (M,) int64 of 0 … V − 1, V n-grams; starts (N + 1,) int64. This is a matrix of zeros and ones, (N, V),
+    written row by row, of which almost all is zero.
+    """
+
+    members: Tensor
+    starts: Tensor
+
+    def sums(self, values: Tensor) -> Tensor:
+        """What the n-grams of each text are worth together: values (V,) -> (N,) float64, the product X v.
+
+        Added up in float32, for which torch has a kernel fifty times as fast.
+        """
+        return F.embedding_bag(self.members, values.float().unsqueeze(1), self.starts, mode="sum",
+                               include_last_offset=True).squeeze(1).double()
+
+    def turned(self, num_ngrams: int) -> "Bags":
+        """The same the other way about, which texts each n-gram is in: the matrix Xᵀ."""
+        texts = torch.repeat_interleave(torch.arange(len(self.starts) - 1, device=self.members.device),
+                                        self.starts.diff())
+        order = self.members.argsort(stable=True)
+        return Bags(texts[order], _starts(torch.bincount(self.members, minlength=num_ngrams)))
+
+
+def renumber(texts: TokenisedTexts, vocabulary: Vocabulary) -> list[np.ndarray]:
+    """The token ids of texts as another vocabulary numbers its words, int64; −1 for a word that it lacks."""
+    ids = np.array([vocabulary.ids.get(word, UNKNOWN) for word in texts.tokens], np.int64)
+    return [ids[token_ids] for token_ids in texts.token_ids]
+
+
+def ngrams(token_ids: Sequence[np.ndarray], num_words: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each word w of a text as the number w, each pair of neighbours (v, w) as (v + 1) · num_words + w.
+
+    N-grams with a word of id −1 are left out. Shapes: N arrays of token ids -> rows (the text) and codes, (M,) int64.
+    """
+    lengths = [len(text) for text in token_ids]
+    words = np.concatenate([np.empty(0, np.int64), *token_ids])
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    v, w = words[:-1], words[1:]
+    together = (rows[:-1] == rows[1:]) & (v >= 0) & (w >= 0)
+    pairs = (v + 1) * num_words + w
+    known = words >= 0
+    return np.concatenate([rows[known], rows[1:][together]]), np.concatenate([words[known], pairs[together]])
+
+
+def seen_often(token_ids: Sequence[np.ndarray], num_words: int, least: int = SEEN) -> np.ndarray:
+    """The codes of the n-grams that the texts have `least` times or more, rising, (V,) int64."""
+    codes, counts = np.unique(ngrams(token_ids, num_words)[1], return_counts=True)
+    return codes[counts >= least]
+
+
+def bags(token_ids: Sequence[np.ndarray], num_words: int, known: np.ndarray) -> Bags:
+    """Which of the `known` n-grams, numbered as they stand there, are in each text."""
+    rows, codes = ngrams(token_ids, num_words)
+    place = np.searchsorted(known, codes)
+    found = place < len(known)
+    found[found] = known[place[found]] == codes[found]
+    places = np.sort(rows[found] * len(known) + place[found])  # np.unique takes twenty times as long over it
+    first = np.diff(places, prepend=-1) > 0  # a text either has an n-gram or has it not
+    rows, members = divmod(places[first], max(1, len(known)))
+    return Bags(torch.from_numpy(members), _starts(torch.from_numpy(np.bincount(rows, minlength=len(token_ids)))))
+
+
+def spelled(codes: np.ndarray, words: Sequence[str]) -> list[str]:
+    """N-grams as a reader would write them: "good", "not good"."""
+    pairs = zip(*(part.tolist() for part in divmod(codes, len(words))))
+    return [f"{words[v - 1]} {words[w]}" if v else words[w] for v, w in pairs]
+
+
+def log_count_ratio(texts: Bags, labels: Tensor, num_ngrams: int, alpha: float = 1.0) -> Tensor:
+    """How much more one class has each n-gram than the other: positive for what speaks for class 1.
+
+    r = log((p / ‖p‖₁) / (q / ‖q‖₁)),  p = α + Σ_{i: y_i = 1} f_i,  q = α + Σ_{i: y_i = 0} f_i
+
+    (Wang and Manning 2012, section 2.1.) f_i is what text i has of each n-gram, 0 or 1, so p and q count texts.
+    Shapes: N texts, labels (N,) of 0 and 1 -> (V,) float64.
+    """
+    of_ngram = texts.turned(num_ngrams)
+    p = alpha + of_ngram.sums((labels == 1).double())
+    q = alpha + of_ngram.sums((labels == 0).double())
+    return torch.log(p / p.sum()) - torch.log(q / q.sum())
+
+
+@dataclass(frozen=True)
+class Half:
+    """Texts as bags of n-grams, and their labels, (N,) int64."""
+
+    texts: Bags
+    labels: Tensor
+
+    def logits(self, weights: Tensor, b: Tensor) -> Tensor:
+        """What a classifier of n-grams says of each text, as all others here say it: (N, 2), zero for class 0."""
+        s = scores(self.texts, weights, b)
+        return torch.stack([torch.zeros_like(s), s], dim=1)
+
+
+def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequence[str], np.ndarray],
+                 device: torch.device) -> tuple[list[str], list[Half]]:
+    """The n-grams that the texts to learn from have at least twice, and all texts as bags of these, with labels.
+
+    learn and others: texts and labels (N,). Words of the others alone are in no n-gram, so they decide nothing.
+    """
+    read = tokenise_words(learn[0], WHOLE)
+    vocabulary = Vocabulary(read.tokens)
+    known = seen_often(read.token_ids, len(vocabulary))
+    halves = []
+    for texts, labels in (learn, *others):
+        tokenised = read if texts is learn[0] else tokenise_words(texts, WHOLE)
+        bag = bags(renumber(tokenised, vocabulary), len(vocabulary), known)
+        halves.append(Half(Bags(bag.members.to(device), bag.starts.to(device)), torch.from_numpy(labels).to(device)))
+    return spelled(known, vocabulary.words), halves
+
+
+def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
+    """The logit of class 1, Σ_{j in text} weights_j + b; that of class 0 is zero. Shapes: (V,), (1,) -> (N,)."""
+    return texts.sums(weights) + b
+
+
+def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,
+        keep_on: Callable[[], bool] = lambda: True) -> tuple[Tensor, Tensor, int] | None:
+    """The logistic regression over n-grams scaled by r that is least surprised by the labels, were it to stay small.
+
+    J(w, b) = Σ_i log(1 + exp(−(2 y_i − 1) s_i)) + ½ λ ‖w‖²,  s_i = Σ_{j in text i} r_j w_j + b
+    ∂J/∂w = r ∘ Xᵀ(σ(s) − y) + λ w,  ∂J/∂b = Σ_i (σ(s_i) − y_i)
+
+    J is convex, so where L-BFGS begins decides nothing. λ is the `strength`.
+    Returns r ∘ w (V,), b (1,), and how often the texts were passed over; None if told not to keep on.
+
+    Differs: Wang and Manning take a support vector machine and draw its weights towards their mean; a logistic
+    regression gives probabilities, which all the other classifiers here have too.
+    """
+    y, of_ngram, passes = labels.double(), texts.turned(len(r)), 0
+    w, b = (torch.zeros(size, dtype=torch.float64, device=r.device) for size in (len(r), 1))
+
+    def J() -> Tensor:
+        nonlocal passes
+        passes += 1
+        s = scores(texts, r * w, b)
+        error = s.sigmoid() - y
+        w.grad = r * of_ngram.sums(error) + strength * w
+        b.grad = error.sum().reshape(1)
+        return F.softplus((1 - 2 * y) * s).sum() + strength / 2 * w @ w
+
+    optimizer = torch.optim.LBFGS([w, b], max_iter=ITERATIONS, history_size=ITERATIONS, line_search_fn="strong_wolfe")
+    J()
+    slope = start = _steepest(w, b)
+    while slope > TOLERANCE * start and passes < MAX_PASSES:
+        if not keep_on():
+            return None
+        optimizer.step(J)
+        J()
+        slope = _steepest(w, b)
+    return r * w, b, passes
+
+
+def _steepest(*parameters: Tensor) -> float:
+    """The largest slope of all parameters, in size; zero where there is none."""
+    return max(p.grad.abs().max().item() for p in parameters if p.numel())
+
+
+def _starts(counts: Tensor) -> Tensor:
+    """Where each bag begins, and where the last one ends: (N,) sizes -> (N + 1,)."""
+    return F.pad(counts.cumsum(0), (1, 0))
