@@ -97,6 +97,9 @@ def pieces_of_json(text: str) -> list[str]:
         raise ValueError("its pieces have no ids")
     if sorted(vocab.values()) != list(range(len(vocab))):
         raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
+    for piece in vocab:
+        if piece != piece.encode("utf-8", "replace").decode():  # JSON can spell half a surrogate pair
+            raise ValueError(f"{piece[:40]!r} cannot be a piece")
     return sorted(vocab, key=vocab.__getitem__)
 
 
