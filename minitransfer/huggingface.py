@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -232,7 +233,7 @@ def import_folder(folder: Path, path: Path) -> None:
         run.mark_complete(0, {})
     headless = "" if "bias" in tensors else " (the encoder alone: there is no head to name masked pieces with)"
     say(f"a BERT of {shape.num_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} pieces is in {path}"
-        f"{headless}. Next: python -m finetune.imdb --mode frozen --encoder {path}")
+        f"{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shlex.quote(str(path))}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ NAN, HUGE = torch.full((6,), torch.nan), torch.full((6,), 1e300, dtype=torch.flo
     ({"vocab": "\n".join([*PIECES[:-1], ""]) + "\n"}, "'' cannot be a piece"),
     ({"vocab": "\n".join(PIECES).replace("[MASK]", "mask")}, "there is no piece [MASK]"),
     ({"vocab": ""}, "there is no piece [PAD]"),
-    ({"vocab": None}, "vocab.txt: No such file"),
+    ({"vocab": None}, "there is no "),
     ({"tokenizer_config_json": {"do_lower_case": False}}, "do_lower_case is False, not True: the model is a cased"),
     ({"tokenizer_config_json": {"strip_accents": False}}, "strip_accents is False"),
     ({"tokenizer_config_json": {"tokenizer_class": "BertJapaneseTokenizer"}}, "'BertJapaneseTokenizer'"),
@@ -142,6 +142,15 @@ def test_a_file_that_is_absent_or_damaged_is_named(tmp_path, capsys, name, data,
     damaged(folder, name, data)
     assert run("import", folder, tmp_path / "run") == 4
     assert told in one_error(capsys)
+
+
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(tmp_path, capsys):
+    for name in ("vocab.txt", "model.safetensors"):
+        folder = make_folder(tmp_path / f"with a pipe for {name}")
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert run("import", folder, tmp_path / "run") == 4
+        assert name in one_error(capsys)
 
 
 def test_a_pickle_is_refused_unread(tmp_path, capsys):

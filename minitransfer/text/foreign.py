@@ -5,7 +5,7 @@ beside it what is done to text before. What uncased BERT does is what `minitrans
 can be taken over, and anything else would be read wrongly, without a word: it is refused here. The special pieces
 stand elsewhere in that list; here they come first, and the network's rows must follow.
 
-Read next: `minitransfer.text.packing`.
+Read next: `minitransfer.apparatus.errors`, the first of the apparatus.
 """
 
 import json
@@ -18,7 +18,7 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.text.wordpiece import LONGEST_WORD, PREFIX, SPECIAL_PIECES, UNK_ID, WordPiece
 
 TOKENIZER, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
-MOST_CHARACTERS = 2**26  # of either list: a hundred times that of the usual 30,000 pieces
+MOST_BYTES = 2**26  # of either list: a hundred times that of the usual 30,000 pieces
 ANOTHER = "give an uncased English BERT, such as bert-base-uncased"
 FAST = ("PreTrainedTokenizerFast", "TokenizersBackend")  # these do what tokenizer.json says, and nothing else
 
@@ -62,22 +62,24 @@ def max_length(folder: Path, most: int) -> int:
 
 def read_text(path: Path) -> str:
     """The text of a file. Raises: CheckpointError if it is not there, is no text, or is absurdly large."""
-    try:
-        with open(path, encoding="utf-8") as file:  # which makes one kind of line ending of all
-            text = file.read(MOST_CHARACTERS + 1)
-    except OSError as failure:
+    if not path.is_file():  # nor a pipe, which would keep us waiting
         fix = f"put the {VOCABULARY} or {TOKENIZER} of this BERT beside its weights"
-        raise CheckpointError(f"cannot read {path}: {failure.strerror}", fix) from failure
+        raise CheckpointError(f"there is no {path}", fix)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise CheckpointError(f"{path} has more than {MOST_BYTES:,} bytes, too many for pieces", ANOTHER)
+        return data.decode()
+    except OSError as failure:
+        raise CheckpointError(f"cannot read {path}: {failure.strerror}", "make it readable") from failure
     except UnicodeDecodeError as failure:
         raise CheckpointError(f"{path} is not UTF-8 text, at byte {failure.start}", ANOTHER) from failure
-    if len(text) > MOST_CHARACTERS:
-        raise CheckpointError(f"{path} has more than {MOST_CHARACTERS:,} characters, too many for pieces", ANOTHER)
-    return text
 
 
 def pieces_of_lines(text: str) -> list[str]:
-    """The pieces of a vocab.txt by id."""
-    return text.removesuffix("\n").split("\n")
+    """The pieces of a vocab.txt by id, whichever way its lines end."""
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def pieces_of_json(text: str) -> list[str]:
