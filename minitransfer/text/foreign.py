@@ -1,0 +1,142 @@
+"""Part I, aside: foreign pieces. Does somebody else's tokenizer cut text into the pieces that ours would?
+
+A BERT that was trained elsewhere brings a list of pieces, as `vocab.txt`, one a line, or in a `tokenizer.json`; and
+beside it what is done to text before. What uncased BERT does is what `minitransfer.text.wordpiece` does, so its list
+can be taken over, and anything else would be read wrongly, without a word: it is refused here. The special pieces
+stand elsewhere in that list; here they come first, and the network's rows must follow.
+
+Read next: `minitransfer.apparatus.errors`, the first of the apparatus.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minitransfer.apparatus.durable import read_json
+from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.text.wordpiece import LONGEST_WORD, PREFIX, SPECIAL_PIECES, UNK_ID, WordPiece
+
+TOKENIZER, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+MOST_BYTES = 2**26  # of either list: a hundred times that of the usual 30,000 pieces
+ANOTHER = "give an uncased English BERT, such as bert-base-uncased"
+FAST = ("PreTrainedTokenizerFast", "TokenizersBackend")  # these do what tokenizer.json says, and nothing else
+
+# What may stand in tokenizer_config.json, and in tokenizer.json under dotted names; None is nothing at all.
+SAID = {"do_lower_case": (None, True), "do_basic_tokenize": (None, True), "tokenize_chinese_chars": (None, True),
+        "strip_accents": (None, True), "tokenizer_class": (None, "BertTokenizer", "BertTokenizerFast", *FAST)}
+WRITTEN = {"model.type": (None, "WordPiece"), "model.unk_token": (SPECIAL_PIECES[UNK_ID],),
+           "model.continuing_subword_prefix": (PREFIX,), "model.max_input_chars_per_word": (LONGEST_WORD,),
+           "normalizer.type": ("BertNormalizer",), "normalizer.lowercase": (True,), "normalizer.clean_text": (True,),
+           "normalizer.handle_chinese_chars": (True,), "normalizer.strip_accents": (None, True),
+           "pre_tokenizer.type": ("BertPreTokenizer",)}
+
+
+def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
+    """The pieces of a BERT that was saved elsewhere, and which id each had there: `order[token_id]` is the old one.
+
+    Raises: CheckpointError for pieces that are damaged, or that our way of cutting text does not suit.
+    """
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    name = TOKENIZER if (folder / TOKENIZER).is_file() else VOCABULARY
+    try:
+        refuse_others(settings, SAID)
+        if name == VOCABULARY and settings.get("tokenizer_class") in FAST:
+            raise ValueError(f"a {settings['tokenizer_class']} without a {TOKENIZER}")
+    except ValueError as failure:
+        raise CheckpointError(f"{folder / SETTINGS}: {failure}", ANOTHER) from failure
+    text = read_text(folder / name)
+    try:
+        pieces = pieces_of_json(text) if name == TOKENIZER else pieces_of_lines(text)
+        return specials_first(pieces)
+    except ValueError as failure:
+        raise CheckpointError(f"{folder / name}: {failure}", ANOTHER) from failure
+
+
+def max_length(folder: Path, most: int) -> int:
+    """How many tokens a text may have, as tokenizer_config.json says; `most` if it says nothing of use."""
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    length = settings.get("model_max_length")
+    return length if type(length) is int and 3 <= length <= most else most
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises: CheckpointError if it is not there, is no text, or is absurdly large."""
+    if not path.is_file():  # nor a pipe, which would keep us waiting
+        fix = f"put the {VOCABULARY} or {TOKENIZER} of this BERT beside its weights"
+        raise CheckpointError(f"there is no {path}", fix)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise CheckpointError(f"{path} has more than {MOST_BYTES:,} bytes, too many for pieces", ANOTHER)
+        return data.decode()
+    except OSError as failure:
+        raise CheckpointError(f"cannot read {path}: {failure.strerror}", "make it readable") from failure
+    except UnicodeDecodeError as failure:
+        raise CheckpointError(f"{path} is not UTF-8 text, at byte {failure.start}", ANOTHER) from failure
+
+
+def pieces_of_lines(text: str) -> list[str]:
+    """The pieces of a vocab.txt by id, whichever way its lines end."""
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def pieces_of_json(text: str) -> list[str]:
+    """The pieces of a tokenizer.json by id. Raises: ValueError unless it cuts text as uncased BERT does."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as failure:
+        raise ValueError("it is not JSON") from failure
+    refuse_others({name: at(found, name) for name in WRITTEN}, WRITTEN)
+    added = at(found, "added_tokens") or []
+    others = [at(token, "content") for token in added] if isinstance(added, list) else ["added_tokens"]
+    for other in others:
+        if other not in SPECIAL_PIECES:
+            raise ValueError(f"{str(other)[:40]!r} is added to its pieces, and would be cut out of words")
+    vocab = at(found, "model.vocab")
+    if not isinstance(vocab, dict) or any(type(i) is not int for i in vocab.values()):
+        raise ValueError("its pieces have no ids")
+    if sorted(vocab.values()) != list(range(len(vocab))):
+        raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
+    for piece in vocab:
+        if piece != piece.encode("utf-8", "replace").decode():  # JSON can spell half a surrogate pair
+            raise ValueError(f"{piece[:40]!r} cannot be a piece")
+    return sorted(vocab, key=vocab.__getitem__)
+
+
+def at(value: Any, name: str) -> Any:
+    """What stands under a dotted name in nested objects; None if nothing does."""
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def refuse_others(found: Mapping[str, Any], allowed: Mapping[str, tuple]) -> None:
+    """Raises: ValueError naming the first setting that is not among those allowed for it."""
+    for name, values in allowed.items():
+        if found.get(name) not in values:
+            cased = ": the model is a cased one" if name in ("do_lower_case", "normalizer.lowercase") else ""
+            needed = next(value for value in values if value is not None)
+            raise ValueError(f"{name} is {found.get(name)!r:.60}, not {needed!r}{cased}")
+
+
+def specials_first(pieces: Sequence[str]) -> tuple[WordPiece, list[int]]:
+    """The pieces with the special ones before all others, and which id each had.
+
+    Raises: ValueError if a special piece is missing, one comes twice, or one can be no piece of uncased text.
+    """
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    missing = [piece for piece in SPECIAL_PIECES if piece not in ids]
+    if missing:
+        raise ValueError(f"there is no piece {missing[0]}")
+    if len(ids) < len(pieces):
+        raise ValueError(f"{len(pieces) - len(ids)} of its pieces come twice")
+    capital = [piece for piece in pieces if any("A" <= letter <= "Z" for letter in piece) and piece[0] != "["]
+    if capital:
+        what = f"{len(capital):,} of its pieces have capital letters, such as {capital[0][:40]!r}"
+        raise ValueError(f"{what}: the model is a cased one")
+    specials = [ids[piece] for piece in SPECIAL_PIECES]
+    order = specials + [i for i in range(len(pieces)) if i not in specials]
+    wordpiece = WordPiece([pieces[i] for i in order])
+    return WordPiece.from_json(wordpiece.to_json()), order  # as it will be read back: it looks at each piece
