@@ -27,23 +27,24 @@ MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
 FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout",
-         "patience", "head_size")
+         "encoder_dropout", "patience", "head_size")
+ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, 15, 64),
-    ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, 2, 64),
-    ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, 15, 64),
-    ("top", "mean"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
-    ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 2, 64),
-    ("top", "cls"): (5, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 2, 64),
-    ("finetune", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 2, 64),
-    ("finetune", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 2, 64),
-    ("finetune", "cls"): (5, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 2, 64),
-    ("gradual", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 4, 64),
-    ("gradual", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 4, 64),
-    ("gradual", "cls"): (8, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 6, 64),
-    ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 3, 64),
-    ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 2, 64),
-    ("scratch", "cls"): (8, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 2, 64),
+    ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, None, 15, 64),
+    ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, None, 2, 64),
+    ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, None, 15, 64),
+    ("top", "mean"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
+    ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
+    ("top", "cls"): (5, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
+    ("finetune", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 2, 64),
+    ("finetune", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 2, 64),
+    ("finetune", "cls"): (5, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 2, 64),
+    ("gradual", "mean"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 4, 64),
+    ("gradual", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 4, 64),
+    ("gradual", "cls"): (8, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 6, 64),
+    ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 3, 64),
+    ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 2, 64),
+    ("scratch", "cls"): (8, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
@@ -103,6 +104,8 @@ def _add_training(parser: Parser) -> None:
                        help="each layer's rate is X times that of the layer above it")
     group.add_argument("--weight-decay", metavar="X", type=non_negative_float, help="of matrices, by AdamW")
     group.add_argument("--dropout", metavar="P", type=probability, help="share of the head's inputs dropped")
+    group.add_argument("--encoder-dropout", metavar="P", type=probability,
+                       help="share of the encoder's units dropped while it learns")
     group.add_argument("--patience", metavar="N", type=non_negative_int,
                        help="epochs without a lower validation loss before stopping; 0 trains to the end")
     group.add_argument("--head-size", metavar="N", type=positive_int, help="units of the head's hidden layer")
@@ -126,9 +129,9 @@ def check(arguments: argparse.Namespace) -> None:
     arguments.pool = arguments.pool or ("cls" if arguments.head == "cls" else "mean")
     if arguments.unfreeze is not None and arguments.mode != "top":
         raise UsageError(f"--unfreeze is for --mode top, not {arguments.mode}", "leave it out, or use --mode top")
-    if arguments.mode == "frozen" and (arguments.encoder_rate is not None or arguments.layer_decay is not None):
-        raise UsageError("--encoder-rate and --layer-decay say how an encoder learns, and a frozen one does not",
-                         "leave them out, or use --mode finetune")
+    if arguments.mode == "frozen" and any(getattr(arguments, name) is not None for name in ONLY_LEARNING):
+        raise UsageError("--encoder-rate, --encoder-dropout and --layer-decay say how an encoder learns, and a frozen "
+                         "one does not", "leave them out, or use --mode finetune")
     if arguments.measure_forgetting and arguments.mode == "scratch":
         raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                          "leave it out, or use --mode finetune")

@@ -140,6 +140,7 @@ def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
     if arguments.mode == "scratch":
         encoder = new_encoder(encoder_run.config, read_tokens(encoder_run, encoder_run.kind))
     check_encoder(encoder, arguments)
+    encoder.set_dropout(arguments.encoder_dropout or 0.0)
     depth = learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, arguments.epochs - 1)
     unfreeze_top(encoder, depth)
     return Classifier(encoder, **head_settings(arguments))
@@ -177,7 +178,7 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
     data = {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
             "labels": fingerprint(labels)}
     names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
-             "layer_decay", "weight_decay", "patience", "max_tokens", "no_cache")
+             "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache")
     return {"kind": "transfer", **{name: getattr(arguments, name) for name in names}, "data": data,
             "model": head_settings(arguments), "encoder_fingerprint": encoder_run.fingerprint,
             "encoder": encoder_run.config}

@@ -155,7 +155,7 @@ class Bert(nn.Module):
 
     def __init__(self, config: BertConfig):
         super().__init__()
-        self.config = config
+        self.config, self.dropout = config, config.dropout
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.apply(initialise)
@@ -181,7 +181,7 @@ class Bert(nn.Module):
     def layers_above(self, x: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None,
                      wanted: Tensor | None = None) -> list[Tensor]:
         """As `layers`, from token embeddings looked up before, x (B, T, D)."""
-        x = dropout(self.embeddings(x), self.config.dropout, generator)
+        x = dropout(self.embeddings(x), self.dropout, generator)
         unseen = None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * UNSEEN  # (B, 1, 1, T)
         outputs = [x]
         for k, block in enumerate(self.blocks, start=1):

@@ -47,6 +47,9 @@ class Encoder(nn.Module):
         """As for any module, except that a frozen encoder cannot be set to training."""
         return super().train(mode and not self.frozen)
 
+    def set_dropout(self, p: float) -> None:
+        """Let the share p of units be dropped while it learns."""
+
     def tokenise(self, texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
         """Cut texts into the tokens that this encoder reads; words, if a subclass does not say otherwise."""
         return tokenise_words(texts, max_tokens)
@@ -69,7 +72,7 @@ class Encoder(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
-        """The layers of texts, with the dropout of pretraining drawn from `generator` (no dropout for None).
+        """The layers of texts, with dropout drawn from `generator` (no dropout for None).
 
         Shapes: x (B, T, D) rows of the token table, mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding.
         """
@@ -131,6 +134,11 @@ class BiLMEncoder(Encoder):
             part.requires_grad_(False)
         self.num_layers, self.hidden_size = config.num_layers + 1, 2 * config.projection_size
 
+    def set_dropout(self, p: float) -> None:
+        """Let the share p of units be dropped between the layers while it learns."""
+        for stack in self.bilm.stacks():
+            stack.dropout = p
+
     def look_up(self, tokens: Sequence[str]) -> Tensor:
         """How strongly each filter responds to each of U words, (U, number of filters) float16.
 
@@ -174,6 +182,11 @@ class BertEncoder(Encoder):
         self.ids = {piece: i for i, piece in enumerate(wordpiece.pieces)}
         self.num_layers, self.hidden_size = config.num_layers + 1, config.hidden_size
         self.max_tokens = seq_length or config.max_positions
+
+    def set_dropout(self, p: float) -> None:
+        """Let the share p of units be dropped, in the embeddings and twice in each block, while it learns."""
+        for part in (self.bert, *self.bert.blocks):
+            part.dropout = p
 
     def tokenise(self, texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
         """Cut texts into word pieces between [CLS] and [SEP]."""
