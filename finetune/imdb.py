@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
 MAX_TOKENS = 256  # of a review, where neither flag nor encoder says otherwise
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
+MEASURED = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
 TOKENS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
 
@@ -94,6 +95,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 if stop.requested:
                     return None
             model.eval()
+            examples.measure(learn[:: math.ceil(len(learn) / MEASURED)])
             logits = classify(examples, choose, keep_on=lambda: not stop.requested)
             if logits is None:
                 run.save_state(at.step, at.state(changing, optimizer))

@@ -26,6 +26,7 @@ COMMANDS = {  # which command writes a run of which kind, for advice
     "bilm": "python -m pretrain.bilm",
     "bert": "python -m pretrain.bert",
     "transfer": "python -m finetune.imdb",
+    "bag": "python -m finetune.bag",
 }
 
 

@@ -61,16 +61,20 @@ class Classifier(nn.Module):
         return self.head(self.mix(self.standardise(features, learning).transpose(0, 1)))
 
     def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
-        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N).
+        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N)."""
+        layers = self.read(x, mask, run_both)
+        if isinstance(self.head, BiLSTMHead):
+            return self.head(self.mix(layers), mask)
+        return self.from_pooled(pool_tokens(layers, mask, self.pool))
+
+    def read(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+        """The encoder's layers. Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D).
 
         While the encoder is training, its dropout is drawn as the head's is, from torch's own generator of the device.
         """
         noise = default_generator(x.device) if self.encoder.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
-            layers = self.encoder.encode(x, mask, run_both, noise)  # (L + 1, B, T, D)
-        if isinstance(self.head, BiLSTMHead):
-            return self.head(self.mix(layers), mask)
-        return self.from_pooled(pool_tokens(layers, mask, self.pool))
+            return self.encoder.encode(x, mask, run_both, noise)
 
 
 def default_generator(device: torch.device) -> torch.Generator:

@@ -19,7 +19,8 @@ from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.text.corpora import fingerprint
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.features import TOKENS_PER_BATCH, cache_key, cached, frozen_pass
+from minitransfer.transfer.features import TOKENS_PER_BATCH, cache_key, cached, frozen_pass, pool_tokens
+from minitransfer.transfer.heads import MeanPoolHead
 from minitransfer.transfer.tokens import TokenisedTexts
 
 
@@ -27,9 +28,10 @@ from minitransfer.transfer.tokens import TokenisedTexts
 class Examples:
     """Labelled texts, ready to be classified: `logits` takes row numbers (B,) int64 and gives (B, N).
 
-    `labels` (N,) int64 is where the logits are. `renew` is told before a classification that weights may have changed. `lengths` (N,) int64 is how many tokens reading each text costs, one
+    `labels` (N,) int64 is where the logits are. `renew` is called when weights may have changed. `lengths` (N,) int64 is how many tokens reading each text costs, one
     each for pooled texts: those of like length share a batch.
-    `shortened` is how many had their middle left out.
+    `shortened` is how many had their middle left out. `measure` takes the rows of some texts to learn from, and lets the
+    model standardise by what it now sees in them.
     """
 
     logits: Callable[[np.ndarray], Tensor]
@@ -37,6 +39,7 @@ class Examples:
     lengths: np.ndarray
     shortened: int = 0
     renew: Callable[[], None] = lambda: None
+    measure: Callable[[np.ndarray], None] = lambda rows: None
 
 
 def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, shortened: int = 0) -> Examples:
@@ -72,18 +75,32 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
             table = encoder.token_table(texts.tokens)
         return table[torch.from_numpy(token_ids).to(table.device)]
 
-    def logits(rows: np.ndarray) -> Tensor:
+    def padded(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         token_ids, mask = pad([texts.token_ids[i] for i in rows])
         x = vectors_of(token_ids)
-        return model.from_tokens(x, torch.from_numpy(mask).to(x.device), run_both)
+        return x, torch.from_numpy(mask).to(x.device)
+
+    def logits(rows: np.ndarray) -> Tensor:
+        return model.from_tokens(*padded(rows), run_both)
 
     def renew() -> None:
         nonlocal table
         if encoder.tokens_learn:
             table = None
 
+    @torch.no_grad()
+    def measure(rows: np.ndarray) -> None:
+        if not isinstance(model.head, MeanPoolHead):
+            return
+        renew()
+        features = []
+        for batch in batches_by_length(texts.lengths[rows], TOKENS_PER_BATCH):
+            x, mask = padded(rows[batch])
+            features.append(pool_tokens(model.read(x, mask, run_both), mask, model.pool))
+        model.standardise.fit(torch.cat(features))
+
     shortened = int(texts.shortened.sum())
-    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew)
+    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew, measure)
 
 
 def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True) -> Tensor | None:

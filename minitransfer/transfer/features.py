@@ -86,10 +86,10 @@ class Standardise(nn.Module):
 
     x' = (x − mean) / std
 
-    Above a frozen encoder, mean and std are taken once, from all training texts (`fit`). Above one that learns they
-    would soon be those of another encoder: there, while training, each batch is measured by its own, and running
-    averages of these serve afterwards (batch normalisation, Ioffe and Szegedy 2015, as in the heads of Howard and
-    Ruder 2018). At first it changes nothing.
+    Above a frozen encoder, mean and std are those of all training texts. Above one that learns they would be those of
+    another encoder within a few steps, for what texts have in common is large and moves: there each training batch is
+    measured by its own (batch normalisation, Ioffe and Szegedy 2015, as in the heads of Howard and Ruder 2018), and
+    after each epoch mean and std are taken anew. Until `fit`, it changes nothing.
 
     Differs: Peters et al. 2018 (section 3.2) sometimes normalise each layer before mixing, because layers differ in
     scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
@@ -100,27 +100,17 @@ class Standardise(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_layers, width))
         self.register_buffer("std", torch.ones(num_layers, width))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))  # that the running averages are of
 
     def fit(self, features: Tensor) -> None:
-        """Take mean and spread from the features of the training texts, (N, L + 1, W)."""
+        """Take mean and spread from the features of training texts, (N, L + 1, W)."""
         mean, std = mean_and_spread(features)
         self.mean.copy_(mean)
         self.std.copy_(std)
 
-    def follow(self, mean: Tensor, std: Tensor) -> None:
-        """Count in what one more batch has: as much as each one before it, but never for less than a tenth."""
-        self.batches += 1
-        share = max(0.1, 1 / self.batches.item())
-        self.mean.lerp_(mean, share)
-        self.std.lerp_(std, share)
-
     def forward(self, features: Tensor, learning: bool = False) -> Tensor:
         """`learning`: whether this is training, and of the encoder too. Shapes: (…, L + 1, W) -> the same."""
-        if not learning or len(features) < FEW:
-            return (features - self.mean) / self.std
-        mean, std = mean_and_spread(features)
-        self.follow(mean.detach(), std.detach())
+        measured = learning and len(features) >= FEW
+        mean, std = mean_and_spread(features) if measured else (self.mean, self.std)
         return (features - mean) / std
 
 
