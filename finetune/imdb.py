@@ -45,7 +45,7 @@ MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
 MEASURED = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
-TOKENS_PER_SECOND = (10_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
+TOKENS_PER_SECOND = (6_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
@@ -243,7 +243,6 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
 
     from minitransfer.apparatus.durable import to_json
     from minitransfer.apparatus.runtime import Stop, say
-    from minitransfer.transfer.examples import classify
     from minitransfer.transfer.stopping import loss_and_accuracy
 
     before = held_out and held_out.measure()
@@ -264,7 +263,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)
         after = at and held_out and held_out.measure(keep_on=lambda: not stop.requested)
-        logits = at and classify(test, every_test, keep_on=lambda: not stop.requested)
+        logits = at and score(test, stop, arguments.log_every)
     if logits is None:
         flags = [word for word in sys.argv[1:] if word != "--resume"]
         say(f"stopped; go on with: python -m finetune.imdb {shlex.join([*flags, '--resume'])}")
@@ -277,6 +276,18 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     run.mark_complete(at.step, results)
     report(results, run.path)
     return 0
+
+
+def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
+    """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
+    import numpy as np
+
+    from minitransfer.apparatus.runtime import Progress
+    from minitransfer.transfer.examples import classify
+
+    unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
+    with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
+        return classify(test, np.arange(len(test.lengths)), lambda: not stop.requested, progress.advance)
 
 
 if __name__ == "__main__":

@@ -103,10 +103,11 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
     return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew, measure)
 
 
-def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True) -> Tensor | None:
+def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True,
+             advance: Callable[[int], None] = lambda tokens: None) -> Tensor | None:
     """The logits of the given rows, (len(rows), N) on the CPU, without gradients; None if told not to keep on.
 
-    The model must be in evaluation mode.
+    The model must be in evaluation mode. `advance` is told what each batch has cost, in tokens, once it is done.
     """
     logits: list[Tensor | None] = [None] * len(rows)
     examples.renew()
@@ -116,6 +117,7 @@ def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] =
                 return None
             for i, row in zip(batch, examples.logits(rows[batch]).cpu()):
                 logits[i] = row
+            advance(int(examples.lengths[rows[batch]].sum()))
     return torch.stack(logits)
 
 
