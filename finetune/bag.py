@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.reports import report, summary
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
-from minitransfer.text.corpora import REVIEWS
+from minitransfer.text import REVIEWS
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import numpy as np

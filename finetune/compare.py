@@ -47,7 +47,7 @@ from minitransfer.apparatus.options import (
     positive_int,
     run_command,
 )
-from minitransfer.text.corpora import REVIEWS
+from minitransfer.text import REVIEWS
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from minitransfer.text.corpora import Reviews

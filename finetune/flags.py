@@ -21,7 +21,7 @@ from minitransfer.apparatus.options import (
     probability,
     share,
 )
-from minitransfer.text.corpora import REVIEWS
+from minitransfer.text import REVIEWS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")

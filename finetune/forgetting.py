@@ -35,7 +35,8 @@ from minitransfer.bert.masking import IGNORE_INDEX, mask_tokens
 from minitransfer.elmo.charcnn import word_vectors
 from minitransfer.elmo.evaluation import held_out_loss
 from minitransfer.elmo.softmax import WordSoftmax
-from minitransfer.text.corpora import CORPORA, Corpus, find_data_dir, fingerprint, load_corpus
+from minitransfer.text import CORPORA
+from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
 from minitransfer.text.packing import pack
 from minitransfer.text.words import EOS_ID, PAD_ID, spell_all, token_stream
 from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder

@@ -24,7 +24,7 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
     Parser, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
 )
-from minitransfer.text.corpora import CORPORA
+from minitransfer.text import CORPORA
 from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it

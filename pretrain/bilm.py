@@ -30,7 +30,7 @@ from minitransfer.apparatus.options import (
     probability,
     run_command,
 )
-from minitransfer.text.corpora import CORPORA
+from minitransfer.text import CORPORA
 from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it

@@ -24,8 +24,8 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import (
     Parser, directory_name, non_negative_int, one_line, positive_int, run_command,
 )
+from minitransfer.text import CORPORA
 from minitransfer.text.archives import clean_text
-from minitransfer.text.corpora import CORPORA
 from minitransfer.text.words import tokenize
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it

@@ -19,7 +19,8 @@ from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
-from minitransfer.text.corpora import CORPORA, Corpus, find_data_dir, load_corpus
+from minitransfer.text import CORPORA
+from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES
 from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer.encoders import BertEncoder, Encoder

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
-from minitransfer.text.corpora import CORPORA
+from minitransfer.text import CORPORA
 from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it

@@ -23,13 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
-from minitransfer.text import imdb, wikitext
+from minitransfer.text import CORPORA, REVIEWS, imdb, wikitext
 from minitransfer.text.archives import Say
 from minitransfer.text.download import fetch, file_sha256
 from minitransfer.text.mirrors import ARCHIVES, by_hand
 
-CORPORA = ("auto", *wikitext.WIKITEXT, "imdb", "sample")
-REVIEWS = ("auto", "imdb", "sample")
 UNKNOWN = "<unk>"
 BUILT_IN = "built in, written by a small grammar"
 

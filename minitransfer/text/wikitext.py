@@ -21,7 +21,6 @@ from pathlib import Path
 from minitransfer.apparatus.errors import DataError
 from minitransfer.text.archives import Say, file_lines, say_normalised, text_lines, zip_lines
 
-WIKITEXT = ("wikitext-2", "wikitext-2-raw", "wikitext-103", "wikitext-103-raw")
 MARKING = ("wikitext-2", "wikitext-103")  # the word-level ones, where rare words are replaced
 OFFICIAL_ARTICLES = {"wikitext-2": (600, 60), "wikitext-2-raw": (600, 60)}  # train, validation
 
@@ -32,7 +31,7 @@ ESCAPED = re.compile(r"(?<!\S)@([-,.])@(?!\S)")  # "@-@" alone between spaces
 def read_articles(name: str, place: Path, say: Say) -> tuple[list[str], list[str]]:
     """Return the training and the validation articles of a WikiText folder or zip file.
 
-    name: out of WIKITEXT.  say: is told of another number of articles than the official one.
+    name: out of `minitransfer.text.WIKITEXT`.  say: is told of another number of articles than the official one.
     Raises: DataError for a file that is absent, damaged, not UTF-8, or blank.
     """
     tally, splits = Counter(), []
