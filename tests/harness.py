@@ -150,7 +150,8 @@ def torment(name: str, kills: int, seed: int, folder: Path, encoders: Path) -> t
         ends.append(cut)
         problems += [f"ended with {code}"] if code else []
     if whole.wait():
-        problems.append(f"not stopped, it ended with {whole.returncode}: {(folder / 'whole/log.txt').read_text()[-900:]}")
+        log = (folder / "whole" / "log.txt").read_text()
+        problems.append(f"not stopped, it ended with {whole.returncode}: {log[-900:]}")
     for cut in ends:
         problems += [f"{cut.name}: {problem}" for problem in compare(folder / "whole", cut)]
     equal = "equal" if not problems else "NOT EQUAL: " + "; ".join(problems[:6])

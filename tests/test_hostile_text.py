@@ -29,9 +29,9 @@ from minitransfer.transfer import tokens
 from minitransfer.transfer.tokens import tokenise_pieces, tokenise_words
 
 MEGABYTE = 2**20
-MARKS = [*SPECIAL_WORDS, "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##ing", "<br />", "<br", "\x00", "\ud800", "\udfff",
-         "\u202e", "\u2066", "\u200f", "שלום", "مرحبا", "\ufeff", "\u200d", "e\u0301\u0316", "ﷺ", "🎬", "İ", "ß", "\x85",
-         "\u2028", "\r\n", "\n", "\t", "...", "u.s.", "n't", "中文"]  # fmt: skip
+MARKS = [*SPECIAL_WORDS, "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##ing", "<br />", "<br", "\x00", "\ud800",
+         "\udfff", "\u202e", "\u2066", "\u200f", "שלום", "مرحبا", "\ufeff", "\u200d", "e\u0301\u0316", "ﷺ", "🎬", "İ",
+         "ß", "\x85", "\u2028", "\r\n", "\n", "\t", "...", "u.s.", "n't", "中文"]  # fmt: skip
 ANYTHING = st.lists(st.one_of(st.sampled_from(MARKS), st.text(st.characters(), max_size=9)), max_size=9).map("".join)
 TEXTS = st.lists(ANYTHING, max_size=5)
 some_texts = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -177,6 +177,7 @@ def test_beyond_any_length_only_the_ends_are_cut_into_words(monkeypatch, length)
 
 def test_nothing_at_all_is_a_text():
     words, pieces = tokenise_words(["", " \n "], 5), tokenise_pieces([""], 5, train_wordpiece(["a b"], 9))
-    assert [text.tolist() for text in words.token_ids] == [[], []] and pieces.token_ids[0].tolist() == [CLS_ID, SEP_ID]
+    assert [text.tolist() for text in words.token_ids] == [[], []]
+    assert pieces.token_ids[0].tolist() == [CLS_ID, SEP_ID]
     assert pad(words.token_ids)[1].tolist() == [[False], [False]]
     assert head_and_tail(np.empty(0, np.int32), 1).tolist() == []

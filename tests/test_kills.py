@@ -5,6 +5,7 @@ The slow one kills real processes with SIGKILL, three of each command; `python -
 The others are what it has found.
 """
 
+import itertools
 import json
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def test_killed_at_random_moments_and_at_stages_of_a_save_every_command_ends_wit
     argv = [sys.executable, "-m", "tests.harness", "--kills", "3"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=900)
     lines = done.stdout.splitlines()
-    assert done.returncode == 0 and [line.split(":")[0] for line in lines] == list(COMMANDS), done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split(":")[0] for line in lines] == list(COMMANDS)
     assert all("3 kills survived" in line and line.endswith(", equal") for line in lines)
 
 
@@ -37,10 +39,10 @@ def test_the_harness_notices_a_command_that_does_not_end_alike(tmp_path, monkeyp
     import harness as module
 
     flags = module.flags_of
-    monkeypatch.setattr(module, "flags_of", lambda *named: [*flags(*named), "--seed", str(len(seeds.append(1) or seeds))])
+    seeds = itertools.count()
+    monkeypatch.setattr(module, "flags_of", lambda *named: [*flags(*named), "--seed", str(next(seeds))])
     monkeypatch.setattr(module, "make_small", lambda: None)
     monkeypatch.setattr(module, "make_encoders", lambda path: None)
-    seeds = []
     assert not harness(["bag"], 0, 0, tmp_path, sys.stdout)
     assert "0 kills survived in 1 runs" in (told := capsys.readouterr().out) and "NOT EQUAL" in told
 

@@ -54,7 +54,7 @@ def save(states: Path, step: int, state: Mapping[str, Any], damaged: Collection[
     _refuse_unreadable(state)
     buffer = io.BytesIO()  # a copy in memory, so that the sha256 is of what was meant, not of what reached the disk
     torch.save({**state, "step": step}, buffer)
-    _refuse_link(states)
+    _refuse_other(states)
     with disk_errors(states):
         states.mkdir(exist_ok=True)
     _delete_all_but(states, _complete_states(states))  # that is, what a kill left half-written
@@ -72,7 +72,7 @@ def load_newest(states: Path, say: Callable[[str], None]) -> tuple[dict[str, Any
     The state is None if none was saved. A damaged one is passed over with a warning through `say`.
     Raises: CheckpointError naming the files if there are states, but none can be used.
     """
-    _refuse_link(states)
+    _refuse_other(states)
     latest, complete, problems = _read_latest(states), _complete_states(states), {}
     if STATE_NAME.fullmatch(latest) and latest not in {s.name for s in complete}:
         problems[latest] = f"{states / latest} is not there or has no {MANIFEST}, though {LATEST} names it"
@@ -111,12 +111,13 @@ def _refuse_unreadable(state: Any) -> None:
             raise TypeError(f"state {name} is a {type(leaf).__name__}, which cannot be read back safely")
 
 
-def _refuse_link(states: Path) -> None:
-    """Raises: CheckpointError if the directory of states is a link, since a run keeps to its own directory, or none."""
+def _refuse_other(states: Path) -> None:
+    """Raises: CheckpointError if it is a link, since a run keeps to its own directory, or anything else."""
     if states.is_symlink():
         raise CheckpointError(f"{states} is a link", "put the directory that it points to in its place")
     if states.exists() and not states.is_dir():
-        raise CheckpointError(f"{states} is not a directory", "restore it from a copy, or begin again in another --out")
+        fix = "restore it from a copy, or begin again in another --out"
+        raise CheckpointError(f"{states} is not a directory", fix)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
