@@ -88,8 +88,17 @@ def run(name: str, encoders: Path, folder: Path, fatal: dict) -> int:
             os.dup2(log.fileno(), 1), os.dup2(log.fileno(), 2)
             code = launch(COMMANDS[name][0], flags, fatal)
         os._exit(code)
-    if fatal.get("kind") == "time":
-        time.sleep(fatal["seconds"])
+    return ended(child, time.monotonic() + fatal["seconds"] if fatal.get("kind") == "time" else None)
+
+
+def ended(child: int, deadline: float | None) -> int:
+    """Wait for a process, which is killed when its time has come; returns its exit code, or −9."""
+    while deadline is not None and time.monotonic() < deadline:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    if deadline is not None:
         os.kill(child, signal.SIGKILL)  # not yet waited for, so the number is still its own
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -141,12 +150,12 @@ def torment(name: str, kills: int, seed: int, folder: Path, encoders: Path) -> t
     while died < kills and not problems or not ends:
         cut = folder / f"cut-{len(ends)}"
         cut.mkdir()
-        code, started = -signal.SIGKILL, time.monotonic()
+        code = -signal.SIGKILL
         while code == -signal.SIGKILL:
-            alive = time.monotonic()
+            begun = time.monotonic()
             code = run(name, encoders, cut, draw_death(rng, died, seconds) if died < kills else {})
             died += code == -signal.SIGKILL
-        seconds = max(0.5, time.monotonic() - alive, (time.monotonic() - started) / 4)
+        seconds = min(max(0.3, time.monotonic() - begun), 5.0)  # roughly what a run takes; a machine may be busy
         ends.append(cut)
         problems += [f"ended with {code}"] if code else []
     if whole.wait():
