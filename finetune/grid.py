@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
 BAG, RESULTS = "bag", "results.json"
+NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
 
 
@@ -160,13 +161,24 @@ def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
         results = read_json(cell.out / RESULTS)
     except CheckpointError:
         return None
-    flat = config | config.get("model", {})
-    return results if all(flat.get(name, value) == value for name, value in known.items()) else None
+    model = config.get("model")
+    flat = config | (model if isinstance(model, dict) else {})
+    as_known = all(flat.get(name, value) == value for name, value in known.items())
+    return results if as_known and _can_be_told(results, cell) else None
+
+
+def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
+    """Whether results are of this cell, and hold what a table is made of: numbers that are not absurd."""
+    numbers = [results.get(name) for name in NUMBERS]
+    of_cell = all(results.get(name) == getattr(cell, name) for name in ("mode", "labels", "seed"))
+    return of_cell and isinstance(results.get("data"), str) and all(
+        type(number) in (int, float) and abs(number) < 2**53 for number in numbers)  # which nan is not
 
 
 def row_of(cell: Cell, results: Mapping[str, Any]) -> dict[str, Any]:
     """A cell as a line of results.jsonl: its name, its command, and what came of it."""
-    return {"cell": cell.name, "model": cell.model, "command": cell.command, **results}
+    own = {"cell": cell.name, "model": cell.model, "command": cell.command}
+    return own | dict(results) | own  # first in order, and not to be overwritten
 
 
 def seconds_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> tuple[float, int]:

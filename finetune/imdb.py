@@ -87,6 +87,8 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 if guard.ok(loss.item(), optim.clip_and_check(learning.values(), MAX_GRAD_NORM)):
                     optimizer.step()
                     at.loss_sum += loss.item() * len(rows)
+                else:
+                    at.skipped += 1
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
                 progress.advance(loss=loss.item(), validation=at.best_loss)
                 if stop.requested or time.monotonic() - saved > arguments.save_every:
@@ -100,7 +102,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             if logits is None:
                 run.save_state(at.step, at.state(changing, optimizer))
                 return None
-            told = {"loss": at.loss_sum / len(learn), "skipped": guard.skipped, "seconds": at.seconds,
+            told = {"loss": at.loss_sum / len(learn), "skipped": at.skipped, "seconds": at.seconds,
                     "learning_rate": optimizer.param_groups[0]["lr"]}
             loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
             at.end_epoch(loss, accuracy, changing, keep_last=arguments.patience == 0)

@@ -79,7 +79,8 @@ def main(arguments: argparse.Namespace) -> None:
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
     run = load_run(arguments.run, kind="transfer")
-    model, max_tokens = load_classifier(run, device), max_tokens_of(run.config)
+    model = load_classifier(run, device)
+    max_tokens = max_tokens_of(run.config, model.encoder)
     texts = iter(arguments.texts) if arguments.texts else stdin_lines()
     while batch := list(islice(texts, arguments.batch_size)):
         tokenised = model.encoder.tokenise([clean(text) for text in batch], max_tokens)

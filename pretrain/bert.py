@@ -152,7 +152,7 @@ def report(run: RunDirectory, found: dict[str, float], step: int, total: int, ev
     """Log and say what was measured, as is done `every` so many steps; after a third of all it should not be bad."""
     from pretrain.packed import tell
 
-    run.log_metrics({"step": step, **found})
+    run.log_metrics({"step": step, **found}, once=True)
     tell(found, step / total, late=step - every < total / 3 <= step or step == total)
 
 
@@ -168,6 +168,7 @@ def restore(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer
 
     state = run.load_state()
     if state is None:
+        run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
         return Position()
     load_weights(model, state["model"])
     optimizer.load_state_dict(state["optimizer"])

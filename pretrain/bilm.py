@@ -191,6 +191,7 @@ def restore(state: dict | None, model: BiLM, optimizer: torch.optim.Optimizer, r
             device: torch.device) -> Position:
     """Where training goes on: from a saved state of its own, or from the beginning, after a warm start or none."""
     if state is None or "optimizer" not in state:
+        run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
         return Position()
     optimizer.load_state_dict(state["optimizer"])
     run.truncate_metrics(state["step"])
@@ -245,7 +246,7 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
     if not found:
         return stopped(stop)
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
-    run.log_metrics({"step": step, **found})
+    run.log_metrics({"step": step, **found}, once=True)
     run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
         f"forward {found['perplexity_forward']:.1f}, backward {found['perplexity_backward']:.1f}; "

@@ -63,20 +63,20 @@ def already_complete(arguments: argparse.Namespace, known: Mapping[str, Any]) ->
     known: what of the run's config is known before any text is read. Where it differs the answer is no, and
     RunDirectory.create will tell in a moment what differs.
     """
-    from minitransfer.apparatus.checkpoint import COMPLETE
-    from minitransfer.apparatus.durable import read_json
+    from minitransfer.apparatus.checkpoint import read_completion
     from minitransfer.apparatus.progress import say
     from minitransfer.apparatus.saved import read_config
 
     out = Path(arguments.out)
-    if not arguments.resume or not (out / COMPLETE).is_file():
+    completion = read_completion(out) if arguments.resume else None
+    if completion is None:
         return False
     config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
     corpus = config.get("corpus")
     same_corpus = isinstance(corpus, dict) and corpus.get("name") == "+".join(arguments.corpus)
     if not (same_corpus or "auto" in arguments.corpus) or any(config.get(k) != v for k, v in known.items()):
         return False
-    say(f"already complete (step {read_json(out / COMPLETE).get('step')}): {out}")
+    say(f"already complete (step {completion['step']}): {out}")
     return True
 
 

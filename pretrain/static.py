@@ -86,7 +86,7 @@ def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: Run
     state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0}
     if state["step"]:
         model.load(state["model"])
-        run.truncate_metrics(state["step"])
+    run.truncate_metrics(state["step"])  # without a state too: a run may be killed before its first, yet after a row
     step, first = state["step"], state["in_epoch"]
     guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
     with Progress(epochs * num_units, units.kind, description="static", log_every=arguments.log_every,

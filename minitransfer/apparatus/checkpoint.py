@@ -123,14 +123,20 @@ class RunDirectory:
     @property
     def completed(self) -> dict[str, Any] | None:
         """What `mark_complete` noted, its "step" included; None for a run that has not finished."""
-        return read_json(self.path / COMPLETE) if (self.path / COMPLETE).is_file() else None
+        return read_completion(self.path)
 
     def mark_complete(self, step: int, summary: Mapping[str, Any]) -> None:
         """Note that the run has finished at this step, and what it came to."""
         write_file(self.path / COMPLETE, to_json({**summary, "step": step}))
 
-    def log_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl, whole or not at all."""
+    def log_metrics(self, row: Mapping[str, Any], *, once: bool = False) -> None:
+        """Append one row to metrics.jsonl, whole or not at all.
+
+        `once` is for what is logged after the last state, and so twice by a run that was killed before it was
+        complete: a row of the same step and the same names, if there is one, stays the only one.
+        """
+        if once and any(old.keys() == row.keys() and old["step"] == row["step"] for old in self.read_metrics()):
+            return
         metrics.append_row(self.path / METRICS, row)
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -175,6 +181,20 @@ class RunDirectory:
         """
         state, self._damaged = states.load_newest(self.path / STATES, self._say)
         return state
+
+
+def read_completion(path: Path) -> dict[str, Any] | None:
+    """What complete.json of a run directory says, its "step" included; None if there is none.
+
+    Raises: CheckpointError if it is damaged.
+    """
+    if not (path / COMPLETE).is_file():
+        return None
+    noted = read_json(path / COMPLETE)
+    if type(noted.get("step")) is not int:
+        what = f"{path / COMPLETE} is damaged: it does not say at which step the run was complete"
+        raise CheckpointError(what, "delete it, and the run goes on from its last state with --resume")
+    return noted
 
 
 def _make_directory(path: Path) -> None:

@@ -108,14 +108,17 @@ def read_config(path: Path, fix: str = "give the directory of a finished run, su
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors into the module's parameters and buffers of the same names; all of them, or none.
 
-    Raises: CheckpointError naming what is missing, what is not expected, and what has another shape.
+    Raises: CheckpointError naming what is missing, what is not expected, and what has another shape or holds no
+    floating-point numbers where these are needed.
     """
     needed = module.state_dict()
     both = needed.keys() & tensors.keys()
     shapes = [f"{name} {tuple(tensors[name].shape)} instead of {tuple(needed[name].shape)}"
               for name in sorted(both) if tensors[name].shape != needed[name].shape]
+    types = [f"{name} {tensors[name].dtype} instead of {needed[name].dtype}" for name in sorted(both)
+             if tensors[name].is_floating_point() != needed[name].is_floating_point()]
     problems = {"missing": sorted(needed.keys() - both), "not expected": sorted(tensors.keys() - both),
-                "of another shape": shapes}
+                "of another shape": shapes, "of another type": types}
     told = "; ".join(f"{problem}: {_some(names)}" for problem, names in problems.items() if names)
     if told:
         raise CheckpointError(f"the weights do not fit this network: {told}", "use the settings it was trained with")

@@ -54,7 +54,7 @@ def save(states: Path, step: int, state: Mapping[str, Any], damaged: Collection[
     _refuse_unreadable(state)
     buffer = io.BytesIO()  # a copy in memory, so that the sha256 is of what was meant, not of what reached the disk
     torch.save({**state, "step": step}, buffer)
-    _refuse_link(states)
+    _refuse_other(states)
     with disk_errors(states):
         states.mkdir(exist_ok=True)
     _delete_all_but(states, _complete_states(states))  # that is, what a kill left half-written
@@ -72,9 +72,11 @@ def load_newest(states: Path, say: Callable[[str], None]) -> tuple[dict[str, Any
     The state is None if none was saved. A damaged one is passed over with a warning through `say`.
     Raises: CheckpointError naming the files if there are states, but none can be used.
     """
-    _refuse_link(states)
-    latest, problems = _read_latest(states), {}
-    for directory in sorted(_complete_states(states), key=lambda s: s.name != latest):  # latest, then newest first
+    _refuse_other(states)
+    latest, complete, problems = _read_latest(states), _complete_states(states), {}
+    if STATE_NAME.fullmatch(latest) and latest not in {s.name for s in complete}:
+        problems[latest] = f"{states / latest} is not there or has no {MANIFEST}, though {LATEST} names it"
+    for directory in sorted(complete, key=lambda s: s.name != latest):  # latest, then newest first
         try:
             state = _read(directory)
         except CheckpointError as failure:
@@ -109,10 +111,13 @@ def _refuse_unreadable(state: Any) -> None:
             raise TypeError(f"state {name} is a {type(leaf).__name__}, which cannot be read back safely")
 
 
-def _refuse_link(states: Path) -> None:
-    """Raises: CheckpointError if the directory of states is a link: a run keeps to its own directory."""
+def _refuse_other(states: Path) -> None:
+    """Raises: CheckpointError if it is a link, since a run keeps to its own directory, or anything else."""
     if states.is_symlink():
         raise CheckpointError(f"{states} is a link", "put the directory that it points to in its place")
+    if states.exists() and not states.is_dir():
+        fix = "restore it from a copy, or begin again in another --out"
+        raise CheckpointError(f"{states} is not a directory", fix)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -187,13 +192,15 @@ def _free_name(states: Path, step: int) -> Path:
     return name
 
 
-def _read_latest(states: Path) -> str | None:
-    """The name of the state that was saved last, or None if that is not known: a hint, not a must."""
+def _read_latest(states: Path) -> str:
+    """The name of the state that was saved last, or nothing if that is not known: a hint, not a must."""
+    if not (states / LATEST).is_file():  # nor a pipe, which would keep us waiting
+        return ""
     try:
         with open(states / LATEST, "rb") as file:
             return file.read(100).decode().strip()
     except (OSError, UnicodeDecodeError):
-        return None
+        return ""
 
 
 def _delete_all_but(states: Path, kept: list[Path]) -> None:

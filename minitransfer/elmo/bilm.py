@@ -45,7 +45,9 @@ class BiLMConfig:
     def from_dict(cls, values: dict) -> "BiLMConfig":
         """The shape that `to_dict` told of. Raises: TypeError, KeyError or ValueError for anything else."""
         chars = dict(values["charcnn"])
-        chars["filters"] = tuple(tuple(pair) for pair in chars["filters"])
+        chars["filters"] = tuple((width, n) for width, n in chars["filters"])
+        if any(type(number) is not int or number < 1 for pair in chars["filters"] for number in pair):
+            raise ValueError(f"filters are {str(chars['filters'])[:60]}, and must be pairs of whole numbers above 0")
         return cls(**{**values, "charcnn": CharCNNConfig(**chars)})
 
 

@@ -35,6 +35,8 @@ class Classifier(nn.Module):
 
     def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float):
         super().__init__()
+        if not 0 <= dropout < 1:  # nan, of which torch complains only when the first text is read
+            raise ValueError(f"dropout is {dropout}, and must be at least 0 and below 1")
         self.encoder, self.pool = encoder, pool
         self.mix = ScalarMix(encoder.num_layers) if head != "cls" else None
         if head == "mean":
@@ -97,9 +99,14 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
     return model.eval().to(device)
 
 
-def max_tokens_of(config: dict[str, Any]) -> int:
-    """How many tokens of a text a transfer run reads. Raises: CheckpointError if its config does not say."""
-    value = config.get("max_tokens")
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"config.json says that texts have at most {value!r} tokens", ANOTHER)
+def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:
+    """How many tokens of a text a transfer run reads.
+
+    Raises: CheckpointError if its config does not say, or says more than the encoder can read, or less.
+    """
+    value, least = config.get("max_tokens"), 3 if encoder.has_cls else 1  # [CLS], a piece, [SEP]
+    if type(value) is not int or not least <= value <= (encoder.max_tokens or value):
+        told = f"config.json says that texts have at most {value!r:.60} tokens"
+        most = f" to {encoder.max_tokens}" if encoder.max_tokens else " or more"
+        raise CheckpointError(f"{told}, where the encoder reads {least}{most}", ANOTHER)
     return value

@@ -68,8 +68,8 @@ def new_encoder(
     if not bert:
         return BiLMEncoder(shape)
     seq_length = config.get("training", {}).get("seq_length", shape.max_positions)
-    if not 3 <= seq_length <= shape.max_positions:
-        raise ValueError(f"rows of {seq_length:,} tokens, and {shape.max_positions:,} positions")
+    if type(seq_length) is not int or not 3 <= seq_length <= shape.max_positions:
+        raise ValueError(f"rows of {seq_length!r:.60} tokens, and {shape.max_positions:,} positions")
     return BertEncoder(shape, tokens, seq_length)
 
 
@@ -82,7 +82,7 @@ def build_to_fit(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], p
     try:
         with torch.device("meta"):
             needed = sum(tensor.numel() for tensor in make().state_dict().values())
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as failure:
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as failure:
         why = f"{type(failure).__name__}: {failure}"
         what = f"{path / 'config.json'} describes no network that its weights could fill ({why})"
         raise CheckpointError(what, ANOTHER) from failure

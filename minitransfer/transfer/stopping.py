@@ -24,6 +24,7 @@ class Training:
     """How far training has come. `best` holds the weights of `best_epoch`, by name; epochs are told from 1.
 
     epoch, batch, step    epochs finished, batches of the epoch that runs, batches altogether
+    skipped               batches that nothing was learnt from, their loss or gradient not being finite
     logged                the step of the last row in metrics.jsonl
     loss_sum, seconds     of the epoch's texts so far, in nats; of all training so far
     stale                 epochs since the validation loss was last at its lowest
@@ -32,6 +33,7 @@ class Training:
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    skipped: int = 0
     logged: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
