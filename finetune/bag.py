@@ -19,7 +19,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from finetune.reports import report, summary
+from finetune.reports import fingerprints, report, summary
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
 from minitransfer.text import REVIEWS
 
@@ -68,13 +68,8 @@ def check(arguments: argparse.Namespace) -> None:
 
 def settings(reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's config: every setting that decides its result."""
-    from minitransfer.text.corpora import fingerprint
-
-    labels = map(str, [*reviews.train_labels, *reviews.test_labels])
-    data = {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
-            "labels": fingerprint(labels)}
     return {"kind": "bag", **{name: getattr(arguments, name) for name in ("mode", "labels", "seed", "strengths")},
-            "data": data}
+            "data": fingerprints(reviews)}
 
 
 def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import bag, imdb
 from finetune.flags import FLAGS, check
+from finetune.reports import fingerprints
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -128,8 +129,7 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]
 
     The reviews' fingerprint is taken once for all cells.
     """
-    data = bag.settings(reviews, bag.make_parser().parse_args([]))["data"]
-    known = {}
+    data, known = fingerprints(reviews), {}
     for cell in cells:
         arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
         names = ["mode", "labels", "seed"]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.flags import check, make_parser
-from finetune.reports import banner, report, summary
+from finetune.reports import banner, fingerprints, report, summary
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
 
@@ -176,15 +176,11 @@ def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's config: every setting that decides its result, and what a later process needs to build its model."""
-    from minitransfer.text.corpora import fingerprint
-
-    labels = map(str, [*reviews.train_labels, *reviews.test_labels])
-    data = {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
-            "labels": fingerprint(labels)}
     names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
              "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache")
-    return {"kind": "transfer", **{name: getattr(arguments, name) for name in names}, "data": data,
-            "model": head_settings(arguments), "encoder_fingerprint": encoder_run.fingerprint,
+    return {"kind": "transfer", **{name: getattr(arguments, name) for name in names},
+            "data": fingerprints(reviews), "model": head_settings(arguments),
+            "encoder_fingerprint": encoder_run.fingerprint,
             "encoder": encoder_run.config}
 
 

@@ -20,6 +20,15 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.transfer.stopping import Training
 
 
+def fingerprints(reviews: Reviews) -> dict[str, str]:
+    """What a run's config says of its reviews: their name, and the sha256 of both halves and of all labels."""
+    from minitransfer.text.corpora import fingerprint
+
+    labels = map(str, [*reviews.train_labels, *reviews.test_labels])
+    return {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
+            "labels": fingerprint(labels)}
+
+
 def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, at: Training,
             test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
     """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
