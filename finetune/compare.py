@@ -41,6 +41,7 @@ from finetune.grid import (
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import (
     Parser,
+    add_precision,
     add_shared,
     directory_name,
     non_negative_int,
@@ -88,6 +89,7 @@ def make_parser() -> Parser:
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction,
                         help="draw the figures (default: if matplotlib is installed)")
+    add_precision(parser)
     add_shared(parser, out="runs/compare")
     parser.set_defaults(seed=None)  # so that a --seed is noticed, which would decide nothing
     return parser

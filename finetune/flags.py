@@ -12,6 +12,7 @@ import argparse
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
     Parser,
+    add_precision,
     add_shared,
     directory_name,
     non_negative_float,
@@ -88,6 +89,7 @@ def make_parser() -> Parser:
                         help="report the encoder's loss on text that its pretraining held out, before and after; "
                              "reads that corpus again, and at most 100,000 held-out tokens")
     _add_training(parser)
+    add_precision(parser)
     add_shared(parser, out="runs/imdb")
     return parser
 

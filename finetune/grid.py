@@ -92,13 +92,15 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: 
     for name in SHARED:
         if getattr(arguments, name) != getattr(defaults, name):
             shared += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
-    epochs = ["--epochs", str(arguments.epochs)] if arguments.epochs else []
+    networks = ["--epochs", str(arguments.epochs)] if arguments.epochs else []
+    if arguments.precision != defaults.precision:
+        networks += ["--precision", arguments.precision]
     cells = []
     for n in dict.fromkeys(labels):
         for seed in dict.fromkeys(arguments.seeds):
             for model, mode in lines:
                 out = Path(arguments.out) / "-".join([*dict.fromkeys((model, mode)), str(n), str(seed)])
-                own = [] if mode == BAG else [*_which(paths[model], kinds[model], mode), *epochs]
+                own = [] if mode == BAG else [*_which(paths[model], kinds[model], mode), *networks]
                 flags = [*own, "--labels", str(n), "--seed", str(seed), *shared, "--out", str(out)]
                 module = "finetune.bag" if mode == BAG else "finetune.imdb"
                 cells.append(Cell(model, mode, n, seed, module, tuple(flags), out))
@@ -139,6 +141,7 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]
         else:
             check(arguments)
             names, own = [*names, *FLAGS, "unfreeze", "head"], {"encoder_fingerprint": encoders[cell.model][1]}
+            names += [] if arguments.precision == "auto" else ["precision"]
         known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
     return known
 

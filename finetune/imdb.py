@@ -177,7 +177,7 @@ def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's config: every setting that decides its result, and what a later process needs to build its model."""
     names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
-             "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache")
+             "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache", "precision")
     return {"kind": "transfer", **{name: getattr(arguments, name) for name in names},
             "data": fingerprints(reviews), "model": head_settings(arguments),
             "encoder_fingerprint": encoder_run.fingerprint,
@@ -206,7 +206,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
 
     from finetune.forgetting import hold_out
     from minitransfer.apparatus.checkpoint import RunDirectory, load_run
-    from minitransfer.apparatus.runtime import choose_device, environment, say, seed_everything, set_threads
+    from minitransfer.apparatus.runtime import choose_device, choose_precision, environment, say, seed_everything, set_threads
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, split_validation
 
@@ -215,6 +215,8 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     encoder_run = load_run(arguments.encoder)
     seed_everything(arguments.seed)
     model = build(encoder_run, arguments).to(device)
+    arguments.precision = choose_precision(arguments.precision, device, model.encoder.hidden_size)
+    model.encoder.precision = arguments.precision
     held_out = hold_out(encoder_run, model.encoder, arguments) if arguments.measure_forgetting else None
     if reviews is None:
         reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)

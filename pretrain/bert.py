@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
-    Parser, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
+    Parser, add_precision, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
 )
 from minitransfer.text import CORPORA
 from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
@@ -83,6 +83,7 @@ def make_parser() -> Parser:
     group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdamW, at its highest")
     group.add_argument("--dropout", type=probability, metavar="P", help="share of units dropped")
     group.add_argument("--vocab-size", type=positive_int, metavar="N", help="most pieces to learn from the text")
+    add_precision(parser)
     add_shared(parser, out="runs/bert")
     return parser
 
@@ -123,7 +124,7 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, warmup))
                 inputs, labels = text.mask(text.rows[batch].long(), generator(seed, "masks", at.step))
                 noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", at.step))
-                with autocast(device):
+                with autocast(device, arguments.precision):
                     loss = model.loss(inputs.to(device), labels.to(device), generator=noise)
                 optimizer.zero_grad()
                 loss.backward()
@@ -183,7 +184,7 @@ def main(arguments: argparse.Namespace) -> int:
     check_out(arguments, "bert")
 
     from minitransfer.apparatus.checkpoint import RunDirectory
-    from minitransfer.apparatus.runtime import Stop, choose_device, environment, say, set_threads
+    from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
     from pretrain.building import ancestry
     from pretrain.packed import read_text
     from pretrain.starting import build, check_seq_length, load_origin, read_tokenizer
@@ -200,13 +201,15 @@ def main(arguments: argparse.Namespace) -> int:
     corpus, facts = read_corpus(arguments)
     text = read_text(corpus, arguments, read_tokenizer(origin))
     model = build(arguments, text, origin)
-    config = {**known, "model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
+    arguments.precision = choose_precision(arguments.precision, device, model.config.hidden_size)
+    config = {**known, "precision": arguments.precision, "model": model.config.to_dict(),
+              "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
               "environment": environment()}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < arguments.vocab_size else ""
     say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
         f"{len(text.rows):,} rows of {arguments.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
-        f"{device}, {threads} threads; {arguments.out}")
+        f"{device}, {threads} threads, {arguments.precision}; {arguments.out}")
     with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
         return learn_and_measure(model.to(device), text, arguments, run, stop)
 

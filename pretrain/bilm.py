@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.options import (
     Parser,
+    add_precision,
     add_shared,
     directory_name,
     positive_float,
@@ -93,6 +94,7 @@ def make_parser() -> Parser:
     group.add_argument("--dropout", type=probability, metavar="P", help="share of units dropped")
     group.add_argument("--negatives", type=positive_int, metavar="N", help="words drawn for the sampled softmax")
     group.add_argument("--vocab-size", type=positive_int, metavar="N", help="most words the softmax can predict")
+    add_precision(parser)
     add_shared(parser, out="runs/bilm")
     return parser
 
@@ -170,13 +172,14 @@ def foretell(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: B
     """
     import torch
 
-    from minitransfer.apparatus.runtime import derived_seed
+    from minitransfer.apparatus.runtime import autocast, derived_seed
 
     device = reader.device
     noise = torch.Generator(device).manual_seed(derived_seed(arguments.seed, "dropout", at.step, d))
     drawn = negatives.to(device) if arguments.softmax == "sampled" else None
-    loss, memory = model.direction_loss(d, words[d], targets[d].to(device), at.memory[d], noise, drawn, reader.log_q,
-                                        softmaxes[d])
+    with autocast(device, arguments.precision):
+        loss, memory = model.direction_loss(d, words[d], targets[d].to(device), at.memory[d], noise, drawn,
+                                            reader.log_q, softmaxes[d])
     (loss / 2).backward()
     return loss.item(), memory
 
@@ -205,7 +208,9 @@ def main(arguments: argparse.Namespace) -> int:
     check_out(arguments, "bilm")
 
     from minitransfer.apparatus.checkpoint import RunDirectory
-    from minitransfer.apparatus.runtime import SideBySide, Stop, choose_device, environment, say, set_threads
+    from minitransfer.apparatus.runtime import (
+        SideBySide, Stop, choose_device, choose_precision, environment, say, set_threads,
+    )
     from pretrain.building import ancestry, build, load_origin, stays_fixed
     from pretrain.reading import Reader, read_text
     from pretrain.warm_start import take_up
@@ -220,11 +225,12 @@ def main(arguments: argparse.Namespace) -> int:
     corpus, facts = read_corpus(arguments)
     text = read_text(corpus, arguments.vocab_size, arguments.batch_size)
     model = build(arguments, text, origin)
-    config = {**known, "model": model.config.to_dict(), "corpus": facts, "environment": environment()}
+    arguments.precision = choose_precision(arguments.precision, device, model.config.hidden_size)
+    config = {**known, "precision": arguments.precision, "model": model.config.to_dict(), "corpus": facts, "environment": environment()}
     all_there_are = " (all there are)" if text.vocab_size < arguments.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
-        f"{threads} threads; {arguments.out}")
+        f"{threads} threads, {arguments.precision}; {arguments.out}")
     with (RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()

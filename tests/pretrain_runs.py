@@ -11,7 +11,11 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -82,6 +86,12 @@ def signal_at(what: str, step: int, number: int, setattr_=setattr) -> None:
         return advance(self, n, **numbers)
 
     setattr_(runtime.Progress, "advance", counting)
+
+
+def skip_without_bfloat16(flags: Sequence[str]) -> None:
+    """Leave out a test whose flags ask for bfloat16 where the command would refuse it."""
+    if "bf16" in flags and not runtime.multiplies_bfloat16(torch.device("cpu")):
+        pytest.skip("this machine has no instructions for bfloat16")
 
 
 def rows(path: Path) -> list[dict]:

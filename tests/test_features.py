@@ -177,9 +177,10 @@ def test_a_disk_that_takes_nothing_costs_time_only(tmp_path):
 
 
 def test_the_key_changes_with_everything_that_decides_the_features():
-    keys = {cache_key(*parts) for parts in [("e", "t", 256, "mean"), ("f", "t", 256, "mean"), ("e", "u", 256, "mean"),
-                                            ("e", "t", 255, "mean"), ("e", "t", 256, "mean-max")]}
-    assert len(keys) == 5 and cache_key("e", "t", 256, "mean") in keys
+    one = ("e", "t", 256, "mean", "fp32")
+    others = [("f", *one[1:]), ("e", "u", *one[2:]), ("e", "t", 255, *one[3:]), (*one[:3], "mean-max", "fp32"),
+              (*one[:4], "bf16")]
+    assert len({cache_key(*parts) for parts in [one, *others, one]}) == 6
 
 
 def test_the_frozen_pass_gives_the_same_bits_twice(encoder):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
+from pretrain_runs import skip_without_bfloat16
 
 from finetune.flags import DEFAULTS, FLAGS, check
 from finetune.imdb import build, main, make_parser, parameter_groups
@@ -241,10 +242,13 @@ def signal_at(monkeypatch, module, name, count):
     (GRADUAL, optim, "clip_and_check", 7),  # the last step before a layer is unfrozen
     (GRADUAL, optim, "clip_and_check", 17),
     (MEAN, optim, "clip_and_check", 10),
+    ((*BILSTM, "--precision", "bf16"), optim, "clip_and_check", 10),
+    ((*GRADUAL, "--precision", "bf16"), optim, "clip_and_check", 17),
 ])  # fmt: skip
 def test_stopped_at_any_step_and_resumed_a_run_ends_with_the_same_bits(
     encoders, tmp_path, monkeypatch, capsys, flags, module, name, count
 ):
+    skip_without_bfloat16(flags)
     assert run(encoders / "bilm", tmp_path / "whole", *flags) == 0
     with monkeypatch.context() as patched:
         signal_at(patched, module, name, count)

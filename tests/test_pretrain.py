@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pretrain_runs import COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, use_small_presets
+from pretrain_runs import COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import DataError
@@ -62,12 +62,15 @@ KILLED = [  # a command, its flags (last with both directions at the same time),
     ("bilm", ("--warm-start", "VECTORS"), ("spelling", 1), ("bilm", 17)),
     ("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "190", "--threads", "2"),
      ("bilm", 12), ("bilm", 3)),
+    ("bilm", ("--precision", "bf16"), ("bilm", 3), ("bilm", 17)),
 ]
 
 
-@pytest.mark.parametrize("command, more, stopped, killed", KILLED, ids=["static", "fixed", "learning on two threads"])
+@pytest.mark.parametrize("command, more, stopped, killed", KILLED,
+                         ids=["static", "fixed", "learning on two threads", "bfloat16"])
 def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_same_bits(
         data, vectors, tmp_path, one_thread_afterwards, command, more, stopped, killed):
+    skip_without_bfloat16(more)
     more = [str(vectors) if flag == "VECTORS" else flag for flag in more]
     assert pretrain(command, data, tmp_path / "whole", *more) == 0
     first = die_at(command, *stopped, "SIGTERM", data, tmp_path / "cut", *more)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from bert_runs import PRESET, die_at, make_static_pieces, pretrain
-from pretrain_runs import make_wikitext, rows, signal_at
+from pretrain_runs import make_wikitext, rows, signal_at, skip_without_bfloat16
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
@@ -50,8 +50,9 @@ def measured(path) -> list[dict]:
     return [row for row in rows(path) if "held_out_loss" in row]
 
 
-def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_same_bits(data, tmp_path):
-    more = ("--whole-words", "--mask-probability", "0.3")
+@pytest.mark.parametrize("more", [("--whole-words", "--mask-probability", "0.3"), ("--precision", "bf16")])
+def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_same_bits(data, tmp_path, more):
+    skip_without_bfloat16(more)
     assert pretrain(data, tmp_path / "whole", *more) == 0
     first = die_at(9, "SIGTERM", data, tmp_path / "cut", *more)
     assert first.returncode == 143 and "to go on: python -m pretrain.bert" in first.stderr

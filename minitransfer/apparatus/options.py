@@ -131,6 +131,13 @@ def add_shared(parser: argparse.ArgumentParser, *, out: str) -> None:
                        help="seconds between progress lines where stderr is not a terminal")
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of the commands whose networks are large enough for it to matter."""
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                        help="numbers in which matrices are multiplied; auto takes bf16 where the machine has "
+                             "instructions for it and the network is wide, and is then about twice as fast")
+
+
 def run_command(
     main: Callable[[argparse.Namespace], int | None],
     parser: argparse.ArgumentParser,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minitransfer.apparatus.runtime import autocast, generator
+from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
 
 Mask = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # (token_ids, generator) -> (inputs, labels)
@@ -43,9 +43,8 @@ def masked_loss(model: MaskedLM, inputs: Tensor, labels: Tensor, batch_size: int
     for read, answers in zip(inputs.split(batch_size), labels.split(batch_size)):
         if not keep_on():
             return None
-        with autocast(device):
-            logits, targets = model.decode(read.to(device), answers.to(device))
-        total += F.cross_entropy(logits.float(), targets, reduction="sum").item()
+        logits, targets = model.decode(read.to(device), answers.to(device))
+        total += F.cross_entropy(logits, targets, reduction="sum").item()
         right += int((logits.argmax(dim=-1) == targets).sum())
         asked += len(targets)
     return {"held_out_loss": total / max(asked, 1), "held_out_accuracy": right / max(asked, 1),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer.encoders import Encoder
@@ -64,19 +65,24 @@ class Classifier(nn.Module):
 
     def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N)."""
+        if isinstance(self.head, ClsHead):
+            return self.head(self.read(x, mask, alone=True))
         layers = self.read(x, mask, run_both)
         if isinstance(self.head, BiLSTMHead):
-            return self.head(self.mix(layers), mask)
+            with autocast(x.device, self.encoder.precision):
+                summary = self.head.summarise(self.mix(layers), mask)
+            return self.head.answer(summary)
         return self.from_pooled(pool_tokens(layers, mask, self.pool))
 
-    def read(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
-        """The encoder's layers. Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D).
+    def read(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other, alone: bool = False) -> Tensor:
+        """The encoder's layers, or what its last one says of the first token `alone`.
 
+        Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D), or (B, D).
         While the encoder is training, its dropout is drawn as the head's is, from torch's own generator of the device.
         """
         noise = default_generator(x.device) if self.encoder.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
-            return self.encoder.encode(x, mask, run_both, noise)
+            return self.encoder.encode_cls(x, mask, noise) if alone else self.encoder.encode(x, mask, run_both, noise)
 
 
 def default_generator(device: torch.device) -> torch.Generator:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from minitransfer.apparatus.runtime import autocast
 from minitransfer.bert.encoder import Bert, BertConfig
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import in_chunks, word_vectors
@@ -26,15 +27,17 @@ from minitransfer.transfer.tokens import TokenisedTexts, tokenise_pieces, tokeni
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
-    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text opens with [CLS]. Once
-    frozen, an encoder stays so: `train()` on the model around it would otherwise bring back dropout, and with it
-    features that change from pass to pass.
+    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text opens with [CLS];
+    `precision`, in which numbers it multiplies, "fp32" or "bf16": what it gives is float32 all the same. Once frozen,
+    an encoder stays so: `train()` on the model around it would otherwise bring back dropout, and with it features
+    that change from pass to pass.
     """
 
     num_layers: int
     hidden_size: int
     max_tokens: int | None = None
     has_cls = False
+    precision = "fp32"
     frozen = False
 
     def freeze(self) -> "Encoder":
@@ -151,7 +154,8 @@ class BiLMEncoder(Encoder):
     def token_vectors(self, known: Tensor) -> Tensor:
         """Shapes: known (U, number of filters) -> (U, D)."""
         charcnn = self.bilm.charcnn
-        return charcnn.project(charcnn.carry(known.float()))
+        with autocast(known.device, self.precision):
+            return charcnn.project(charcnn.carry(known.float())).float()
 
     def token_table(self, tokens: Sequence[str]) -> Tensor:
         """The vectors of U words, (U, D), in full precision and without keeping what each filter says of each word."""
@@ -167,7 +171,8 @@ class BiLMEncoder(Encoder):
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
-        return self.bilm.encode(x, mask, run_both, generator)
+        with autocast(x.device, self.precision):
+            return self.bilm.encode(x, mask, run_both, generator)
 
 
 class BertEncoder(Encoder):
@@ -201,6 +206,15 @@ class BertEncoder(Encoder):
         """The embeddings of pieces, not yet in any position. Shapes: known (U,) int64 ids -> (U, D)."""
         return self.bert.embeddings.tokens.weight[known]
 
+    def encode_cls(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The last layer's state of the first token, all that the cls head asks for, without finishing the others'.
+
+        Shapes: as `encode`, but -> (B, D).
+        """
+        B, T = mask.shape
+        with autocast(x.device, self.precision):
+            return self.bert.layers_above(x, mask, generator, wanted=torch.arange(B, device=x.device) * T)[-1]
+
     def groups(self) -> list[list[nn.Parameter]]:
         """The embeddings, then each block."""
         return [list(part.parameters()) for part in (self.bert.embeddings, *self.bert.blocks)]
@@ -208,4 +222,5 @@ class BertEncoder(Encoder):
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
-        return torch.stack(self.bert.layers_above(x, mask, generator)) * mask.unsqueeze(-1)
+        with autocast(x.device, self.precision):
+            return torch.stack(self.bert.layers_above(x, mask, generator)) * mask.unsqueeze(-1)

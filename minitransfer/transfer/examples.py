@@ -28,9 +28,9 @@ from minitransfer.transfer.tokens import TokenisedTexts
 class Examples:
     """Labelled texts, ready to be classified: `logits` takes row numbers (B,) int64 and gives (B, N).
 
-    `labels` (N,) int64 is where the logits are. `renew` is called when weights may have changed. `lengths` (N,) int64 is how many tokens reading each text costs, one
-    each for pooled texts: those of like length share a batch.
-    `shortened` is how many had their middle left out. `measure` takes the rows of some texts to learn from, and lets the
+    `labels` (N,) int64 is where the logits are. `lengths` (N,) int64 is how many tokens reading each text costs, one
+    each for pooled texts: those of like length share a batch. `shortened` is how many had their middle left out.
+    `renew` is called when weights may have changed. `measure` takes the rows of some texts to learn from, and lets the
     model standardise by what it now sees in them.
     """
 
@@ -152,7 +152,7 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
         features = frozen_pass(model.encoder, tokenised, model.pool, device=model.device, log_every=log_every)
         return {"features": features, "shortened": torch.from_numpy(tokenised.shortened)}
 
-    key = cache_key(source, fingerprint(texts), max_tokens, model.pool)
+    key = cache_key(source, fingerprint(texts), max_tokens, model.pool, model.encoder.precision)
     kept = cached(cache, key, compute, say=say)
     rows = torch.from_numpy(chosen) if cache else slice(None)
     return kept["features"][rows], int(kept["shortened"][rows].sum())

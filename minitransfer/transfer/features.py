@@ -124,9 +124,9 @@ def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.mean(dim=0), torch.maximum(std, 0.05 * std.mean(dim=-1, keepdim=True))
 
 
-def cache_key(encoder_fingerprint: str, texts_fingerprint: str, max_tokens: int, pool: str) -> str:
+def cache_key(encoder_fingerprint: str, texts_fingerprint: str, max_tokens: int, pool: str, precision: str) -> str:
     """The name of a set of features: 64 hex digits that everything which decides them goes into."""
-    parts = json.dumps([FORMAT, encoder_fingerprint, texts_fingerprint, max_tokens, pool])
+    parts = json.dumps([FORMAT, encoder_fingerprint, texts_fingerprint, max_tokens, pool, precision])
     return hashlib.sha256(parts.encode()).hexdigest()
 
 

@@ -56,11 +56,19 @@ class BiLSTMHead(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool, True = real token, first in each row -> logits (B, N)."""
+        return self.answer(self.summarise(x, mask))
+
+    def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The mean of what the LSTM makes of a text's tokens. Shapes: as `forward`, but -> (B, 2H) float32."""
         x, lengths = self.dropout(x), mask.sum(dim=1)
         a = self.ahead(x)[0]
         b = reverse_each(self.back(reverse_each(x, lengths))[0], lengths)
-        h = torch.cat([a, b], dim=-1) * mask.unsqueeze(-1)  # (B, T, 2H)
-        return self.W(self.dropout(h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)))
+        h = torch.cat([a, b], dim=-1).float() * mask.unsqueeze(-1)  # (B, T, 2H)
+        return h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
+
+    def answer(self, summary: Tensor) -> Tensor:
+        """Shapes: summary (B, 2H) -> logits (B, N)."""
+        return self.W(self.dropout(summary))
 
 
 class ClsHead(nn.Module):
