@@ -114,6 +114,7 @@ def test_what_each_reads_of_a_batch_that_is_judged_as_a_whole_gets_the_gradient_
 
 
 STILL = ("--dropout", "0")
+SLOW = pytest.mark.slow
 KILLED = -signal.SIGKILL
 
 
@@ -204,7 +205,7 @@ def errors(ended: list[Ended]) -> list[str]:
     return [line for _, told in ended for line in told.splitlines() if "error:" in line]
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [pytest.param(2, marks=SLOW), 3])
 def test_several_processes_learn_what_one_does_but_for_rounding(data, alone, tmp_path, n):
     assert all_well(pretrain(data, tmp_path / "run", n, *STILL))
     assert nearly_the_same(alone, tmp_path / "run")
@@ -332,7 +333,7 @@ def pretrain_bilm(data, out, n: int, *more: str, before=lambda rank: None) -> li
     """Run pretrain.bilm in n processes."""
 
     def work(rank: int) -> int:
-        bilm.PRESETS["tiny"] = {**PRESETS["bilm"], "batch_size": 6, "epochs": 5}
+        bilm.PRESETS["tiny"] = {**PRESETS["bilm"], "batch_size": 6, "epochs": 3}
         before(rank)
         return run(bilm, flags(data, out, *more))
 
@@ -363,7 +364,7 @@ def test_a_process_that_has_nothing_to_foretell_in_a_window_has_no_say_in_it(dat
     assert nearly_the_same(tmp_path / "1", tmp_path / "3")
 
 
-@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 3)])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), pytest.param(1, 3, marks=SLOW)])
 def test_the_memory_of_all_rows_goes_on_in_any_number_of_processes(data, lone_bilm, tmp_path, first, then):
     out = tmp_path / "run"
     stopped = pretrain_bilm(data, out, first, *STILL, before=only(0, lambda: signal_at("bilm", 9, signal.SIGTERM)))
@@ -382,7 +383,8 @@ def warm_bilm(data, tmp_path_factory):
     return path / "bilm", more
 
 
-@pytest.mark.parametrize(("progress", "step"), [("bilm", 9), ("spelling", 1), ("perplexity", 1)])
+@pytest.mark.parametrize(("progress", "step"), [
+    ("bilm", 9), pytest.param("spelling", 1, marks=SLOW), pytest.param("perplexity", 1, marks=SLOW)])
 def test_a_bilm_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
         data, warm_bilm, tmp_path, progress, step):
     (whole, more), cut = warm_bilm, tmp_path / "cut"
@@ -431,7 +433,7 @@ def results(path) -> dict:
     ("bilm", ("--mode", "frozen")),
     ("bilm", ("--mode", "frozen", "--head", "bilstm", "--dropout", "0", "--labels", "32")),
     ("bilm", ("--mode", "finetune")),
-    ("bilm", ("--mode", "gradual", "--no-cache", "--pool", "mean-spread")),
+    pytest.param("bilm", ("--mode", "gradual", "--no-cache", "--pool", "mean-spread"), marks=SLOW),
     ("bert", ("--mode", "finetune", "--head", "cls", "--encoder-dropout", "0", "--labels", "32"))])
 def test_several_processes_make_the_classifier_that_one_does_but_for_rounding(
         encoders, few_reviews, tmp_path, encoder, more):
@@ -476,7 +478,7 @@ def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
     assert texts_read("third", before=only(1, lambda: setattr(features, "_read", lacking))) == first
 
 
-@pytest.mark.parametrize(("progress", "step"), [("training", 7), ("scoring", 1)])
+@pytest.mark.parametrize(("progress", "step"), [("training", 7), pytest.param("scoring", 1, marks=SLOW)])
 def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
         encoders, few_reviews, tmp_path, monkeypatch, progress, step):
     monkeypatch.setattr(examples, "TOKENS_PER_BATCH", 99)  # so that scoring takes more than one
@@ -492,7 +494,7 @@ def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the
     assert results(tmp_path / "whole") == results(cut)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_torchrun_that_is_asked_to_stop_saves_once_and_says_once_how_to_go_on(data, whole, tmp_path, name):
     out = tmp_path / "run"
@@ -505,7 +507,7 @@ def test_torchrun_that_is_asked_to_stop_saves_once_and_says_once_how_to_go_on(da
     assert rows(whole) == rows(out)
 
 
-@pytest.mark.slow
+@SLOW
 def test_torchrun_names_the_process_that_died_as_the_cause(data, tmp_path):
     ended = under_torchrun(2, "1", "9", "SIGKILL", "itself", *flags(data, tmp_path / "run"))
     cause = ended.stderr.partition("Root Cause")[2]
