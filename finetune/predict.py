@@ -43,7 +43,8 @@ examples:
   python -m finetune.predict runs/imdb --words "Slow, but moving."
   python -m finetune.predict runs/imdb --json --batch-size 64 < reviews.txt
 
-Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order."""
+Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order,
+and with --words up to two more, indented, beneath it."""
 
 
 class MixedParser(Parser):
