@@ -220,7 +220,8 @@ def main(arguments: argparse.Namespace) -> int:
     fixed = stays_fixed(arguments, origin)
     arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
     known = {"kind": "bilm", "precision": arguments.precision, "training": training, "softmax": arguments.softmax,
-             "preset": arguments.preset, "seed": arguments.seed, "charcnn": "fixed" if fixed else "learning", "origin": ancestry(origin)}
+             "preset": arguments.preset, "seed": arguments.seed, "charcnn": "fixed" if fixed else "learning",
+             "origin": ancestry(origin)}
     if already_complete(arguments, known):
         return 0
     corpus, facts = read_corpus(arguments)

@@ -1,7 +1,7 @@
 """Parts II to V, around inspecting: pictures. What can be seen at a glance?
 
-Three kinds: the occurrences of a word as points, the weights of layers as bars, the course of runs as lines. Nothing is
-told by colour alone.
+Three kinds: the occurrences of a word as points, the weights of layers as bars, the course of runs as lines. Nothing
+is told by colour alone.
 
 Read next: `pretrain.filling`.
 """

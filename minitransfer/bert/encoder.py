@@ -267,8 +267,8 @@ def look_nearby(bert: Bert) -> None:
     Positions begin as sinusoids, and each W_k as its W_q, so that (W_q x_s) · (W_k x_t) grows with the likeness of
     x_s and x_t (after Trockman and Kolter 2023). All go on learning, each by itself.
 
-    Differs: BERT begins with noise, and has to find out for itself which position is next to which. From a few million
-    tokens it does not get there, and learns little more than which words share a text.
+    Differs: BERT begins with noise, and has to find out for itself which position is next to which. From a few
+    million tokens it does not get there, and learns little more than which words share a text.
     """
     D, d = bert.config.hidden_size, bert.config.hidden_size // bert.config.num_heads
     positions = bert.embeddings.positions.weight

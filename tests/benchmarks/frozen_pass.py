@@ -88,8 +88,8 @@ def main(args) -> None:
                     for reading, fill in zip(times[name], times[FILL])] for name in ways}
     report(whole, REVIEWS / reviews * texts.lengths.sum())
     print(f"{threads} threads, {encoder.precision}; from {reviews:,} reviews of {texts.lengths.mean():.0f} words, and "
-          f"{vocab_size:,} different words in all\nlargest difference from the features of finetune.imdb: {difference:.0e}; "
-          f"peak memory of its frozen pass {memory:.1f} GiB, texts not counted")
+          f"{vocab_size:,} different words in all\n"
+          f"largest difference from the features of finetune.imdb: {difference:.0e}; peak memory of its frozen pass {memory:.1f} GiB, texts not counted")
 
 
 def report(whole: dict[str, list[float]], words: float) -> None:
