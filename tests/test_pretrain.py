@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pretrain_runs import COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets
+from pretrain_runs import (
+    COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets,
+)
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import DataError

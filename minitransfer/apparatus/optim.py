@@ -9,7 +9,7 @@ Three training loops share these functions and keep the loop itself to themselve
     if guard.ok(loss.item(), grad_norm):
         optimizer.step()
 
-This is the end of the apparatus. Next: pretrain/static.py, the first loop that uses it.
+Next: figures.py, what pictures have in common.
 """
 
 import math
