@@ -1,6 +1,6 @@
 """Claims that answer questions of docs/exercises.md: each is worked out here once more, by a loop or by hand.
 
-A name opens with the number of its exercise.
+A name opens with the number of its exercise. And of docs/going-further.md too: what it leads to exists.
 """
 
 import math
@@ -32,6 +32,7 @@ from minitransfer.transfer.features import pool_tokens
 from minitransfer.transfer.freezing import group_rates
 
 ROOT = Path(__file__).parents[1]
+DOCS = ("exercises.md", "going-further.md")
 EXERCISES = (ROOT / "docs" / "exercises.md").read_text("utf-8")
 
 
@@ -212,19 +213,27 @@ def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
         assert word != "dull" or 0 < weight < alone
 
 
-def test_every_file_command_and_test_that_the_exercises_name_exists():
-    for path in re.findall(r"\]\(\.\./([\w/.]+)\)", EXERCISES):
-        assert (ROOT / path).is_file(), path
+def test_every_exercise_that_a_test_answers_exists_and_the_other_way_round():
     here = Path(__file__).read_text("utf-8")
     for number in re.findall(r"`test_(\d_\d)`", EXERCISES):
         assert f"def test_{number}_" in here, number
-    for number in re.findall(r"def test_(\d)_(\d)_", here):
-        assert f"{'I II III IV V'.split()[int(number[0]) - 1]}.{number[1]} " in EXERCISES, number
+    for part, place in re.findall(r"def test_(\d)_(\d)_", here):
+        assert f"### {'I II III IV V'.split()[int(part) - 1]}.{place} " in EXERCISES, (part, place)
 
 
-def test_every_command_in_the_exercises_is_understood():
+@pytest.mark.parametrize("name", DOCS)
+def test_every_file_that_the_page_leads_to_exists(name):
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    links = re.findall(r"\]\(([\w/.-]+)\)", text)
+    assert links and [link for link in links if not (ROOT / "docs" / link).is_file()] == []
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_every_command_on_the_page_is_understood(name):
     """Each is read by its own parser, all in one process, without being run."""
-    commands = re.findall(r"^ *python -m ((?:pretrain|finetune)\.\w+) (.*?)(?: +#.*)?$", EXERCISES, re.MULTILINE)
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    start = r"(?:python|torchrun --nproc-per-node \d) -m ((?:pretrain|finetune)\.\w+|minitransfer\.huggingface)"
+    commands = re.findall(rf"^{start} (.*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(commands) > 10
     program = ("import importlib, shlex, sys\n"
                "for line in sys.stdin:\n"
