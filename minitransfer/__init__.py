@@ -12,7 +12,7 @@ Contents, in reading order (each module opens with the question it answers and n
                                                                    command: pretrain.bert
     Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier
-                                     transfer.examples · transfer.stopping · transfer.baselines
+                                     transfer.examples · transfer.stopping · transfer.baselines · transfer.erasure
                                                   commands: finetune.imdb · finetune.predict · finetune.compare
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            bert.names · bert.foreign · text.foreign      command: minitransfer.huggingface
