@@ -17,6 +17,7 @@ Contents, in reading order (each module opens with the question it answers and n
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            bert.names · bert.foreign · text.foreign      command: minitransfer.huggingface
     Apparatus, when first needed     errors · options · runtime · progress · checkpoint · optim
+                                     distributed · figures
 
 Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
 none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.

@@ -4,6 +4,7 @@
     python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000                   # pieces and their vectors
     python -m pretrain.bert --warm-start runs/static-pieces                             # WikiText-2, half an hour
     python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
+    torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces        # two processes, one model
 
 Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
@@ -102,12 +103,15 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
     """Train on all rows in a new order each epoch; returns the step reached, or None if asked to stop.
 
     Order, masks and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
-    with the same weights, bit for bit, as one that was never stopped.
+    with the same weights, bit for bit, as one that was never stopped. Several processes mask the same batch, and each
+    reads its rows of it.
     """
     import torch
 
     from minitransfer.apparatus import optim
+    from minitransfer.apparatus.distributed import agreed, apart, average, average_gradients, is_first, share_of_rows
     from minitransfer.apparatus.runtime import Progress, autocast, derived_seed, generator
+    from minitransfer.bert.masking import IGNORE_INDEX
     from pretrain.packed import measure
 
     (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.seed, model.bias.device
@@ -122,29 +126,34 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
             batches = torch.randperm(N, generator=generator(seed, "order", at.epoch)).split(B)
             for batch in batches[at.in_epoch :]:
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, warmup))
-                inputs, labels = text.mask(text.rows[batch].long(), generator(seed, "masks", at.step))
-                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", at.step))
+                masked = text.mask(text.rows[batch].long(), generator(seed, "masks", at.step))
+                inputs, labels = map(share_of_rows, masked)
+                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", at.step, *apart()))
                 with autocast(device, arguments.precision):
                     loss = model.loss(inputs.to(device), labels.to(device), generator=noise)
                 optimizer.zero_grad()
                 loss.backward()
-                loss, norm = loss.item(), optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
+                asked = int((labels != IGNORE_INDEX).sum())  # the loss is a mean over so many pieces
+                [loss] = average(asked, loss.item())
+                average_gradients(model.parameters(), asked)
+                norm = optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
                     optimizer.step()
                 else:
                     at.skipped += 1
                 at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
-                progress.advance(inputs.numel(), loss=loss)
+                progress.advance(len(batch) * T, loss=loss)
                 if log_clock.due():
                     run.log_metrics({"step": at.step, "epoch": at.epoch, "tokens": progress.done, "loss": loss,
                                      "learning_rate": rate, "norm": norm, "skipped": at.skipped})
                 if at.in_epoch == len(batches):
                     at.epoch, at.in_epoch = at.epoch + 1, 0
-                if at.step % every == 0 and at.step < total:
+                if at.step % every == 0 and at.step < total and is_first():
                     report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), at.step, total, every)
-                if stop.requested or save_clock.due() or at.step == total:
+                stopping = agreed(stop)
+                if stopping or save_clock.due() or at.step == total:
                     save(run, model, optimizer, at)
-                if stop.requested:
+                if stopping:
                     return None
     return at.step
 
@@ -183,12 +192,13 @@ def main(arguments: argparse.Namespace) -> int:
     training = take_preset(arguments, PRESETS)
     check_out(arguments, "bert")
 
-    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
     from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
     from pretrain.building import ancestry, hidden_size
     from pretrain.packed import read_text
     from pretrain.starting import build, check_seq_length, load_origin, read_tokenizer
 
+    check_batch_size(arguments.batch_size)
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
     if not arguments.init_from:  # else the positions are those of that run
         check_seq_length(arguments.seq_length, arguments.max_positions)
@@ -209,8 +219,8 @@ def main(arguments: argparse.Namespace) -> int:
     all_there_are = " (all there are)" if origin is None and V < arguments.vocab_size else ""
     say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
         f"{len(text.rows):,} rows of {arguments.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
-        f"{device}, {threads} threads, {arguments.precision}; {arguments.out}")
-    with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
+        f"{device}, {of_processes(threads)}, {arguments.precision}; {arguments.out}")
+    with open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
         return learn_and_measure(model.to(device), text, arguments, run, stop)
 
 
@@ -226,16 +236,22 @@ def check_vocab_size(arguments: argparse.Namespace) -> None:
 
 def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory,
                       stop: Stop) -> int:
-    """Train, measure on all held-out text, and leave a finished run; returns the exit code."""
+    """Train, measure on all held-out text, and leave a finished run; returns the exit code.
+
+    The first of several processes measures and writes, while the others wait.
+    """
+    from minitransfer.apparatus.distributed import agreed, is_first
     from minitransfer.apparatus.runtime import peak_memory_gib, say
     from pretrain.packed import measure
 
     started = time.monotonic()
     step = train(model, text, arguments, run, stop)
-    found = step and measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested)
-    if not found:
+    found = step and is_first() and measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested)
+    if step is None or agreed(stop):
         say(f"stopped and saved; to go on: {resume_command('pretrain.bert')}")
         return stop.exit_code
+    if not is_first():
+        return 0
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
     report(run, found, step, total=step, every=step)
     run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
@@ -245,4 +261,4 @@ def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))
+    sys.exit(run_command(main, make_parser(), together=True))

@@ -92,8 +92,10 @@ def read_corpus(arguments: argparse.Namespace) -> tuple[Corpus, dict[str, str]]:
 
 def resume_command(module: str) -> str:
     """The command that goes on with this process's run."""
+    from minitransfer.apparatus.distributed import starter
+
     flags = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
-    return f"python -m {module} {shlex.join(flags)}"
+    return f"{starter()} {module} {shlex.join(flags)}"
 
 
 class Clock:

@@ -74,15 +74,15 @@ def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: P
     return subprocess.run(argv, capture_output=True, text=True, timeout=100, env=patient)
 
 
-def signal_at(what: str, step: int, number: int, setattr_=setattr) -> None:
-    """From now on, send this process a signal when progress of this description has counted so many steps."""
+def signal_at(what: str, step: int, number: int, setattr_=setattr, whom: int | None = None) -> None:
+    """From now on, send this process, or `whom`, a signal when progress of this description has counted so many steps."""
     advance, steps = runtime.Progress.advance, []
 
     def counting(self, n=1, **numbers):
         if self.description == what:
             steps.append(n)
             if len(steps) == step:
-                os.kill(os.getpid(), number)
+                os.kill(whom or os.getpid(), number)
         return advance(self, n, **numbers)
 
     setattr_(runtime.Progress, "advance", counting)

@@ -23,7 +23,7 @@ from minitransfer.text.sample import LEXICON, reviews
 from minitransfer.transfer import erasure, examples
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.erasure import log_odds, word_importances, word_spans
-from minitransfer.transfer.examples import predict, token_examples
+from minitransfer.transfer.examples import classify, token_examples
 from minitransfer.transfer.loading import load_encoder
 
 TEXT = "the film is not dull , but marvellous , the plot a mess and marvellous ."
@@ -67,8 +67,9 @@ def judge(encoders):
 
 
 def odds(model, text, label):
-    """The log odds of a label, of one text by itself, from its probability."""
-    (p,) = predict(model, model.encoder.tokenise([text], MAX_TOKENS)).double().tolist()
+    """The log odds of a label, of one text by itself, from its probability in double precision."""
+    alone = token_examples(model, model.encoder.tokenise([text], MAX_TOKENS), np.zeros(1, np.int64))
+    (p,) = classify(alone, np.arange(1)).double().softmax(dim=-1).tolist()
     return math.log(p[label] / (1 - p[label]))
 
 

@@ -303,7 +303,7 @@ def test_the_environment_names_what_exact_numbers_depend_on():
     found = runtime.environment()
     assert found["torch"] == str(torch.__version__) and found["numpy"] == np.__version__
     assert found["threads"] == torch.get_num_threads() and found["python"] == sys.version.split()[0]
-    assert set(found) == {"python", "torch", "numpy", "threads", "machine"}
+    assert set(found) == {"python", "torch", "numpy", "processes", "threads", "machine"}
 
 
 def test_peak_memory_grows_by_what_is_held():

@@ -88,8 +88,7 @@ class RunDirectory:
         warned of; ResourceError if a test file cannot be written.
         """
         path = Path(path)
-        config = to_json({"kind": config["kind"], "format_version": FORMAT_VERSION, **config})
-        config = json.loads(config)  # as it will be read back: tuples become lists
+        config = as_saved(config)
         saved = read_config(path, BEGIN_INSTEAD) if resume else None
         if saved is None:
             _make_directory(path)
@@ -98,7 +97,7 @@ class RunDirectory:
             if saved is None:
                 _refuse_if_taken(path)
             else:
-                _compare(saved, config, path, say)
+                compare_settings(saved, config, path, say)
             run = cls(path, saved or config, lock, say)
             if run.completed is None:  # a finished run is only looked at
                 sign_lock(lock, path)
@@ -215,7 +214,13 @@ def _refuse_if_taken(path: Path) -> None:
         raise UsageError(what, "add --resume to go on with the run there, or choose another --out")
 
 
-def _compare(saved: Mapping[str, Any], asked: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> None:
+def as_saved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config as it will be read back from its file: tuples become lists."""
+    return json.loads(to_json({"kind": config["kind"], "format_version": FORMAT_VERSION, **config}))
+
+
+def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: Path,
+                     say: Callable[[str], None]) -> None:
     """Compare the settings of a run with those it is resumed with; warn of another environment.
 
     Raises: CheckpointError listing each setting that differs, as it was and as it was asked for.

@@ -9,7 +9,7 @@ Three training loops share these functions and keep the loop itself to themselve
     if guard.ok(loss.item(), grad_norm):
         optimizer.step()
 
-Next: figures.py, what pictures have in common.
+Next: distributed.py, when several processes take these steps together.
 """
 
 import math

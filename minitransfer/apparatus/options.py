@@ -18,7 +18,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from minitransfer.apparatus.errors import MinitransferError
+from minitransfer.apparatus.errors import MinitransferError, UsageError
+from minitransfer.apparatus.progress import is_speaker
 
 LARGEST_INT = 2**31 - 1  # what fits every place a flag's integer may end up in: seeds, sizes, thread counts
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # GPU, Windows, Linux
@@ -60,6 +61,11 @@ class Parser(argparse.ArgumentParser):
             message += f". Fix: `{self.prog} --help` shows what each flag takes."
         self.print_usage(sys.stderr)
         self.exit(2, one_line(f"error: {message.removeprefix('argument ')}") + "\n")
+
+    def _print_message(self, message: str, file=None) -> None:
+        """Called by argparse for help, usage and errors; replaced so that of several processes only one speaks."""
+        if is_speaker():
+            super()._print_message(message, file)
 
     def _advice(self, unknown: str) -> str:
         """What to do about an argument that is no flag of this parser: usually a misspelt one."""
@@ -142,16 +148,19 @@ def run_command(
     main: Callable[[argparse.Namespace], int | None],
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None = None,
+    *,
+    together: bool = False,
 ) -> int:
     """Parse the flags, run `main` on them, and return the exit code of the process.
 
     `main` returns an exit code, or None for 0. Failures are told on stderr, as in errors.py; only a bug of ours,
     code 1, shows a traceback. A reader that closes our stdout early (`| head`) ends the command quietly with 141.
+    `together`: whether several processes, started by torchrun, may do the work of one; else they are refused.
     """
     if hasattr(sys.stdout, "reconfigure"):  # a review may hold what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _parse_and_run(main, parser, argv)
+        code = _parse_and_run(main, parser, argv, together)
     except SystemExit:
         raise
     except BaseException as failure:
@@ -159,13 +168,22 @@ def run_command(
     return _flush_stdout(code)
 
 
-def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequence[str] | None,
+                   together: bool) -> int:
     """The exit code of `main`, or of argparse: 0 after --help, 2 after a usage error."""
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
-    return int(main(arguments) or 0)
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return int(main(arguments) or 0)
+    if not together:
+        what = f"`{parser.prog}` is the work of one process, and torchrun has started {os.environ['WORLD_SIZE']}"
+        raise UsageError(what, f"start it as `{parser.prog} …`, without torchrun")
+    from minitransfer.apparatus.distributed import joined
+
+    with joined():
+        return int(main(arguments) or 0)
 
 
 def _flush_stdout(code: int) -> int:
@@ -182,9 +200,12 @@ def _flush_stdout(code: int) -> int:
 
 
 def _report(failure: BaseException) -> int:
-    """Tell the failure on stderr, with a traceback if it is a bug, and return the exit code that it means."""
+    """Tell the failure on stderr, with a traceback if it is a bug, and return the exit code that it means.
+
+    One that another process has `told`, as `minitransfer.apparatus.distributed.joined` knows, is not told again.
+    """
     code, message = _verdict(failure)
-    if sys.stderr is None:  # closed by the shell; print would take None for stdout
+    if sys.stderr is None or getattr(failure, "told", not is_speaker()):  # print would take None for stdout
         return code
     with contextlib.suppress(OSError, ValueError):  # stderr may be gone as well, but the exit code still tells
         if code == 1:

@@ -15,6 +15,11 @@ import sys
 import time
 
 
+def is_speaker() -> bool:
+    """Whether this is the process that speaks for all: the first of those that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """Write one line to stderr, if somebody still listens; under torchrun only the first process speaks."""
     if not _speaks():
@@ -91,8 +96,8 @@ class Progress:
 
 
 def _speaks() -> bool:
-    """Whether this process reports: there is a stderr, and it is the first of those that torchrun started."""
-    return sys.stderr is not None and os.environ.get("RANK", "0") == "0"
+    """Whether this process reports: there is a stderr, and nobody else to report on it."""
+    return sys.stderr is not None and is_speaker()
 
 
 def _is_terminal(stream) -> bool:

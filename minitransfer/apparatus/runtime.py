@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.progress import Progress, say
+from minitransfer.apparatus.progress import Progress, is_speaker, say
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,9 @@ MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of t
 def choose_device(name: str) -> torch.device:
     """The device that --device names; `auto` takes a CUDA GPU if there is one, `cuda` insists on it.
 
-    Raises: UsageError when `cuda` is asked for and not there: a run ten times slower than expected is no kindness.
+    Of several processes on a machine each takes the GPU of its own number, by the variables that torchrun sets.
+    Raises: UsageError when `cuda` is asked for and not there: a run ten times slower than expected is no kindness;
+    or when there are fewer GPUs than processes.
     """
     import torch
 
@@ -47,7 +49,15 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         why = "no GPU is visible" if torch.backends.cuda.is_built() else "this torch is built for CPUs only"
         raise UsageError(f"--device cuda: {why}", "use --device cpu, or --device auto to take a GPU if there is one")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if processes > 1:
+        if processes > gpus:
+            raise UsageError(f"there are {processes} processes on this machine, but {gpus} GPUs",
+                             f"start it with --nproc-per-node {gpus}, or use --device cpu")
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return torch.device("cuda")
 
 
 def choose_precision(name: str, device: torch.device, width: int) -> str:
@@ -220,11 +230,12 @@ class Stop:
             self.requested = int(number)
             # os.write, because a handler that prints may have interrupted a print, which Python does not allow.
             with contextlib.suppress(OSError):
-                os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")
+                if is_speaker():
+                    os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")
 
 
 def environment() -> dict[str, str | int]:
-    """What a run's exact numbers depend on besides its settings: versions, thread count and kind of machine."""
+    """What a run's exact numbers depend on besides its settings: versions, processes, threads, kind of machine."""
     import numpy
     import torch
 
@@ -232,6 +243,7 @@ def environment() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}",
     }

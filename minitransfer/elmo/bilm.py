@@ -94,7 +94,7 @@ class LSTMStack(nn.Module):
         outputs, new_state = [], []
         for k, (lstm, projection) in enumerate(zip(self.lstms, self.projections)):
             y, last = lstm(locked_dropout(x, self.dropout, generator), None if state is None else state[k])
-            y = projection(y).float()  # were it multiplied in bfloat16: sums are not
+            y = projection(y).to(x.dtype)  # if it was multiplied in bfloat16: sums are not
             x = y + x if k else y
             outputs.append(x)
             new_state.append(last)

@@ -1,0 +1,241 @@
+"""Apparatus: several processes. How can they train one model, and end with the weights that one alone would have?
+
+    torchrun --nproc-per-node 2 -m pretrain.bert …
+
+starts the command twice. Each process holds the whole model and draws the same batch, but reads only its own rows of
+it; then the gradients are averaged, so that all take the same step and their weights stay equal, bit for bit. A
+training loop shows where: `share_of_rows`, `average_gradients`, `agreed`. Alone, a process does nothing here.
+
+The batch is what --batch-size says, however many share it. So the losses are those of one process but for rounding,
+since sums are taken in another order, and for dropout, which each process draws for its own rows. Only the first
+process speaks, writes the run directory and measures held-out text, while the others wait; a state holds nothing of
+any one process, so that any number of them can go on from it. Tensors travel by NCCL between GPUs, else by gloo.
+
+Next: figures.py, what pictures have in common.
+"""
+
+import contextlib
+import io
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from minitransfer.apparatus.checkpoint import RunDirectory, as_saved, compare_settings
+from minitransfer.apparatus.errors import ResourceError, UsageError
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import Stop
+from minitransfer.apparatus.saved import read_config
+
+Rows = TypeVar("Rows", Tensor, np.ndarray)
+PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
+MEETING = timedelta(minutes=5)  # until all processes have started
+PATIENCE = timedelta(hours=1)  # with one that is at work alone, measuring; one that dies is noticed at once
+LAST_WORDS = 1.0  # seconds: torchrun, which looks ten times a second, takes the first that ends for the cause
+
+
+class Bereft(ResourceError):
+    """Another process of the run is gone, for a reason that is its own to tell."""
+
+
+def rank() -> int:
+    """The number of this process among those that train together; 0 for one that is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes."""
+    return rank() == 0
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Be one of the processes that torchrun has started, until all of them have come to the end.
+
+    A failure is marked as `told` if another process has failed in the same words: it is then shown only once.
+    Raises: UsageError unless the environment says which process this is; ResourceError if the others do not come.
+    """
+    number, size = _place()
+    store = None
+    try:
+        store = _find_others(number, size)
+        yield
+        meet()  # whoever left with an exit code above 0 would have torchrun stop the first, perhaps amid its saving
+        dist.destroy_process_group()
+    except BaseException as failure:
+        failure.told = store is not None and _told_before(store, failure)
+        raise
+
+
+def _place() -> tuple[int, int]:
+    """Which process this is, and of how many, by the environment. Raises: UsageError if it does not say."""
+    told = {name: os.environ.get(name, "") for name in PLACE}
+    number, size = told["RANK"], told["WORLD_SIZE"]
+    if not (all(told.values()) and number.isdecimal() and size.isdecimal() and int(number) < int(size)):
+        what = f"the environment speaks of several processes, but not which one this is: {told}"
+        raise UsageError(what, "unset WORLD_SIZE to run one process, or start several by torchrun")
+    return int(number), int(size)
+
+
+def _find_others(number: int, size: int) -> dist.Store:
+    """Join the process group; returns the store that all its processes see."""
+    try:
+        store, _, _ = next(dist.rendezvous("env://", timeout=MEETING))
+        store.set(f"here {number}", "")
+        store.wait([f"here {other}" for other in range(size)], MEETING)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as failure:
+        what = f"the {size} processes of this run have not found one another: {str(failure)[:200]}"
+        raise ResourceError(what, "start all of them by torchrun, on one machine") from failure
+    return store
+
+
+def _told_before(store: dist.Store, failure: BaseException) -> bool:
+    """Whether another process has failed in these words; for one that is only bereft, whether any has failed."""
+    try:
+        same, all_told = store.add(f"{type(failure).__name__}: {failure}", 1), store.add("failures", 1)
+    except RuntimeError:  # the store has gone, and with it the process that kept it, which has told its own failure
+        return not isinstance(failure, Bereft)
+    return (all_told if isinstance(failure, Bereft) else same) > 1
+
+
+def _all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
+    """Replace a tensor by the sum of all processes' tensors, or another `operation`: the same bits in all of them.
+
+    Raises: Bereft if one of them has ended.
+    """
+    try:
+        dist.all_reduce(tensor, operation)
+    except RuntimeError as failure:
+        time.sleep(LAST_WORDS)
+        what = "another process of this run has ended, or has been silent for too long"
+        raise Bereft(what, "see what it or torchrun says of it, and go on with --resume") from failure
+    return tensor
+
+
+def meet() -> None:
+    """Wait until all processes have come this far."""
+    if world_size() > 1:
+        _all_reduce(torch.zeros(1))
+
+
+def agreed(stop: Stop) -> bool:
+    """Whether any process has been asked to stop: all get the same answer, and so stop at the same step."""
+    if world_size() == 1:
+        return stop.requested is not None
+    signal = int(_all_reduce(torch.tensor(stop.requested or 0), dist.ReduceOp.MAX))
+    if signal:
+        stop.requested = signal  # so that all end with its exit code
+    return signal > 0
+
+
+def share_of_rows(batch: Rows) -> Rows:
+    """The rows of a batch that this process reads, one in W. Shapes: (B, …) -> (⌈B / W⌉ or one less, …)."""
+    return batch[rank() :: world_size()]
+
+
+def gather_rows(mine: Tensor, B: int) -> Tensor:
+    """Put the rows that each process has worked out back where they stood: (⌈B / W⌉ or one less, …) -> (B, …).
+
+    Gradients are carried back to this process's own rows alone, W times as large: `average_gradients` divides by W
+    what, of these rows, no other process has. A process may bring more rows than it has a share, which are left out.
+    """
+    if world_size() == 1:
+        return mine
+    own = share_of_rows(torch.arange(B, device=mine.device))
+    mine = mine[: len(own)]
+    if mine.requires_grad:
+        mine.register_hook(lambda gradient: gradient * world_size())
+    others = mine.new_zeros(B, *mine.shape[1:]).index_copy_(0, own, mine.detach())
+    return _all_reduce(others).index_copy(0, own, mine)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], n: int = 1) -> None:
+    """Give the parameters the gradient of the whole batch, from those that each process has of its share.
+
+    g = Σ_r n_r g_r / Σ_r n_r        g_r the gradient of a mean over n_r tokens, or rows, of process r
+
+    All are sent at once, since each message costs time. A process with n_r = 0 has no say, whatever its gradients.
+    """
+    if world_size() == 1:
+        return
+    learning = [p for p in parameters if p.requires_grad]
+    own = [p.grad if n and p.grad is not None else torch.zeros_like(p) for p in learning]
+    flat = torch.cat([*(n * g.flatten() for g in own), own[0].new_tensor([n])])
+    total = _all_reduce(flat)[-1].clamp(min=1)
+    for p, g in zip(learning, (flat[:-1] / total).split([p.numel() for p in learning])):
+        p.grad = g.view_as(p)
+
+
+def average(n: int, *means: float) -> list[float]:
+    """Means over the whole batch, from those over the n_r tokens, or rows, of each process r."""
+    if world_size() == 1:
+        return list(means)
+    sums = _all_reduce(torch.tensor([n, *(n * mean if n else 0.0 for mean in means)], dtype=torch.float64))
+    return (sums[1:] / sums[0].clamp(min=1)).tolist()
+
+
+def apart() -> tuple[int, ...]:
+    """What to add to the parts of a seed where processes should not draw alike; nothing for the first of them.
+
+    So the first, which may be alone, draws what a process that is alone does.
+    """
+    return () if is_first() else (rank(),)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raises: UsageError if the processes cannot share a batch evenly."""
+    W = world_size()
+    if batch_size % W:
+        what = f"--batch-size {batch_size} cannot be divided evenly among {W} processes"
+        raise UsageError(what, "choose a number of processes that divides it, or another --batch-size")
+
+
+def starter() -> str:
+    """How a command line that starts this run begins, up to the module's name."""
+    return f"torchrun --nproc-per-node {world_size()} -m" if world_size() > 1 else "python -m"
+
+
+def of_processes(threads: int) -> str:
+    """Who computes, in words."""
+    return f"{threads} threads" + f" in each of {world_size()} processes" * (world_size() > 1)
+
+
+class Onlooker(RunDirectory):
+    """A run directory as it is to all processes but the first: they read what is there, and write nothing."""
+
+    def _nothing(self, *arguments, **settings) -> None:
+        """Leave it to the first process."""
+
+    mark_complete = log_metrics = truncate_metrics = save_model = save_state = close = _nothing
+
+
+@contextlib.contextmanager
+def open_run(path: str, config: Mapping[str, Any], *, resume: bool) -> Iterator[RunDirectory]:
+    """The run directory, created, held and written by the first process alone, and read by the others after it.
+
+    Raises: what RunDirectory.create does; CheckpointError if this process has other settings than the first.
+    """
+    meet()  # those who look whether the directory is free have looked
+    if is_first():
+        with RunDirectory.create(path, config, resume=resume) as run:
+            meet()
+            yield run
+    else:
+        meet()
+        saved = read_config(Path(path))
+        compare_settings(saved, as_saved(config), Path(path), say)
+        yield Onlooker(Path(path), saved, io.StringIO(), say)
