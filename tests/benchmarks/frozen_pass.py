@@ -89,7 +89,8 @@ def main(args) -> None:
     report(whole, REVIEWS / reviews * texts.lengths.sum())
     print(f"{threads} threads, {encoder.precision}; from {reviews:,} reviews of {texts.lengths.mean():.0f} words, and "
           f"{vocab_size:,} different words in all\n"
-          f"largest difference from the features of finetune.imdb: {difference:.0e}; peak memory of its frozen pass {memory:.1f} GiB, texts not counted")
+          f"largest difference from the features of finetune.imdb: {difference:.0e}; "
+          f"peak memory of its frozen pass {memory:.1f} GiB, texts not counted")
 
 
 def report(whole: dict[str, list[float]], words: float) -> None:

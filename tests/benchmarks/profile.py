@@ -36,8 +36,8 @@ KINDS = {  # the beginning of an operator's name -> what it does
     "random numbers": ("aten::bernoulli", "aten::rand", "aten::uniform", "aten::randperm", "aten::randint"),
     "softmax, GELU, layer norm": ("aten::_log_softmax", "aten::_softmax", "aten::log", "aten::exp", "aten::gelu",
                                   "aten::native_layer_norm", "aten::nll_loss", "aten::logsumexp"),
-    "looking up, copying": ("aten::index", "aten::gather", "aten::scatter", "aten::copy", "aten::cat", "aten::embedding",
-                            "aten::clone", "aten::masked", "aten::nonzero", "aten::take", "aten::slice_backward"),
+    "looking up, copying": ("aten::index", "aten::gather", "aten::scatter", "aten::copy", "aten::cat", "aten::take",
+                            "aten::embedding", "aten::clone", "aten::masked", "aten::nonzero", "aten::slice_backward"),
 }
 REST = "adding, multiplying, and all else"
 
