@@ -55,6 +55,7 @@ examples:
   python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
   python -m finetune.imdb --mode finetune --encoder runs/bilm-imdb --out runs/finetuned
   python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500
+  torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned
 
 writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
 on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others read every token

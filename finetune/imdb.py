@@ -4,6 +4,7 @@
     python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
     python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500    # the control: no pretraining
     python -m finetune.imdb --data sample --encoder runs/bilm-tiny --out runs/sample    # seconds, offline
+    torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned   # two processes, one model
 
 Reviews in, positive or negative out (lecture 5). The labelled reviews are chosen, a slice of them held out; a frozen
 encoder reads each review once, or the model reads them again in every epoch; the loop below trains, as much of the
@@ -53,12 +54,14 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     """Train what learns in `model`; it is left with the weights of its lowest validation loss, or its last ones.
 
     split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
-    step alone, so a run that goes on from a saved state ends as if it had never been stopped.
+    step alone, so a run that goes on from a saved state ends as if it had never been stopped. Of several processes
+    each reads its share of a batch, and all have the logits, and so the loss, of the whole of it.
     Returns how training went, or None if `stop` was requested: then a state has been saved.
     """
     import torch
 
     from minitransfer.apparatus import optim
+    from minitransfer.apparatus.distributed import agreed, apart, average_gradients
     from minitransfer.apparatus.runtime import Progress, derived_seed, generator
     from minitransfer.transfer.examples import classify, minibatches
     from minitransfer.transfer.freezing import learning_depth, unfreeze_top
@@ -79,11 +82,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             unfreeze_top(model.encoder, learning_depth(arguments.mode, num_groups, arguments.unfreeze, at.epoch))
             order = generator(arguments.seed, "order", at.epoch)
             for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
-                torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step))
+                torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step, *apart()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, math.ceil(WARMUP * total)))
                 loss = cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
                 optimizer.zero_grad()
                 loss.backward()
+                average_gradients(learning.values())
                 if guard.ok(loss.item(), optim.clip_and_check(learning.values(), MAX_GRAD_NORM)):
                     optimizer.step()
                     at.loss_sum += loss.item() * len(rows)
@@ -91,14 +95,15 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                     at.skipped += 1
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
                 progress.advance(loss=loss.item(), validation=at.best_loss)
-                if stop.requested or time.monotonic() - saved > arguments.save_every:
+                stopping = agreed(stop)
+                if stopping or time.monotonic() - saved > arguments.save_every:
                     run.save_state(at.step, at.state(changing, optimizer))
                     saved = time.monotonic()
-                if stop.requested:
+                if stopping:
                     return None
             model.eval()
             examples.measure(learn[:: math.ceil(len(learn) / MEASURED)])
-            logits = classify(examples, choose, keep_on=lambda: not stop.requested)
+            logits = classify(examples, choose, keep_on=lambda: not agreed(stop))
             if logits is None:
                 run.save_state(at.step, at.state(changing, optimizer))
                 return None
@@ -205,11 +210,13 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     check(arguments)
 
     from finetune.forgetting import hold_out
-    from minitransfer.apparatus.checkpoint import RunDirectory, load_run
+    from minitransfer.apparatus.checkpoint import load_run
+    from minitransfer.apparatus.distributed import check_batch_size, is_first, open_run
     from minitransfer.apparatus.runtime import choose_device, choose_precision, environment, say, seed_everything, set_threads
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, split_validation
 
+    check_batch_size(arguments.batch_size)
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
     encoder_run = load_run(arguments.encoder)
@@ -217,15 +224,17 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     model = build(encoder_run, arguments).to(device)
     arguments.precision = choose_precision(arguments.precision, device, model.encoder.hidden_size)
     model.encoder.precision = arguments.precision
-    held_out = hold_out(encoder_run, model.encoder, arguments) if arguments.measure_forgetting else None
+    measures = arguments.measure_forgetting and is_first()
+    held_out = hold_out(encoder_run, model.encoder, arguments) if measures else None
     if reviews is None:
         reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
     split = split_validation(chosen, reviews.train_labels, arguments.seed)
     config = settings(encoder_run, reviews, arguments) | {"environment": environment()}
-    with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run:
+    with open_run(arguments.out, config, resume=arguments.resume) as run:
         if run.completed is not None:
-            print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+            if is_first():
+                print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
             return 0
         banner(model, encoder_run, reviews, split, arguments)
         return learn_and_score(model, encoder_run, reviews, chosen, split, arguments, run, held_out)
@@ -237,10 +246,12 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     """Read both halves, train on the one, score the other once, and save everything; returns the exit code.
 
     What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
-    when it begins, since a saved state is taken up only in `train`.
+    when it begins, since a saved state is taken up only in `train`. Of several processes the first measures it, and
+    writes.
     """
     import numpy as np
 
+    from minitransfer.apparatus.distributed import is_first, starter
     from minitransfer.apparatus.durable import to_json
     from minitransfer.apparatus.runtime import Stop, say
     from minitransfer.transfer.stopping import loss_and_accuracy
@@ -266,8 +277,10 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         logits = at and score(test, stop, arguments.log_every)
     if logits is None:
         flags = [word for word in sys.argv[1:] if word != "--resume"]
-        say(f"stopped; go on with: python -m finetune.imdb {shlex.join([*flags, '--resume'])}")
+        say(f"stopped; go on with: {starter()} finetune.imdb {shlex.join([*flags, '--resume'])}")
         return stop.exit_code
+    if not is_first():
+        return 0
     test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
     results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
     results["forgetting"] = held_out and held_out.summary(before, after)
@@ -282,13 +295,14 @@ def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
     """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
     import numpy as np
 
+    from minitransfer.apparatus.distributed import agreed
     from minitransfer.apparatus.runtime import Progress
     from minitransfer.transfer.examples import classify
 
     unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return classify(test, np.arange(len(test.lengths)), lambda: not stop.requested, progress.advance)
+        return classify(test, np.arange(len(test.lengths)), lambda: not agreed(stop), progress.advance)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))
+    sys.exit(run_command(main, make_parser(), together=True))

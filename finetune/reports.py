@@ -61,6 +61,7 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     """Say what is about to be trained, on what, where, and what it will cost."""
     import torch
 
+    from minitransfer.apparatus.distributed import of_processes
     from minitransfer.apparatus.runtime import say
 
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -71,7 +72,7 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     say(f"encoder: {arguments.encoder} ({encoder_run.kind}, pretrained on {corpus_of(encoder_run, arguments)}); "
         f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
     say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
-        f"{torch.get_num_threads()} threads; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
+        f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
         f"{steps:,} steps")
 
 

@@ -58,6 +58,7 @@ examples:
   python -m pretrain.bert --warm-start runs/static-pieces
   python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
   python -m pretrain.bert --init-from runs/bert --seq-length 512 --epochs 1 --out runs/bert-long
+  torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces
 
 writes to --out: config.json, model.safetensors (encoder and head), tokenizer.json, metrics.jsonl, state/
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""

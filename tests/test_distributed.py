@@ -1,20 +1,28 @@
 """Claims about several processes that train one model: its losses are those of one, and whatever one of them meets,
 all end alike."""
 
+import dataclasses
+import json
 import math
 import signal
 from datetime import timedelta
 
 import pytest
 import torch
+from encoder_runs import make_bert, make_bilm
 from faults import state_names
 from pretrain_runs import flags, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
+from finetune import imdb
 from minitransfer.apparatus import distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.distributed import average, average_gradients, gather_rows, joined, share_of_rows
+from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import run_command
+from minitransfer.text import corpora, sample
+from minitransfer.transfer import examples, features
+from minitransfer.transfer.encoders import BiLMEncoder
 from pretrain import bert, building, packed, starting, static  # noqa: F401  here, and not in each process
 
 W = 3
@@ -310,6 +318,104 @@ def test_nobody_waits_for_ever_for_a_process_that_does_not_come(data, tmp_path):
     ended = together(2, work, tmp_path / "log")
     assert [code for code, _ in ended] == [6, 0]
     assert len(errors(ended)) == 1 and "the 2 processes of this run have not found one another" in errors(ended)[0]
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    path = tmp_path_factory.mktemp("encoders")
+    make_bilm(path / "bilm"), make_bert(path / "bert")
+    return path
+
+
+@pytest.fixture
+def few_reviews(monkeypatch, tmp_path):
+    """Let the built-in reviews be a few of them, which need not be read in each process."""
+    few = corpora.load_reviews("sample", tmp_path / "data", offline=True, say=lambda text: None)
+    few = dataclasses.replace(few, train_texts=few.train_texts[::5], train_labels=few.train_labels[::5],
+                              test_texts=few.test_texts[::31], test_labels=few.test_labels[::31])
+    monkeypatch.setattr(corpora, "load_reviews", lambda *arguments, **settings: few)
+
+
+def finetune(encoder, out, n: int, *more: str, before=lambda rank: None) -> list[Ended]:
+    """Run finetune.imdb in n processes."""
+
+    def work(rank: int) -> int:
+        before(rank)
+        return run(imdb, ["--data", "sample", "--labels", "34", "--batch-size", "6", "--epochs", "2", "--log-every",
+                          "1e-9", "--encoder", str(encoder), "--out", str(out), *more])
+
+    return together(n, work, out.with_name(f"{out.name}-log"))
+
+
+def results(path) -> dict:
+    """What a run says of itself, but for the time it took."""
+    return {name: value for name, value in json.loads((path / "results.json").read_text()).items()
+            if not name.startswith("seconds")}
+
+
+@pytest.mark.parametrize(("encoder", "more"), [
+    ("bilm", ("--mode", "frozen")),
+    ("bilm", ("--mode", "frozen", "--head", "bilstm", "--dropout", "0", "--labels", "32")),
+    ("bilm", ("--mode", "finetune")),
+    ("bilm", ("--mode", "gradual", "--no-cache", "--pool", "mean-spread")),
+    ("bert", ("--mode", "finetune", "--head", "cls", "--encoder-dropout", "0", "--labels", "32"))])
+def test_several_processes_make_the_classifier_that_one_does_but_for_rounding(
+        encoders, few_reviews, tmp_path, encoder, more):
+    """Though the mean head standardises by all texts of a batch; of 32 labels a batch has two: a process has none.
+
+    Only matrices are compared. What a bias adds to all texts alike is standardised away, so that its slope is 0, and
+    what AdamW makes of the rounding of 0 is as large a step as any.
+    """
+    for n in (1, 3):
+        assert all_well(finetune(encoders / encoder, tmp_path / str(n) / "run", n, *more))
+    one, three = (tmp_path / name / "run" for name in "13")
+    told, expected = results(three), results(one)
+    measured = ("validation_loss", "validation_accuracy", "test_accuracy", "epochs")
+    for name in (*measured, *("mix", "gamma")[: 2 * ("cls" not in more)]):
+        assert told[name] == pytest.approx(expected[name], rel=1e-5)
+    for first, second in zip(rows(one), rows(three), strict=True):
+        assert first | {"seconds": 0} == pytest.approx(second | {"seconds": 0}, rel=1e-5)
+    a, b = load_run(one).tensors, load_run(three).tensors
+    for name in a:
+        assert a[name].ndim < 2 or name == "standardise.mean" or (a[name] - b[name]).norm() < 1e-4 * a[name].norm()
+
+
+def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
+        encoders, few_reviews, tmp_path, monkeypatch):
+    encode = BiLMEncoder.encode
+    monkeypatch.setattr(features, "TOKENS_PER_BATCH", 999)
+    monkeypatch.setattr(BiLMEncoder, "encode", lambda *given: print(len(given[2])) or encode(*given))
+    train, test, _ = sample.reviews()
+
+    def texts_read(name: str, before=lambda rank: None) -> list[int]:
+        """How many texts each process reads in several batches."""
+        ended = finetune(encoders / "bilm", tmp_path / name, 2, before=before)
+        assert all_well(ended) and results(tmp_path / name) == results(tmp_path / "first")
+        return [sum(int(line) for line in told.splitlines() if line.isdecimal()) for _, told in ended]
+
+    def lacking(*arguments):
+        raise CheckpointError("is not there", "")
+
+    first = texts_read("first")
+    assert min(first) > 50 and sum(first) == len(train[::5]) + len(test[::31])
+    assert texts_read("second") == [0, 0]
+    assert texts_read("third", before=only(1, lambda: setattr(features, "_read", lacking))) == first
+
+
+@pytest.mark.parametrize(("progress", "step"), [("training", 7), ("scoring", 1)])
+def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
+        encoders, few_reviews, tmp_path, monkeypatch, progress, step):
+    monkeypatch.setattr(examples, "TOKENS_PER_BATCH", 99)  # so that scoring takes more than one
+    more, cut = ("--mode", "finetune", "--encoder-dropout", "0.2"), tmp_path / "cut"
+    assert all_well(finetune(encoders / "bilm", tmp_path / "whole", 2, *more))
+    stopped = finetune(encoders / "bilm", cut, 2, *more,
+                       before=only(1, lambda: signal_at(progress, step, signal.SIGTERM)))
+    assert [code for code, _ in stopped] == [143, 143] and stopped[1].told == ""
+    assert stopped[0].told.count("go on with: torchrun --nproc-per-node 2 -m finetune.imdb") == 1
+    ended = finetune(encoders / "bilm", cut, 2, *more, "--resume")
+    assert all_well(ended) and ended[1].told == "" and ended[0].told.count("test accuracy") == 1
+    assert same_bits(load_run(tmp_path / "whole").tensors, load_run(cut).tensors)
+    assert results(tmp_path / "whole") == results(cut)
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_the_cls_head_is_one_matrix_on_the_last_layer(encoder):
     features = torch.randn(4, 3, 18)
     W, b = model.head.W.weight.tolist(), model.head.W.bias.tolist()
     expected = [[sum(w * h for w, h in zip(W[i], text[-1].tolist())) + b[i] for i in range(2)] for text in features]
-    assert torch.allclose(model.from_pooled(features), torch.tensor(expected), atol=1e-5)
+    assert torch.allclose(model.judge(features), torch.tensor(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "top", "finetune", "gradual", "scratch"])

@@ -34,7 +34,7 @@ from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop
 from minitransfer.apparatus.saved import read_config
 
-Rows = TypeVar("Rows", Tensor, np.ndarray)
+Rows = TypeVar("Rows", Tensor, np.ndarray, list)
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
 MEETING = timedelta(minutes=5)  # until all processes have started
 PATIENCE = timedelta(hours=1)  # with one that is at work alone, measuring; one that dies is noticed at once
@@ -132,11 +132,16 @@ def meet() -> None:
         _all_reduce(torch.zeros(1))
 
 
+def largest(number: int) -> int:
+    """The largest of the numbers that the processes have brought, the same in all."""
+    if world_size() == 1:
+        return number
+    return int(_all_reduce(torch.tensor(number), dist.ReduceOp.MAX))
+
+
 def agreed(stop: Stop) -> bool:
     """Whether any process has been asked to stop: all get the same answer, and so stop at the same step."""
-    if world_size() == 1:
-        return stop.requested is not None
-    signal = int(_all_reduce(torch.tensor(stop.requested or 0), dist.ReduceOp.MAX))
+    signal = largest(stop.requested or 0)
     if signal:
         stop.requested = signal  # so that all end with its exit code
     return signal > 0
@@ -147,11 +152,17 @@ def share_of_rows(batch: Rows) -> Rows:
     return batch[rank() :: world_size()]
 
 
+def add_up(tensor: Tensor) -> Tensor:
+    """Replace a tensor by the sum of all processes' tensors."""
+    return _all_reduce(tensor) if world_size() > 1 else tensor
+
+
 def gather_rows(mine: Tensor, B: int) -> Tensor:
     """Put the rows that each process has worked out back where they stood: (⌈B / W⌉ or one less, …) -> (B, …).
 
-    Gradients are carried back to this process's own rows alone, W times as large: `average_gradients` divides by W
-    what, of these rows, no other process has. A process may bring more rows than it has a share, which are left out.
+    All processes can then judge the whole batch alike. What they have it learn goes back to their own rows alone, W
+    times as large, since `average_gradients` will divide by W what one process alone has of these rows. Rows beyond
+    its share, which a process may bring so as not to come with empty hands, are left out.
     """
     if world_size() == 1:
         return mine
@@ -194,6 +205,13 @@ def apart() -> tuple[int, ...]:
     So the first, which may be alone, draws what a process that is alone does.
     """
     return () if is_first() else (rank(),)
+
+
+def draw_alike(generator: torch.Generator) -> None:
+    """From here on, draw in all processes what the first one will."""
+    if world_size() > 1:
+        state = generator.get_state()
+        generator.set_state(_all_reduce(state if is_first() else torch.zeros_like(state)))
 
 
 def check_batch_size(batch_size: int) -> None:

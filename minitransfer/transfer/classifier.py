@@ -2,7 +2,8 @@
 
 A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
 Where the encoder is frozen and the head reads a mean, the way begins at features worked out before; elsewhere at
-the tokens.
+the tokens, and has two parts. Each text is summarised by itself; then all texts of a batch are judged, together,
+since they may be standardised by one another. Several processes share the first part; the second each does in full.
 
 Read next: `minitransfer.transfer.examples`.
 """
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.distributed import draw_alike, gather_rows
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import one_after_the_other
@@ -56,23 +58,37 @@ class Classifier(nn.Module):
         """Where the model is, and where its inputs must be."""
         return next(self.head.parameters()).device
 
-    def from_pooled(self, features: Tensor) -> Tensor:
-        """Shapes: features (B, L + 1, W), pooled layers -> logits (B, N)."""
-        if self.mix is None:
-            return self.head(features[:, -1])
-        learning = self.training and not self.encoder.frozen
-        return self.head(self.mix(self.standardise(features, learning).transpose(0, 1)))
+    def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+                    B: int | None = None) -> Tensor:
+        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N).
 
-    def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
-        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N)."""
+        Of several processes each brings its share of the B texts, and gets the logits of all.
+        """
+        return self.judge(gather_rows(self.summarise(x, mask, run_both), B or len(x)))
+
+    def summarise(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+        """What the head is to know of each text.
+
+        Shapes: as `from_tokens`, but -> (B, L + 1, W) for the mean head, (B, 2H) for bilstm, (B, 1, D) for cls.
+        """
         if isinstance(self.head, ClsHead):
-            return self.head(self.read(x, mask, alone=True))
+            return self.read(x, mask, alone=True).unsqueeze(1)
         layers = self.read(x, mask, run_both)
+        if isinstance(self.head, MeanPoolHead):
+            return pool_tokens(layers, mask, self.pool)
+        with autocast(x.device, self.encoder.precision):
+            return self.head.summarise(self.mix(layers), mask)
+
+    def judge(self, summary: Tensor) -> Tensor:
+        """Shapes: what `summarise` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, N)."""
+        if self.training:
+            draw_alike(default_generator(summary.device))
         if isinstance(self.head, BiLSTMHead):
-            with autocast(x.device, self.encoder.precision):
-                summary = self.head.summarise(self.mix(layers), mask)
             return self.head.answer(summary)
-        return self.from_pooled(pool_tokens(layers, mask, self.pool))
+        if isinstance(self.head, ClsHead):
+            return self.head(summary[:, -1])
+        learning = self.training and not self.encoder.frozen
+        return self.head(self.mix(self.standardise(summary, learning).transpose(0, 1)))
 
     def read(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other, alone: bool = False) -> Tensor:
         """The encoder's layers, or what its last one says of the first token `alone`.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.distributed import share_of_rows
 from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.text.corpora import fingerprint
@@ -47,7 +48,7 @@ def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, sho
     features = features.to(model.device)
 
     def logits(rows: np.ndarray) -> Tensor:
-        return model.from_pooled(features[torch.from_numpy(rows)])
+        return model.judge(features[torch.from_numpy(rows)])
 
     return Examples(logits, torch.from_numpy(labels).to(model.device), np.ones(len(labels), np.int64), shortened)
 
@@ -57,7 +58,8 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
     """Texts to be read anew each time.
 
     In a step that tokens learn from, the vectors of its own tokens are worked out, each once. Otherwise those of all
-    tokens are, at once, and serve as long as no token learns, or until the classification ends.
+    tokens are, at once, and serve as long as no token learns, or until the classification ends. Several processes
+    share the texts of a batch, and all have the logits of all of it.
     """
     encoder = model.encoder
     known, table = None, None
@@ -82,7 +84,8 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
         return x, torch.from_numpy(mask).to(x.device)
 
     def logits(rows: np.ndarray) -> Tensor:
-        return model.from_tokens(*padded(rows), run_both)
+        mine = share_of_rows(rows)
+        return model.from_tokens(*padded(mine if len(mine) else rows[:1]), run_both, len(rows))
 
     def renew() -> None:
         nonlocal table

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from minitransfer.apparatus.distributed import add_up, is_first, largest, share_of_rows
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.runtime import Progress, SideBySide
@@ -66,19 +67,22 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
     """Read every text once and keep its pooled layers: (N, L + 1, W) float32, on the CPU.
 
     The vector of each distinct token is worked out once, and the two directions of a biLM are read side by side.
+    Several processes share the batches, and all have the features of all texts in the end.
     """
-    features = torch.empty(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
+    features = torch.zeros(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
     lengths = texts.lengths
+    batches = share_of_rows(list(batches_by_length(lengths, TOKENS_PER_BATCH)))
+    words = sum(int(lengths[rows].sum()) for rows in batches)
     with (torch.no_grad(), SideBySide(2, device) as side_by_side,
-          Progress(int(lengths.sum()), "words", description="frozen pass", log_every=log_every) as progress):
+          Progress(words, "words", description="frozen pass", log_every=log_every) as progress):
         table = encoder.token_table(texts.tokens)  # (U, D)
-        for rows in batches_by_length(lengths, TOKENS_PER_BATCH):
+        for rows in batches:
             token_ids, mask = pad([texts.token_ids[i] for i in rows])
             mask = torch.from_numpy(mask).to(device)
             layers = encoder.encode(table[torch.from_numpy(token_ids).to(device)], mask, side_by_side)
             features[torch.from_numpy(rows)] = pool_tokens(layers, mask, pool).cpu()
             progress.advance(int(lengths[rows].sum()))
-    return features
+    return add_up(features)
 
 
 class Standardise(nn.Module):
@@ -136,23 +140,27 @@ def cached(directory: Path | None, key: str, compute: Callable[[], dict[str, Ten
 
     In `directory` there are `features-KEY.safetensors` and a manifest with its sha256; None keeps nothing. A damaged
     file is told of and replaced. A disk that takes no more is told of as well, and costs the next run its time only.
+    Several processes compute together if any of them lacks the tensors, and the first keeps them.
     """
     if directory is None:
         return compute()
     name = f"features-{key}.safetensors"
     manifest = directory / f"features-{key}.json"
+    tensors = None
     if manifest.is_file():
         try:
             tensors = _read(directory, name, manifest)
-            say(f"features: read from {directory / name}")
-            return tensors
         except CheckpointError as failure:
             say(f"warning: {failure.what.rstrip('.')}; the features are computed again")
+    if not largest(int(tensors is None)):
+        say(f"features: read from {directory / name}")
+        return tensors
     tensors = compute()
-    try:
-        _write(directory, name, manifest, tensors)
-    except MinitransferError as failure:
-        say(f"warning: the features are not kept for the next run: {failure.what.rstrip('.')}")
+    if is_first():
+        try:
+            _write(directory, name, manifest, tensors)
+        except MinitransferError as failure:
+            say(f"warning: the features are not kept for the next run: {failure.what.rstrip('.')}")
     return tensors
 
 
