@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import shlex
@@ -39,6 +38,7 @@ from finetune.grid import (
     seconds_left,
 )
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.options import (
     Parser,
     add_precision,
@@ -155,15 +155,12 @@ def can_plot(wanted: bool | None) -> bool:
 
     if wanted is False:
         return False
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as failure:
-        if wanted:
-            raise UsageError("--plots needs matplotlib, which is not installed",
-                             'pip install "minitransfer[plot]", or use --no-plots') from failure
-        say('no figures will be drawn: matplotlib is not installed (pip install "minitransfer[plot]")')
-        return False
-    return True
+    if can_draw():
+        return True
+    if wanted:
+        raise UsageError("--plots needs matplotlib, which is not installed", f"{INSTALL}, or use --no-plots")
+    say(f"no figures will be drawn: matplotlib is not installed ({INSTALL})")
+    return False
 
 
 def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews, out: Path) -> int:
@@ -264,7 +261,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows, metrics),
                "cost.png": plots.cost(rows)}
     for name, figure in figures.items():
-        write_file(out / name, plots.png(figure))
+        write_file(out / name, png(figure, bbox_inches="tight"))
     return list(figures)
 
 

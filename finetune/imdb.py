@@ -212,7 +212,9 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     from finetune.forgetting import hold_out
     from minitransfer.apparatus.checkpoint import load_run
     from minitransfer.apparatus.distributed import check_batch_size, is_first, open_run
-    from minitransfer.apparatus.runtime import choose_device, choose_precision, environment, say, seed_everything, set_threads
+    from minitransfer.apparatus.runtime import (
+        choose_device, choose_precision, environment, say, seed_everything, set_threads,
+    )
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, split_validation
 

@@ -1,30 +1,26 @@
 """Part V, around the comparison: figures. How does accuracy grow with labels, with epochs and with minutes?
 
-A colour is a model, a line style and a marker a mode; the colours are those of Okabe and Ito, which the colour-blind
-can tell apart. Legends stand beside the axes, in the order in which the lines end. matplotlib is an extra:
-pip install "minitransfer[plot]".
+A colour is a model, a line style and a marker a mode. Legends stand beside the axes, in the order in which the lines
+end.
 
 This is the end of the comparison. Read next: `finetune.predict`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.tables import NAMES, Line, Row, accuracies, by_line, mean, minutes, title
+from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-BLACK = "#000000"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, less yellow and black
 STYLES = {"bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
           "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
-DPI = 150
 DODGE = 0.012  # decades of labels between two lines, so that the bars of one do not hide those of another
 
 
@@ -43,7 +39,7 @@ def looks(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
 
 def shown(line: Line) -> str:
     """A line's title, of which matplotlib is to take nothing for a formula, or for a line without a title."""
-    text = title(line).replace("$", r"\$")
+    text = as_drawn(title(line))
     return f" {text}" if text.startswith("_") else text
 
 
@@ -108,13 +104,6 @@ def cost(rows: Sequence[Row]) -> Figure:
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")
     _legend(figure, axes, lines)
     return figure
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
-    return buffer.getvalue()
 
 
 def _figure(panels: int = 1) -> tuple[Figure, Any]:

@@ -1,12 +1,13 @@
 """Part V, the second command: use. What does a trained classifier say of a text that nobody has labelled?
 
     python -m finetune.predict runs/imdb "A film I will not forget." "Two hours I will not get back."
+    python -m finetune.predict runs/imdb --words "Slow, but moving."        # and which words moved the decision
     python -m finetune.predict runs/imdb --json < reviews.txt
 
 A transfer run holds its encoder, so nothing else is needed. Any text is answered: an empty one, one of a million
 characters, one in which somebody wrote [MASK].
 
-This is the end of the path from text to answer; the apparatus, from `minitransfer.apparatus.errors` on, is read next.
+Read next: `minitransfer.transfer.erasure`, where the words are weighed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +33,18 @@ if TYPE_CHECKING:
 
 LABELS = ("negative", "positive")
 SHOWN = 70  # characters of a text that are repeated beside its answer
+WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
+LEAST = 0.005  # log odds: what would be shown as 0.00 is not
 
 DESCRIPTION = """Say whether texts are positive or negative, and with which probability.
 
 examples:
   python -m finetune.predict runs/imdb "A film I will not forget."
+  python -m finetune.predict runs/imdb --words "Slow, but moving."
   python -m finetune.predict runs/imdb --json --batch-size 64 < reviews.txt
 
-Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order."""
+Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order,
+and with --words up to two more, indented, beneath it."""
 
 
 class MixedParser(Parser):
@@ -61,6 +67,11 @@ def make_parser() -> Parser:
     parser.add_argument("--json", action="store_true",
                         help="one JSON object per line: label, probability (of that label), tokens (that were read), "
                              "shortened (whether the middle was left out)")
+    parser.add_argument("--words", action="store_true",
+                        help="show the words that spoke most for the answer and most against it, each with how much "
+                             "the log odds of the answer fall when it is left out; with --json, field words: "
+                             "[word, fall] of each word in order, of more than 256 the outermost. A text is then "
+                             "read once more for each word")
     parser.add_argument("--batch-size", metavar="N", type=positive_int, default=1,
                         help="texts per pass; 1 answers each line as it comes, more is faster for a file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
@@ -74,6 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
     from minitransfer.apparatus.checkpoint import load_run
     from minitransfer.apparatus.runtime import choose_device, set_threads
     from minitransfer.transfer.classifier import load_classifier, max_tokens_of
+    from minitransfer.transfer.erasure import word_importances
     from minitransfer.transfer.examples import predict
 
     device = choose_device(arguments.device)
@@ -81,10 +93,11 @@ def main(arguments: argparse.Namespace) -> None:
     run = load_run(arguments.run, kind="transfer")
     model = load_classifier(run, device)
     max_tokens = max_tokens_of(run.config, model.encoder)
+    weigh = partial(word_importances, model, max_tokens=max_tokens) if arguments.words else None
     texts = iter(arguments.texts) if arguments.texts else stdin_lines()
     while batch := list(islice(texts, arguments.batch_size)):
         tokenised = model.encoder.tokenise([clean(text) for text in batch], max_tokens)
-        for line in answers(batch, tokenised, predict(model, tokenised), arguments.json):
+        for line in answers(batch, tokenised, predict(model, tokenised), arguments.json, weigh):
             print(line, flush=True)
 
 
@@ -110,20 +123,45 @@ def clean(text: str) -> str:
     return LINE_BREAK.sub("\n", clean_text(text, Counter()))
 
 
-def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, as_json: bool) -> Iterator[str]:
-    """One line for each text, from the probabilities of its classes, (N, 2)."""
+def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, as_json: bool,
+            weigh: Callable[..., list[tuple[str, float]]] | None = None) -> Iterator[str]:
+    """One line for each text, from the probabilities of its classes, (N, 2).
+
+    With `weigh`, which gives each word its weight in the answer, a line of JSON holds these, and another line is
+    followed by the words that weigh most.
+    """
     rows = zip(texts, p.tolist(), tokenised.lengths.tolist(), tokenised.shortened.tolist())
     for text, of_classes, tokens, shortened in rows:
         label = max(range(len(of_classes)), key=of_classes.__getitem__)
-        answer: dict[str, Any] = {"label": LABELS[label], "probability": round(of_classes[label], 6),
-                                  "tokens": tokens, "shortened": shortened}
-        yield json.dumps(answer) if as_json else f"{LABELS[label]} {of_classes[label]:.2f}  {shown(text)}"
+        if as_json:
+            answer: dict[str, Any] = {"label": LABELS[label], "probability": round(of_classes[label], 6),
+                                      "tokens": tokens, "shortened": shortened}
+            if weigh:
+                words = weigh(text=clean(text), label=label)
+                answer["words"] = [(word, round(weight, 6)) for word, weight in words]
+            yield json.dumps(answer)
+        else:
+            yield f"{LABELS[label]} {of_classes[label]:.2f}  {shown(text)}"
+            if weigh:
+                yield from weightiest(weigh(text=clean(text), label=label))
 
 
-def shown(text: str) -> str:
-    """The beginning of a text on one line, safe for any terminal."""
-    text = one_line(text[: 4 * SHOWN])
-    return (text if len(text) <= SHOWN else text[: SHOWN - 1] + "…") or "(an empty text)"
+def weightiest(words: Sequence[tuple[str, float]]) -> Iterator[str]:
+    """A line with the words that speak most for an answer, and one with those against it, if there are any."""
+    ranked = sorted(words, key=lambda word: -word[1])
+    sides = {"for it": [word for word in ranked if word[1] >= LEAST],
+             "against it": [word for word in reversed(ranked) if word[1] <= -LEAST]}
+    for side, most in sides.items():
+        if most:
+            yield f"  {side}:  " + "  ".join(f"{shown(word, LONGEST)} {weight:+.2f}" for word, weight in most[:WORDS])
+    if not any(sides.values()):
+        yield "  no word moved it by itself"
+
+
+def shown(text: str, most: int = SHOWN) -> str:
+    """The beginning of a text on one line, safe for any terminal: at most so many characters."""
+    text = one_line(text[: 4 * most])
+    return (text if len(text) <= most else text[: most - 1] + "…") or "(an empty text)"
 
 
 if __name__ == "__main__":

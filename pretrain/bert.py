@@ -195,7 +195,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
     from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
-    from pretrain.building import ancestry
+    from pretrain.building import ancestry, hidden_size
     from pretrain.packed import read_text
     from pretrain.starting import build, check_seq_length, load_origin, read_tokenizer
 
@@ -204,7 +204,9 @@ def main(arguments: argparse.Namespace) -> int:
     if not arguments.init_from:  # else the positions are those of that run
         check_seq_length(arguments.seq_length, arguments.max_positions)
     origin = load_origin(arguments)
-    known = {"kind": "bert", "training": training, "preset": arguments.preset, "seed": arguments.seed,
+    arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
+    known = {"kind": "bert", "precision": arguments.precision, "training": training, "preset": arguments.preset,
+             "seed": arguments.seed,
              "masking": {"probability": arguments.mask_probability, "whole_words": arguments.whole_words},
              "origin": ancestry(origin)}
     if already_complete(arguments, known):
@@ -212,9 +214,7 @@ def main(arguments: argparse.Namespace) -> int:
     corpus, facts = read_corpus(arguments)
     text = read_text(corpus, arguments, read_tokenizer(origin))
     model = build(arguments, text, origin)
-    arguments.precision = choose_precision(arguments.precision, device, model.config.hidden_size)
-    config = {**known, "precision": arguments.precision, "model": model.config.to_dict(),
-              "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
+    config = {**known, "model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
               "environment": environment()}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < arguments.vocab_size else ""

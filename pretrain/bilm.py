@@ -239,7 +239,7 @@ def main(arguments: argparse.Namespace) -> int:
     from minitransfer.apparatus.runtime import (
         SideBySide, Stop, choose_device, choose_precision, environment, say, set_threads,
     )
-    from pretrain.building import ancestry, build, load_origin, stays_fixed
+    from pretrain.building import ancestry, build, hidden_size, load_origin, stays_fixed
     from pretrain.reading import Reader, read_text
     from pretrain.warm_start import take_up
 
@@ -247,15 +247,16 @@ def main(arguments: argparse.Namespace) -> int:
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
     origin = load_origin(arguments)
     fixed = stays_fixed(arguments, origin)
-    known = {"kind": "bilm", "training": training, "softmax": arguments.softmax, "preset": arguments.preset,
-             "seed": arguments.seed, "charcnn": "fixed" if fixed else "learning", "origin": ancestry(origin)}
+    arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
+    known = {"kind": "bilm", "precision": arguments.precision, "training": training, "softmax": arguments.softmax,
+             "preset": arguments.preset, "seed": arguments.seed, "charcnn": "fixed" if fixed else "learning",
+             "origin": ancestry(origin)}
     if already_complete(arguments, known):
         return 0
     corpus, facts = read_corpus(arguments)
     text = read_text(corpus, arguments.vocab_size, arguments.batch_size)
     model = build(arguments, text, origin)
-    arguments.precision = choose_precision(arguments.precision, device, model.config.hidden_size)
-    config = {**known, "precision": arguments.precision, "model": model.config.to_dict(), "corpus": facts, "environment": environment()}
+    config = {**known, "model": model.config.to_dict(), "corpus": facts, "environment": environment()}
     all_there_are = " (all there are)" if text.vocab_size < arguments.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "

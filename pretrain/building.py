@@ -93,6 +93,11 @@ def stays_fixed(arguments: argparse.Namespace, origin: LoadedRun | None) -> bool
     return origin.kind == "static" or origin.config.get("charcnn") == "fixed"
 
 
+def hidden_size(arguments: argparse.Namespace, origin: LoadedRun | None) -> int:
+    """How wide the network will be, a biLM or a BERT: as that of --init-from, or as the preset says."""
+    return origin.config["model"]["hidden_size"] if arguments.init_from else arguments.hidden_size
+
+
 def ancestry(origin: LoadedRun | None) -> dict | None:
     """What a run directory tells of the run it began with, and of that one's own origin."""
     if origin is None:

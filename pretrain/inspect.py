@@ -119,8 +119,9 @@ def check_word(arguments: argparse.Namespace) -> None:
 
 def picture(arguments: argparse.Namespace, name: str) -> Path | None:
     """Where the picture will be, its folder made; None, with a word on why, if there will be none."""
+    from minitransfer.apparatus.figures import INSTALL, can_draw
     from minitransfer.apparatus.progress import say
-    from pretrain.pictures import INSTALL, can_draw, make_room
+    from pretrain.pictures import make_room
 
     if not can_draw():
         say(f"no picture: matplotlib is not installed; to have one: {INSTALL}")

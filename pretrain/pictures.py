@@ -1,39 +1,27 @@
 """Parts II to V, around inspecting: pictures. What can be seen at a glance?
 
-Three kinds: the occurrences of a word as points, the weights of layers as bars, the course of runs as lines. Colours
-are those of Okabe and Ito (2008), which the colour-blind can tell apart, and nothing is told by colour alone.
+Three kinds: the occurrences of a word as points, the weights of layers as bars, the course of runs as lines. Nothing
+is told by colour alone.
 
 Read next: `pretrain.filling`.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.durable import disk_errors, probe, write_file
 from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.figures import BLACK, COLOURS, GREY, INSTALL, as_drawn, can_draw, png
 from minitransfer.apparatus.options import one_line
 
 if TYPE_CHECKING:  # an optional package: all that is not a picture works without it
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+RUN_COLOURS = (*COLOURS, BLACK)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))  # of as many runs as colours
-INSTALL = 'pip install "minitransfer[plot]"'
-GREY = "#555555"
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def require_matplotlib() -> None:
@@ -58,18 +46,14 @@ def make_room(path: Path) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture as PNG, whole or not at all; one that was there before is replaced."""
-    data = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box: not worth a line for each
-        figure.savefig(data, format="png", dpi=150)
-    write_file(path, data.getvalue())
+    write_file(path, png(figure))
 
 
 def plain(text: str, most: int = 80) -> str:
     """Text that is drawn as it is: on one line, not too long, with no $ that would begin a formula."""
     text = one_line(text)
     text = text if len(text) <= most else "…" + text[1 - most :]
-    return text.replace("$", r"\$")
+    return as_drawn(text)
 
 
 def blank(width: float, height: float, rows: int = 1, **settings) -> tuple[Figure, list]:
@@ -127,7 +111,7 @@ def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], S
     for ax, (name, lines) in zip(axes, panels.items()):
         for i, label, x, y in lines:
             training = label == "training"
-            ax.plot(x, y, color=COLOURS[i], linestyle=DASHES[i] if training else "none" if len(x) == 1 else ":",
+            ax.plot(x, y, color=RUN_COLOURS[i], linestyle=DASHES[i] if training else "none" if len(x) == 1 else ":",
                     marker=None if training and len(x) > 1 else "o", markersize=5, linewidth=1.5 if training else 1)
         ax.set_ylabel(name)
         ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
@@ -141,6 +125,6 @@ def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], S
     axes[-1].set_xlabel(axis)
     axes[-1].xaxis.set_major_formatter(EngFormatter())  # 2 M rather than 2,000,000
     figure.align_ylabels()
-    handles = [axes[0].plot([], [], color=COLOURS[i], linestyle=DASHES[i])[0] for i in range(len(runs))]
+    handles = [axes[0].plot([], [], color=RUN_COLOURS[i], linestyle=DASHES[i])[0] for i in range(len(runs))]
     figure.legend(handles, [plain(run) for run in runs], loc="outside upper left", frameon=False)
     return figure

@@ -75,7 +75,7 @@ def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: P
 
 
 def signal_at(what: str, step: int, number: int, setattr_=setattr, whom: int | None = None) -> None:
-    """From now on, send this process, or `whom`, a signal when progress of this description has counted so many steps."""
+    """From now on, send this process, or `whom`, a signal when progress so described has counted so many steps."""
     advance, steps = runtime.Progress.advance, []
 
     def counting(self, n=1, **numbers):

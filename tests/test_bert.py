@@ -24,7 +24,7 @@ from bert_by_loops import (
     weights_of,
 )
 
-from minitransfer.bert.encoder import BertConfig, MaskedLM, attention, dropout
+from minitransfer.bert.encoder import Bert, BertConfig, MaskedLM, attention, dropout, sinusoids
 from minitransfer.bert.masking import IGNORE_INDEX
 
 @pytest.fixture
@@ -177,10 +177,33 @@ def test_a_new_model_guesses_about_evenly_and_its_biases_are_zero():
             assert (p == (0 if name.endswith("bias") else 1)).all(), name
         elif name.endswith("bias"):
             assert not p.any(), name
-        else:
+        elif "positions" not in name and "qkv" not in name:
             assert abs(p.std().item() / 0.02 - 1) < 5 / (2 * p.numel()) ** 0.5, name
     token_ids = torch.randint(0, 997, (5, 31), generator=generator())
     assert model.loss(token_ids, token_ids).item() == pytest.approx(math.log(997), rel=0.05)
+
+
+def test_the_likeness_of_two_positions_is_a_sum_of_cosines_of_their_distance_worked_out_one_by_one():
+    T, D = 9, 6
+    p = sinusoids(T, D)
+    for s in range(T):
+        for t in range(T):
+            assert (p[s] @ p[t]).item() == pytest.approx(
+                sum(math.cos((s - t) / 10000 ** (2 * i / D)) for i in range(D // 2)), abs=1e-5)
+    assert sinusoids(4, 5).shape == (4, 5)
+
+
+def test_a_token_of_a_new_model_looks_most_at_itself_and_less_the_farther_another_one_is():
+    torch.manual_seed(4)
+    config = BertConfig(997, hidden_size=48, num_layers=2, num_heads=3, intermediate_size=95, max_positions=40)
+    bert = Bert(config)
+    x = bert.embeddings(bert.embeddings.tokens(torch.randint(0, 997, (400, 40), generator=generator())))
+    for block in bert.blocks:
+        q, k, _ = (part.view(400, 40, 3, 16).transpose(1, 2) for part in block.qkv(x).split(48, dim=-1))
+        scores = (q @ k.transpose(-2, -1) / 4).mean(dim=(0, 1))  # (T, T)
+        by_distance = [scores.diagonal(n).mean().item() for n in (0, 1, 4, 12)]
+        assert by_distance[0] == pytest.approx(5, rel=0.15)
+        assert all(near > far + 0.1 for near, far in zip(by_distance, by_distance[1:]))
 
 
 def test_a_few_sentences_can_be_learnt_by_heart():

@@ -397,10 +397,11 @@ def test_figures_show_the_numbers_of_the_run_directories(whole):
 def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
     pytest.importorskip("matplotlib")
     from finetune import plots
+    from minitransfer.apparatus.figures import png
 
     names = {"oracle": "_$a$ | b_", "bilm": "möwe", "bag": "bag"}
     rows = [row | {"model": names[row["model"]]} for row in lines_of(whole)]
     for some in (rows, [row for row in rows if row["mode"] == "bag"], rows[:1]):
         figures = plots.accuracy(some), plots.convergence(some, metrics_of(whole)), plots.cost(some)
-        assert all(plots.png(figure).startswith(b"\x89PNG") for figure in figures)
+        assert all(png(figure).startswith(b"\x89PNG") for figure in figures)
     assert "_$a$ \\| b_, frozen" in tables.accuracy_table(rows)

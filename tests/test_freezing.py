@@ -11,6 +11,7 @@ from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BiLMEncoder
 from minitransfer.transfer.examples import classify, token_examples
 from minitransfer.transfer.freezing import encoder_parameter_groups, group_rates, learning_depth, unfreeze_top
+from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.loading import load_encoder
 
 CPU = torch.device("cpu")
@@ -129,3 +130,20 @@ def test_an_encoder_that_learns_is_read_with_dropout_and_a_frozen_one_never(tmp_
     assert torch.equal(logits(True, 1), logits(True, 2)) == frozen
     assert torch.equal(logits(True, 1), logits(False, 1)) == frozen
     assert torch.equal(logits(False, 1), logits(False, 2))
+
+
+def test_tokens_that_stand_in_many_places_learn_the_same_bits_each_time_though_threads_share_the_work(encoder):
+    encoder.set_dropout(0.0)
+    model = Classifier(encoder, head="mean", pool="mean", head_size=5, dropout=0.0).train()
+    texts = encoder.tokenise(["the film was the worst of the worst " * 30] * 40, 240)
+    found = token_examples(model, texts, np.arange(40) % 2)
+    before, gradients = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(4):
+            model.zero_grad()
+            cross_entropy(found.logits(np.arange(40)), found.labels).backward()
+            gradients.append(encoder.bilm.charcnn.project.weight.grad.clone())
+    finally:
+        torch.set_num_threads(before)
+    assert gradients[0].any() and all(torch.equal(gradients[0], other) for other in gradients[1:])

@@ -8,10 +8,13 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm
 
+from finetune import imdb
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import SideBySide, autocast, choose_precision, multiplies_bfloat16
 from minitransfer.transfer.loading import load_encoder
+from pretrain import bert, bilm
 
 CPU = torch.device("cpu")
 HALF_STEP = 2.0**-8  # of a number: bfloat16 keeps 8 binary digits
@@ -93,3 +96,15 @@ def test_what_is_learnt_in_bfloat16_points_where_it_does_in_float32(tmp_path, ma
         gradients.append(torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None]))
     assert gradients[1].dtype == torch.float32
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("command", [bilm, bert, imdb])
+def test_bfloat16_on_a_machine_without_it_is_refused_in_one_line_before_any_text_is_read(
+        machine, tmp_path, capsys, command):
+    machine()
+    encoder = ["--encoder", str(make_bilm(tmp_path / "bilm"))] if command is imdb else ["--preset", "tiny"]
+    flags = [*encoder, "--precision", "bf16", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert run_command(command.main, command.make_parser(), flags) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith("error: --precision bf16: this machine has no instructions")
+    assert not (tmp_path / "run").exists()

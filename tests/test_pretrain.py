@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pretrain_runs import COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets
+from pretrain_runs import (
+    COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets,
+)
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import DataError
@@ -233,7 +235,7 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     inputs, targets = epoch_windows(text, 4, 11, torch.Generator().manual_seed(0))[0]
     negatives, reader = torch.tensor([3, 8, 8, 5]), Reader(model, text, fixed=False)
     words, softmaxes = reader.read(inputs), model.softmax.twins(2)
-    arguments = SimpleNamespace(seed=5, softmax=softmax)
+    arguments = SimpleNamespace(seed=5, softmax=softmax, precision="fp32")
     losses = [bilm.foretell(model, softmaxes, reader, words, targets, negatives, bilm.Position(), arguments, d)[0]
               for d in (1, 0)]
     model.softmax.take_gradients(softmaxes)

@@ -39,7 +39,8 @@ def test_no_projection_fits_better_than_the_one_that_is_solved_for():
     weight, ridge = torch.arange(1.0, len(words) + 1), 1e-2
     solve_projection(charcnn, spelling, target, weight, ridge)
 
-    f, v, n = charcnn.carry(charcnn.respond(spelling)).double().detach(), target.double(), weight.double() / weight.sum()
+    f, v = charcnn.carry(charcnn.respond(spelling)).double().detach(), target.double()
+    n = weight.double() / weight.sum()
     centred = f - (n.unsqueeze(1) * f).sum(dim=0)
     variance = (n.unsqueeze(1) * centred.square()).sum(dim=0).mean()
     P, b = (p.detach().double().requires_grad_() for p in (charcnn.project.weight, charcnn.project.bias))

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from minitransfer.bert.masking import IGNORE_INDEX
 
 INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
+POSITION_STD = 0.05  # of the positions of a new network
+SELF_SCORE = 5.0  # of a token with itself in a new network; like the line above by held-out loss on WikiText-2
 UNSEEN = -1e9  # added to a score it leaves a weight of exactly 0; were it −∞, a text of padding alone would give nan
 
 
@@ -161,6 +163,7 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.apply(initialise)
+        look_nearby(self)
 
     def forward(self, token_ids: Tensor, mask: Tensor | None = None,
                 generator: torch.Generator | None = None) -> Tensor:
@@ -243,3 +246,34 @@ def initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=INITIAL_STD)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
+
+
+def sinusoids(T: int, D: int) -> Tensor:
+    """A vector for each of T positions, of which any two are the more alike the nearer they are: (T, D).
+
+    p_{t, i} = sin(t / 10000^{2i/D}),   p_{t, i + D/2} = cos(t / 10000^{2i/D}),   i = 0 … D/2 − 1
+
+    (Vaswani et al. 2017, section 3.5). Then p_s · p_t = Σ_i cos((s − t) / 10000^{2i/D}).
+    """
+    i = torch.arange((D + 1) // 2)
+    angle = torch.arange(T).unsqueeze(1) / 10000 ** (2 * i / D)  # (T, D / 2)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :D]
+
+
+@torch.no_grad()
+def look_nearby(bert: Bert) -> None:
+    """Let each token of a new network look most at itself and at what is near to it.
+
+    Positions begin as sinusoids, and each W_k as its W_q, so that (W_q x_s) · (W_k x_t) grows with the likeness of
+    x_s and x_t (after Trockman and Kolter 2023). All go on learning, each by itself.
+
+    Differs: BERT begins with noise, and has to find out for itself which position is next to which. From a few
+    million tokens it does not get there, and learns little more than which words share a text.
+    """
+    D, d = bert.config.hidden_size, bert.config.hidden_size // bert.config.num_heads
+    positions = bert.embeddings.positions.weight
+    positions.copy_(POSITION_STD * math.sqrt(2) * sinusoids(*positions.shape))  # a sine has a mean square of ½
+    for block in bert.blocks:
+        W_q, W_k, _ = block.qkv.weight.split(D)
+        nn.init.normal_(W_q, std=math.sqrt(SELF_SCORE / (math.sqrt(d) * D)))  # |x|² = D: a mean score of √d std² D
+        W_k.copy_(W_q)

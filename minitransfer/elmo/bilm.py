@@ -94,7 +94,7 @@ class LSTMStack(nn.Module):
         outputs, new_state = [], []
         for k, (lstm, projection) in enumerate(zip(self.lstms, self.projections)):
             y, last = lstm(locked_dropout(x, self.dropout, generator), None if state is None else state[k])
-            y = projection(y).float()  # were it multiplied in bfloat16: sums are not
+            y = projection(y).to(x.dtype)  # if it was multiplied in bfloat16: sums are not
             x = y + x if k else y
             outputs.append(x)
             new_state.append(last)
@@ -156,7 +156,8 @@ class BiLM(nn.Module):
         -> (L + 1, B, T, D); layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token;
         padding gives zeros.
         `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores. With
-        a `generator`, from which dropout is drawn, the directions must be read in turn, or they would draw in any order.
+        a `generator`, from which dropout is drawn, the directions must be read in turn, or they would draw in any
+        order.
         """
         lengths = mask.sum(dim=1)
         # Where three gradients meet, autograd adds them as they come, and from threads they come in any order, so

@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         return tokenise_words(texts, max_tokens)
 
     def look_up(self, tokens: Sequence[str]) -> Tensor:
-        """What stays the same of U distinct tokens however the encoder learns, (U, …): the input of `token_vectors`."""
+        """What stays the same of U distinct tokens however the encoder learns, (U, …), for `token_vectors`."""
         raise NotImplementedError
 
     def token_vectors(self, known: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
                generator: torch.Generator | None = None) -> Tensor:
         """The layers of texts, with dropout drawn from `generator` (no dropout for None).
 
-        Shapes: x (B, T, D) rows of the token table, mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding.
+        Shapes: x (B, T, D) token vectors, mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding.
         """
         raise NotImplementedError
 

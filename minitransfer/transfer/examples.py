@@ -72,7 +72,8 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
                 known = encoder.look_up(texts.tokens)
             distinct, place = np.unique(token_ids, return_inverse=True)
             x = encoder.token_vectors(known[torch.from_numpy(distinct).to(known.device)])
-            return x[torch.from_numpy(place.reshape(token_ids.shape)).to(x.device)]
+            # index_select, since threads add up the gradient of x[place] in any order, and round differently each.
+            return x.index_select(0, torch.from_numpy(place.ravel()).to(x.device)).view(*token_ids.shape, -1)
         if table is None:
             table = encoder.token_table(texts.tokens)
         return table[torch.from_numpy(token_ids).to(table.device)]

@@ -7,7 +7,8 @@
 Steps of masked language modelling on made-up text, of the preset `small`: 4 layers, 256 wide, rows of 128 tokens, a
 vocabulary of 16,000. Only masked pieces are asked for: so ours decodes only these, and in the last layer, once every
 token has been looked at, goes on with only these. The rows below do first the second and then neither. That of
-transformers is its network as it comes, dropout on attention weights included, with the same optimiser.
+transformers is its network as it comes, dropout on attention weights included, with the same optimiser. All of them
+multiply in bfloat16 where the machine is made for it, and then one more row is ours in float32.
 
 Next: profile.py, where the time goes.
 """
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX, PROBABILITY, mask_tokens
 from minitransfer.text.wordpiece import SPECIAL_PIECES
@@ -41,6 +42,7 @@ from tests.benchmarks.timing import (
 )
 
 OURS, LAST, EVERY, THEIRS = "ours", "last layer in full", "and every token decoded", "transformers"
+FLOAT32 = "ours, in float32"
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]  # (inputs, labels, generator of dropout) -> scalar
 
 
@@ -95,13 +97,15 @@ def their_model(config: BertConfig) -> torch.nn.Module | None:
     return transformers.BertForMaskedLM(shape).train()
 
 
-def make_step(model: torch.nn.Module, loss: Loss, rows: Tensor, V: int, learning_rate: float) -> Callable[[], None]:
+def make_step(model: torch.nn.Module, loss: Loss, rows: Tensor, V: int, learning_rate: float,
+              precision: str) -> Callable[[], None]:
     """A job: one step as in the loop of `pretrain.bert`, with a loss to choose."""
     optimizer = adamw(weight_decay_groups(model, learning_rate, WEIGHT_DECAY))
 
     def step():
         inputs, labels = mask_tokens(rows, torch.Generator().manual_seed(0), vocab_size=V)
-        found = loss(inputs, labels, torch.Generator().manual_seed(1))
+        with autocast(rows.device, precision):
+            found = loss(inputs, labels, torch.Generator().manual_seed(1))
         optimizer.zero_grad()
         found.backward()
         clip_and_check(model.parameters(), MAX_GRAD_NORM)
@@ -110,20 +114,23 @@ def make_step(model: torch.nn.Module, loss: Loss, rows: Tensor, V: int, learning
     return step
 
 
-def ways(config: BertConfig, rows: Tensor, learning_rate: float) -> dict[str, tuple[Callable[[], None], float]]:
+def ways(config: BertConfig, rows: Tensor, learning_rate: float,
+         precision: str) -> dict[str, tuple[Callable[[], None], float]]:
     """Of each way: a step, and the FLOP it owes to each token."""
     T, p, V = rows.shape[1], PROBABILITY, config.vocab_size
-    models = [MaskedLM(config) for _ in range(3)]
+    models = [MaskedLM(config) for _ in range(4)]
     losses = {
         OURS: (models[0], lambda *batch: models[0].loss(*batch[:2], generator=batch[2]), (p, p)),
         LAST: (models[1], loss_with_last_layer_in_full(models[1]), (1, p)),
         EVERY: (models[2], loss_of_everything_decoded(models[2]), (1, 1)),
     }
+    if precision != "fp32":
+        losses[FLOAT32] = (models[3], lambda *batch: models[3].loss(*batch[:2], generator=batch[2]), (p, p))
     theirs = their_model(config)
     if theirs is not None:
         losses[THEIRS] = (theirs, lambda *batch: theirs(input_ids=batch[0], labels=batch[1]).loss, (1, 1))
-    return {name: (make_step(model, loss, rows, V, learning_rate), training_flop(config, T, *shares))
-            for name, (model, loss, shares) in losses.items()}
+    return {name: (make_step(model, loss, rows, V, learning_rate, "fp32" if name == FLOAT32 else precision),
+                   training_flop(config, T, *shares)) for name, (model, loss, shares) in losses.items()}
 
 
 def main(args) -> None:
@@ -135,8 +142,9 @@ def main(args) -> None:
     config = BertConfig(**{name: sizes[name] for name in names})
     torch.manual_seed(0)
     rows = make_rows(config.vocab_size, sizes["batch_size"], sizes["seq_length"])
-    product, matrix_flop = matrix_product(256 if args.quick else 2048)
-    compared, tokens, table = ways(config, rows, sizes["learning_rate"]), rows.numel(), []
+    precision = choose_precision(args.precision, rows.device, config.hidden_size)
+    product, matrix_flop = matrix_product(256 if args.quick else 2048, precision)
+    compared, tokens, table = ways(config, rows, sizes["learning_rate"], precision), rows.numel(), []
     compared[OURS][0]()
     memory = peak_memory_gib()  # before the other ways, which take more
     times = take_turns({MATRIX: product} | {name: step for name, (step, _) in compared.items()}, args.rounds)
@@ -149,8 +157,8 @@ def main(args) -> None:
     print_table(["one training step", "tokens/s", "× every token", *beside, "MFLOP/token", "of matrix rate"], table)
     if not beside:
         print("transformers is not installed: `pip install transformers` adds its row")
-    print(f"{threads} threads, {tokens:,} tokens a step in rows of {rows.shape[1]}, {config.vocab_size:,} pieces; "
-          f"matrix rate {matrix_flop / seconds(times, MATRIX) / 1e9:.0f} GFLOP/s; "
+    print(f"{threads} threads, {precision}, {tokens:,} tokens a step in rows of {rows.shape[1]}, "
+          f"{config.vocab_size:,} pieces; matrix rate {matrix_flop / seconds(times, MATRIX) / 1e9:.0f} GFLOP/s; "
           f"peak memory {memory:.1f} GiB after a step of ours, {peak_memory_gib():.1f} GiB after all")
 
 

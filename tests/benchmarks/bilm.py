@@ -1,6 +1,6 @@
 """Benchmark: how fast does the biLM train, and what is each of its shortcuts worth?
 
-    python -m tests.benchmarks.bilm            # some minutes
+    python -m tests.benchmarks.bilm            # some minutes; all ways in bfloat16 where the machine is made for it
     python -m tests.benchmarks.bilm --quick    # seconds, to see that it works
 
 Training steps of the preset `small` (2 × 256 units) with a softmax over 30,000 words, on made-up text. The last row
@@ -15,13 +15,13 @@ import sys
 import torch
 
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import SideBySide, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import SideBySide, choose_precision, peak_memory_gib, set_threads
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.elmo.softmax import draw
 from pretrain.bilm import PRESETS
 from tests.benchmarks.flop import training_flop
-from tests.benchmarks.steps import our_step, plain_step
+from tests.benchmarks.steps import CPU, our_step, plain_step
 from tests.benchmarks.synthetic import make_text
 from tests.benchmarks.timing import (
     MATRIX, flags, matrix_product, print_table, seconds, share_of_matrix_rate, speed_up, take_turns,
@@ -30,17 +30,22 @@ from tests.benchmarks.timing import (
 OURS, IN_TURN, PLAIN = "side by side, sampled softmax", "the same, directions in turn", "the plain way"
 
 
-def ways(config: BiLMConfig, sizes: dict, text, both) -> dict[str, tuple]:
+def ways(config: BiLMConfig, sizes: dict, text, both, precision: str) -> dict[str, tuple]:
     """Of each way: a step, the outcomes of its softmax, and how many words it spells per running word."""
     V, words = sizes["vocab_size"], text.inputs[0].numel()
     sampled = 1 + len(draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0)).unique())
     distinct = len(torch.cat(text.inputs).unique()) / words
+
+    def ours(run_both=both, precision=precision, **settings):
+        return our_step(config, sizes, text, run_both, precision=precision, **settings)
+
     return {
-        OURS: (our_step(config, sizes, text, both), sampled, 0),
-        IN_TURN: (our_step(config, sizes, text, one_after_the_other), sampled, 0),
-        "side by side, character CNN learning": (our_step(config, sizes, text, both, fixed=False), sampled, distinct),
-        "side by side, full softmax": (our_step(config, sizes, text, both, full=True), V, 0),
-        PLAIN: (plain_step(config, sizes, text), V, 1),
+        OURS: (ours(), sampled, 0),
+        IN_TURN: (ours(one_after_the_other), sampled, 0),
+        **({} if precision == "fp32" else {"side by side, in float32": (ours(precision="fp32"), sampled, 0)}),
+        "side by side, character CNN learning": (ours(fixed=False), sampled, distinct),
+        "side by side, full softmax": (ours(full=True), V, 0),
+        PLAIN: (plain_step(config, sizes, text, precision), V, 1),
     }
 
 
@@ -54,10 +59,11 @@ def main(args) -> None:
     config = BiLMConfig(sizes["vocab_size"], sizes["hidden_size"], sizes["projection_size"], dropout=0.1,
                         charcnn=chars)
     text = make_text(sizes["vocab_size"], sizes["batch_size"], sizes["window"])
-    product, matrix_flop = matrix_product(256 if args.quick else 2048)
+    precision = choose_precision(args.precision, CPU, config.hidden_size)
+    product, matrix_flop = matrix_product(256 if args.quick else 2048, precision)
     words, rows = text.inputs[0].numel(), []
     with SideBySide(2) as both:
-        compared = ways(config, sizes, text, both)
+        compared = ways(config, sizes, text, both, precision)
         compared[OURS][0]()
         memory = peak_memory_gib()  # before the other ways, which take more
         times = take_turns({MATRIX: product} | {name: way[0] for name, way in compared.items()}, args.rounds)
@@ -67,7 +73,7 @@ def main(args) -> None:
                      f"{speed_up(times, name, IN_TURN):.2f}", f"{flop / 1e6:.1f}",
                      f"{share_of_matrix_rate(times, name, flop * words, matrix_flop):.0%}"])
     print_table(["one training step", "words/s", "× plain", "× in turn", "MFLOP/word", "of matrix rate"], rows)
-    print(f"{threads} threads, {words:,} words a step, {config.vocab_size:,} in the softmax; matrix rate "
+    print(f"{threads} threads, {precision}, {words:,} words a step, {config.vocab_size:,} in the softmax; matrix rate "
           f"{matrix_flop / seconds(times, MATRIX) / 1e9:.0f} GFLOP/s; "
           f"peak memory {memory:.1f} GiB after a step of the first row, {peak_memory_gib():.1f} GiB after all")
 

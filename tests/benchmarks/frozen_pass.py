@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from minitransfer.apparatus.options import positive_int, run_command
-from minitransfer.apparatus.runtime import SideBySide, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import SideBySide, choose_precision, peak_memory_gib, set_threads
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig, word_vectors
 from minitransfer.text.batching import batches_by_length, pad
@@ -26,6 +26,7 @@ from minitransfer.transfer.encoders import BiLMEncoder
 from minitransfer.transfer.features import TOKENS_PER_BATCH, frozen_pass, pool_tokens
 from minitransfer.transfer.tokens import TokenisedTexts
 from pretrain.bilm import PRESETS
+from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import made_up_words, review_lengths, zipf_stream
 from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_turns
 
@@ -69,8 +70,9 @@ def main(args) -> None:
     threads = set_threads(args.threads)
     reviews, vocab_size = (8, 300) if args.quick else (args.reviews, max(args.vocab_size, 4))
     texts, encoder = make_texts(reviews, vocab_size), make_encoder(PRESETS["tiny" if args.quick else "small"])
+    encoder.precision = choose_precision(args.precision, CPU, encoder.hidden_size)
     words, charcnn = texts.tokens, encoder.bilm.charcnn
-    expected = frozen_pass(encoder, texts, "mean", device=torch.device("cpu"))
+    expected = frozen_pass(encoder, texts, "mean", device=CPU)
     memory = peak_memory_gib()  # before the plain way, which is not to be counted in
     table, spelling = encoder.token_table(words), torch.from_numpy(spell_all(words))
     look_up = lambda ids: table[ids]  # noqa: E731
@@ -85,8 +87,9 @@ def main(args) -> None:
     whole = {name: [REVIEWS / reviews * reading + (fill if ways[name][0] is look_up else 0.0)
                     for reading, fill in zip(times[name], times[FILL])] for name in ways}
     report(whole, REVIEWS / reviews * texts.lengths.sum())
-    print(f"{threads} threads; from {reviews:,} reviews of {texts.lengths.mean():.0f} words, and {vocab_size:,} "
-          f"different words in all\nlargest difference from the features of finetune.imdb: {difference:.0e}; "
+    print(f"{threads} threads, {encoder.precision}; from {reviews:,} reviews of {texts.lengths.mean():.0f} words, and "
+          f"{vocab_size:,} different words in all\n"
+          f"largest difference from the features of finetune.imdb: {difference:.0e}; "
           f"peak memory of its frozen pass {memory:.1f} GiB, texts not counted")
 
 

@@ -17,14 +17,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import set_threads
+from minitransfer.apparatus.runtime import choose_precision, set_threads
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from pretrain.bert import PRESETS as BERT
 from pretrain.bilm import PRESETS as BILM
 from tests.benchmarks.bert import OURS, make_rows, ways
-from tests.benchmarks.steps import our_step
+from tests.benchmarks.steps import CPU, our_step
 from tests.benchmarks.synthetic import make_text
 from tests.benchmarks.timing import flags, print_table
 
@@ -36,26 +36,26 @@ KINDS = {  # the beginning of an operator's name -> what it does
     "random numbers": ("aten::bernoulli", "aten::rand", "aten::uniform", "aten::randperm", "aten::randint"),
     "softmax, GELU, layer norm": ("aten::_log_softmax", "aten::_softmax", "aten::log", "aten::exp", "aten::gelu",
                                   "aten::native_layer_norm", "aten::nll_loss", "aten::logsumexp"),
-    "looking up, copying": ("aten::index", "aten::gather", "aten::scatter", "aten::copy", "aten::cat", "aten::embedding",
-                            "aten::clone", "aten::masked", "aten::nonzero", "aten::take", "aten::slice_backward"),
+    "looking up, copying": ("aten::index", "aten::gather", "aten::scatter", "aten::copy", "aten::cat", "aten::take",
+                            "aten::embedding", "aten::clone", "aten::masked", "aten::nonzero", "aten::slice_backward"),
 }
 REST = "adding, multiplying, and all else"
 
 
-def bilm_step(sizes: dict) -> Callable[[], None]:
+def bilm_step(sizes: dict, precision: str) -> Callable[[], None]:
     """A training step of the biLM of these sizes."""
     chars = CharCNNConfig(2 * sizes["projection_size"], filters=sizes["filters"])
     config = BiLMConfig(sizes["vocab_size"], sizes["hidden_size"], sizes["projection_size"], charcnn=chars)
     text = make_text(sizes["vocab_size"], sizes["batch_size"], sizes["window"])
-    return our_step(config, sizes, text, one_after_the_other)
+    return our_step(config, sizes, text, one_after_the_other, precision=precision)
 
 
-def bert_step(sizes: dict) -> Callable[[], None]:
+def bert_step(sizes: dict, precision: str) -> Callable[[], None]:
     """A training step of the BERT of these sizes."""
     names = ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "dropout")
     config = BertConfig(**{name: sizes[name] for name in names})
     rows = make_rows(config.vocab_size, sizes["batch_size"], sizes["seq_length"])
-    return ways(config, rows, sizes["learning_rate"])[OURS][0]
+    return ways(config, rows, sizes["learning_rate"], precision)[OURS][0]
 
 
 def shares(step: Callable[[], None], repeats: int) -> dict[str, float]:
@@ -84,10 +84,12 @@ def main(args) -> None:
     small = {"vocab_size": 1_000, "window": 8}, {"vocab_size": 300, "seq_length": 16}
     preset, changes = ("tiny", small) if args.quick else ("small", large)
     for name, make, preset_sizes, change in zip(("biLM", "BERT"), (bilm_step, bert_step), (BILM, BERT), changes):
-        found = shares(make(preset_sizes[preset] | change), args.rounds)
+        sizes = preset_sizes[preset] | change
+        precision = choose_precision(args.precision, CPU, sizes["hidden_size"])
+        found = shares(make(sizes, precision), args.rounds)
         print_table([f"one step of the {name}", "share of its time"], [[k, f"{v:.0%}"] for k, v in found.items()])
         print()
-    print(f"{threads} threads; the mean of {args.rounds} steps")
+    print(f"{threads} threads, {precision}; the mean of {args.rounds} steps")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main(args) -> None:
 
 def parser():
     """The flags of this benchmark."""
-    p = flags("tests.benchmarks.skipgram", __doc__)
+    p = flags("tests.benchmarks.skipgram", __doc__, network=False)
     p.add_argument("--words", type=positive_int, metavar="N", default=2_000_000, help="running words of a pass")
     p.add_argument("--vocab-size", type=positive_int, metavar="N", default=50_000, help="different words")
     p.add_argument("--hidden-size", type=positive_int, metavar="N", default=256, help="width of a vector")

@@ -12,11 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
+from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import spell_all
 from pretrain.bilm import MAX_GRAD_NORM, WEIGHT_DECAY
 from pretrain.reading import Reader
+
+CPU = torch.device("cpu")
 
 
 def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[BiLM, torch.optim.Optimizer]:
@@ -28,7 +31,7 @@ def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[B
 
 
 def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: Callable, *, fixed: bool = True,
-             full: bool = False) -> Callable[[], None]:
+             full: bool = False, precision: str = "fp32") -> Callable[[], None]:
     """A job: one step as in the loop of `pretrain.bilm`."""
     model, optimizer = make_model(config, sizes["learning_rate"], fixed)
     reader, memory, softmaxes = Reader(model, text, fixed), [None, None], model.softmax.twins(2)
@@ -39,8 +42,9 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
 
         def learn(d: int):
             noise = torch.Generator().manual_seed(d)
-            loss, memory[d] = model.direction_loss(
-                d, words[d], text.targets[d], memory[d], noise, negatives, text.log_q, softmaxes[d])
+            with autocast(CPU, precision):
+                loss, memory[d] = model.direction_loss(
+                    d, words[d], text.targets[d], memory[d], noise, negatives, text.log_q, softmaxes[d])
             (loss / 2).backward()
 
         optimizer.zero_grad()
@@ -53,20 +57,25 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
     return step
 
 
-def plain_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace) -> Callable[[], None]:
+def plain_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, precision: str = "fp32") -> Callable[[], None]:
     """A job: one step as it would first be written, on one window that is read in both directions."""
     model, optimizer = make_model(config, sizes["learning_rate"], fixed=False)
     char_ids = torch.from_numpy(spell_all(text.vocabulary.words))[text.inputs[0].flatten(), : text.width]
 
-    def step():
-        optimizer.zero_grad()
+    def both_losses():
         x, loss = model.charcnn(char_ids).view(*text.inputs[0].shape, -1), 0.0
         for stack, words, targets in zip(model.stacks(), (x, x.flip(1)), text.targets):
             for k, (lstm, projection) in enumerate(zip(stack.lstms, stack.projections)):
                 y = projection(lstm(F.dropout(words, config.dropout))[0])
                 words = y + words if k else y
             logits = F.linear(F.dropout(words, config.dropout), model.softmax.weight, model.softmax.bias)
-            loss = loss + F.cross_entropy(logits.flatten(0, 1), targets.flatten()) / 2
+            loss = loss + F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()) / 2
+        return loss
+
+    def step():
+        optimizer.zero_grad()
+        with autocast(CPU, precision):
+            loss = both_losses()
         loss.backward()
         clip_and_check(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()

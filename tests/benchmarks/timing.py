@@ -13,18 +13,21 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from minitransfer.apparatus.options import Parser, positive_int
+from minitransfer.apparatus.options import Parser, add_precision, positive_int
 
 Times = dict[str, list[float]]  # of each job its seconds, one per round
 MATRIX = "matrix product"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def flags(prog: str, description: str) -> Parser:
-    """The flags that all benchmarks share."""
+def flags(prog: str, description: str, network: bool = True) -> Parser:
+    """The flags that all benchmarks share, and those of a `network` that may multiply in one precision or another."""
     p = Parser(prog=f"python -m {prog}", description=description)
     p.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, and measures nothing")
     p.add_argument("--rounds", type=positive_int, metavar="N", default=5, help="how often each job is timed")
     p.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
+    if network:
+        add_precision(p)
     return p
 
 
@@ -50,9 +53,9 @@ def speed_up(times: Times, name: str, other: str) -> float:
     return statistics.median(b / a for a, b in zip(times[name], times[other], strict=True))
 
 
-def matrix_product(size: int) -> tuple[Callable[[], object], float]:
-    """A job that multiplies two square float32 matrices, and its FLOP: 2 · size³."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
+def matrix_product(size: int, precision: str = "fp32") -> tuple[Callable[[], object], float]:
+    """A job that multiplies two square matrices in this precision, and its FLOP: 2 · size³."""
+    a, b = (torch.rand(size, size).to(DTYPES[precision]) for _ in range(2))
     return lambda: a @ b, 2.0 * size**3
 
 
