@@ -4,6 +4,7 @@
     python -m pretrain.bilm --corpus sample --preset tiny --warm-start runs/static-tiny --out runs/bilm-tiny
     python -m pretrain.bilm --warm-start runs/static                                    # WikiText-2, half an hour
     python -m pretrain.bilm --corpus imdb --init-from runs/bilm --epochs 1 --out runs/bilm-imdb
+    torchrun --nproc-per-node 2 -m pretrain.bilm --warm-start runs/static               # two processes, one model
 
 Three stages, of which only the second must be: the character CNN learns to spell the static vectors (--warm-start);
 the LSTM stacks learn to foretell words, in the loop below; both go on with the text of the task (--init-from).
@@ -17,6 +18,7 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -66,6 +68,7 @@ examples:
   python -m pretrain.bilm --corpus sample --preset tiny --warm-start runs/static-tiny --out runs/bilm-tiny
   python -m pretrain.bilm --warm-start runs/static
   python -m pretrain.bilm --corpus imdb --init-from runs/bilm --epochs 1 --out runs/bilm-imdb
+  torchrun --nproc-per-node 2 -m pretrain.bilm --warm-start runs/static
 
 writes to --out: config.json, model.safetensors (encoder and softmax), vocab.txt, metrics.jsonl, state/
 on 2 cores: tiny half a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
@@ -101,7 +104,10 @@ def make_parser() -> Parser:
 
 @dataclass
 class Position:
-    """How far training has come; `memory` is what each direction's LSTMs hold at the end of the last window."""
+    """How far training has come; `memory` is what each direction's LSTMs hold at the end of the last window.
+
+    Of several processes each has the memory of its own rows of text; a saved state has that of all rows.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -115,11 +121,16 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     """Train both directions, each on its own windows; returns the step reached, or None if asked to stop.
 
     Order, negatives and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
-    with the same weights, bit for bit, as one that was never stopped.
+    with the same weights, bit for bit, as one that was never stopped. Several processes cut the same windows and draw
+    the same negatives, and each reads its rows.
     """
     from minitransfer.apparatus import optim
+    from minitransfer.apparatus.distributed import (
+        agreed, average, average_gradients, is_first, largest, share_of_rows,
+    )
     from minitransfer.apparatus.runtime import Progress, generator
     from minitransfer.elmo.softmax import draw
+    from minitransfer.text.words import PAD_ID
     from pretrain.reading import epoch_windows
 
     B, T, seed = arguments.batch_size, arguments.window, arguments.seed
@@ -134,7 +145,8 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                   done=read_before) as progress:
         while at.epoch < arguments.epochs:
             windows = epoch_windows(text, B, T, generator(seed, "order", at.epoch))
-            for inputs, targets in windows[at.in_epoch :]:
+            for window in windows[at.in_epoch :]:
+                inputs, targets = ([share_of_rows(token_ids) for token_ids in both] for both in window)
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, WARMUP_STEPS))
                 negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", at.step))
                 words = reader.read(inputs)
@@ -143,6 +155,9 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                 (ahead, ahead_memory), (back, back_memory) = side_by_side(partial(learn, 0), partial(learn, 1))
                 model.softmax.take_gradients(softmaxes)
                 reader.back_propagate(words)
+                foretold = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
+                ahead, back = average(foretold, ahead, back)
+                average_gradients(model.parameters(), foretold)
                 loss, norm = (ahead + back) / 2, optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
                     optimizer.step()
@@ -150,16 +165,17 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                 else:
                     at.skipped += 1  # the new memory is no more finite than the loss, so the old one stays
                 at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
-                progress.advance(inputs[0].numel(), loss=loss)
+                progress.advance(B * inputs[0].shape[1], loss=loss)
                 if log_clock.due():
                     run.log_metrics({"step": at.step, "epoch": at.epoch, "tokens": progress.done, "loss": loss,
                                      "loss_forward": ahead, "loss_backward": back, "learning_rate": rate,
                                      "norm": norm, "skipped": at.skipped})
                 if at.in_epoch == len(windows):  # the next epoch's text begins anew
                     at.epoch, at.in_epoch, at.memory = at.epoch + 1, 0, [None, None]
-                if stop.requested or save_clock.due() or at.step == total:
-                    save(run, model, optimizer, at)
-                if stop.requested:
+                stopping, due = agreed(stop), largest(int(is_first() and save_clock.due()))
+                if stopping or due or at.step == total:
+                    save(run, model, optimizer, at, B)
+                if stopping:
                     return None
     return at.step
 
@@ -172,10 +188,11 @@ def foretell(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: B
     """
     import torch
 
+    from minitransfer.apparatus.distributed import apart
     from minitransfer.apparatus.runtime import autocast, derived_seed
 
     device = reader.device
-    noise = torch.Generator(device).manual_seed(derived_seed(arguments.seed, "dropout", at.step, d))
+    noise = torch.Generator(device).manual_seed(derived_seed(arguments.seed, "dropout", at.step, d, *apart()))
     drawn = negatives.to(device) if arguments.softmax == "sampled" else None
     with autocast(device, arguments.precision):
         loss, memory = model.direction_loss(d, words[d], targets[d].to(device), at.memory[d], noise, drawn,
@@ -184,21 +201,32 @@ def foretell(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: B
     return loss.item(), memory
 
 
-def save(run: RunDirectory, model: BiLM, optimizer: torch.optim.Optimizer, at: Position) -> None:
-    """Save all that `restore` takes up."""
+def save(run: RunDirectory, model: BiLM, optimizer: torch.optim.Optimizer, at: Position, B: int) -> None:
+    """Save all that `restore` takes up, the memory of all B rows among it, so that any number of processes can."""
+    from minitransfer.apparatus.distributed import gather_rows
+
+    memory = in_rows(at.memory, lambda h: gather_rows(h, B))
     run.save_state(at.step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": at.epoch,
-                             "in_epoch": at.in_epoch, "skipped": at.skipped, "memory": at.memory})
+                             "in_epoch": at.in_epoch, "skipped": at.skipped, "memory": memory})
+
+
+def in_rows(memory: list[State | None], change: Callable[[Tensor], Tensor]) -> list[State | None]:
+    """The memory after a change to its rows, which `change` is given first: (B, H) -> (…, H)."""
+    return [direction and [tuple(change(h[0]).unsqueeze(0) for h in layer) for layer in direction]
+            for direction in memory]
 
 
 def restore(state: dict | None, model: BiLM, optimizer: torch.optim.Optimizer, run: RunDirectory,
             device: torch.device) -> Position:
     """Where training goes on: from a saved state of its own, or from the beginning, after a warm start or none."""
+    from minitransfer.apparatus.distributed import share_of_rows
+
     if state is None or "optimizer" not in state:
         run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
         return Position()
     optimizer.load_state_dict(state["optimizer"])
     run.truncate_metrics(state["step"])
-    memory = [direction and [(h.to(device), c.to(device)) for h, c in direction] for direction in state["memory"]]
+    memory = in_rows(state["memory"], lambda h: share_of_rows(h).contiguous().to(device))
     return Position(state["step"], state["epoch"], state["in_epoch"], state.get("skipped", 0), memory)
 
 
@@ -207,7 +235,7 @@ def main(arguments: argparse.Namespace) -> int:
     training = take_preset(arguments, PRESETS)
     check_out(arguments, "bilm")
 
-    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
     from minitransfer.apparatus.runtime import (
         SideBySide, Stop, choose_device, choose_precision, environment, say, set_threads,
     )
@@ -215,6 +243,7 @@ def main(arguments: argparse.Namespace) -> int:
     from pretrain.reading import Reader, read_text
     from pretrain.warm_start import take_up
 
+    check_batch_size(arguments.batch_size)
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
     origin = load_origin(arguments)
     fixed = stays_fixed(arguments, origin)
@@ -231,8 +260,8 @@ def main(arguments: argparse.Namespace) -> int:
     all_there_are = " (all there are)" if text.vocab_size < arguments.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
-        f"{threads} threads, {arguments.precision}; {arguments.out}")
-    with (RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop,
+        f"{of_processes(threads)}, {arguments.precision}; {arguments.out}")
+    with (open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
         if not take_up(state, model, origin, arguments, run, stop):
@@ -243,15 +272,21 @@ def main(arguments: argparse.Namespace) -> int:
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,
                       state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
-    """Train, measure perplexity over the full vocabulary, and leave a finished run; returns the exit code."""
+    """Train, measure perplexity over the full vocabulary, and leave a finished run; returns the exit code.
+
+    The first of several processes measures and writes, while the others wait.
+    """
+    from minitransfer.apparatus.distributed import agreed, is_first
     from minitransfer.apparatus.runtime import peak_memory_gib, say
     from pretrain.reading import perplexity
 
     started = time.monotonic()
     step = train(model, reader, text, arguments, run, state, stop, side_by_side)
-    found = step and perplexity(model, reader, text, side_by_side, keep_on=lambda: not stop.requested)
-    if not found:
+    found = step and is_first() and perplexity(model, reader, text, side_by_side, lambda: not stop.requested)
+    if step is None or agreed(stop):
         return stopped(stop)
+    if not is_first():
+        return 0
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
     run.log_metrics({"step": step, **found}, once=True)
     run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
@@ -271,4 +306,4 @@ def stopped(stop: Stop) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))
+    sys.exit(run_command(main, make_parser(), together=True))

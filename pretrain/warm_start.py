@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_weights
+from minitransfer.apparatus.distributed import agreed, is_first
 from minitransfer.apparatus.runtime import Progress, Stop, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import CharCNN
@@ -26,16 +27,24 @@ COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reporte
 
 def take_up(state: dict | None, model: BiLM, origin: LoadedRun | None, arguments: argparse.Namespace,
             run: RunDirectory, stop: Stop) -> bool:
-    """Give the network the weights that were saved last, or else what a warm start teaches it; False if stopped."""
+    """Give the network the weights that were saved last, or else what a warm start teaches it; False if stopped.
+
+    Of several processes the first learns, and the others take over what it has saved.
+    """
+    if state is None and origin is not None and origin.kind == "static":
+        if is_first():
+            learn_to_spell(model, origin, arguments, run, stop)
+        if agreed(stop):
+            return False
+        state = None if is_first() else run.load_state()
     if state is not None:
         load_weights(model, state["model"])
-        return True
-    return origin is None or origin.kind != "static" or learn_to_spell(model, origin, arguments, run, stop)
+    return True
 
 
 def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace, run: RunDirectory,
-                   stop: Stop) -> bool:
-    """Fit the character CNN to the static vectors of `origin`; returns False if asked to stop before the end.
+                   stop: Stop) -> None:
+    """Fit the character CNN to the static vectors of `origin`, unless asked to stop before the end.
 
     At the end the weights are saved as step 0 of the run, whose own steps read text: a kill then costs none of it.
     """
@@ -48,10 +57,9 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
             return not stop.requested
 
         if not solve_projection(model.charcnn, spelling, target, weight, advance=advance):
-            return False
+            return
     say(f"warm start: {closeness(model.charcnn, spelling, target)}")
     run.save_state(0, {"model": model.state_dict()})
-    return True
 
 
 def lesson(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:

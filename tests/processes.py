@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bert_runs import PRESET  # noqa: E402
 from pretrain_runs import signal_at  # noqa: E402
 
+from minitransfer.apparatus import distributed  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
 from pretrain import bert  # noqa: E402
 
@@ -59,10 +60,11 @@ def begin(rank: int, n: int, port: int, work: Callable[[int], int | None], file:
     try:
         log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1), os.dup2(log, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_PORT": port,
                  "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": True}
         os.environ |= {name: str(value) for name, value in place.items()}
+        distributed.LAST_WORDS = 0.1  # there is no torchrun to take heed of them
         code = work(rank) or 0
     except BaseException:
         traceback.print_exc()

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 import torch
-from encoder_runs import make_bert, make_bilm
+from encoder_runs import make_bert, make_bilm, make_static
 from faults import state_names
-from pretrain_runs import flags, make_wikitext, rows, signal_at
+from pretrain_runs import PRESETS, flags, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
 from finetune import imdb
@@ -21,9 +21,10 @@ from minitransfer.apparatus.distributed import average, average_gradients, gathe
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora, sample
+from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer import examples, features
 from minitransfer.transfer.encoders import BiLMEncoder
-from pretrain import bert, building, packed, starting, static  # noqa: F401  here, and not in each process
+from pretrain import bert, bilm, building, packed, reading, starting, static  # noqa: F401  here, and not in each process
 
 W = 3
 
@@ -113,6 +114,7 @@ def test_what_each_reads_of_a_batch_that_is_judged_as_a_whole_gets_the_gradient_
 
 
 STILL = ("--dropout", "0")
+SLOW = pytest.mark.slow
 KILLED = -signal.SIGKILL
 
 
@@ -191,12 +193,19 @@ def nearly_the_same(first, second) -> bool:
     return True
 
 
+def make_vectors(path):
+    """Static vectors of a few words, for a warm start."""
+    words = [*SPECIAL_WORDS, *"abcdefghi"]
+    vectors = torch.rand(len(words), 12, generator=torch.Generator().manual_seed(1))
+    return make_static(path, words, vectors)
+
+
 def errors(ended: list[Ended]) -> list[str]:
     """The lines with an error, of all processes."""
     return [line for _, told in ended for line in told.splitlines() if "error:" in line]
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [pytest.param(2, marks=SLOW), 3])
 def test_several_processes_learn_what_one_does_but_for_rounding(data, alone, tmp_path, n):
     assert all_well(pretrain(data, tmp_path / "run", n, *STILL))
     assert nearly_the_same(alone, tmp_path / "run")
@@ -320,6 +329,73 @@ def test_nobody_waits_for_ever_for_a_process_that_does_not_come(data, tmp_path):
     assert len(errors(ended)) == 1 and "the 2 processes of this run have not found one another" in errors(ended)[0]
 
 
+def pretrain_bilm(data, out, n: int, *more: str, before=lambda rank: None) -> list[Ended]:
+    """Run pretrain.bilm in n processes."""
+
+    def work(rank: int) -> int:
+        bilm.PRESETS["tiny"] = {**PRESETS["bilm"], "batch_size": 6, "epochs": 3}
+        before(rank)
+        return run(bilm, flags(data, out, *more))
+
+    return together(n, work, out.with_name(f"{out.name}-log"))
+
+
+@pytest.fixture(scope="module")
+def lone_bilm(data, tmp_path_factory):
+    """A biLM that one process has made, without dropout."""
+    out = tmp_path_factory.mktemp("runs") / "bilm"
+    assert all_well(pretrain_bilm(data, out, 1, *STILL))
+    return out
+
+
+def test_several_processes_make_the_bilm_that_one_does_but_for_rounding(data, lone_bilm, tmp_path):
+    assert all_well(pretrain_bilm(data, tmp_path / "run", 3, *STILL))
+    assert nearly_the_same(lone_bilm, tmp_path / "run")
+
+
+def test_a_process_that_has_nothing_to_foretell_in_a_window_has_no_say_in_it(data, tmp_path):
+    """Of three rows the last is the shortest, and has nothing in a window of the last word of each."""
+    corpus = corpora.load_corpus(["wikitext-2"], data, offline=True, seed=0, say=lambda text: None)
+    N = reading.read_text(corpus, 999, 1).num_tokens
+    assert N % 3
+    more = (*STILL, "--batch-size", "3", "--window", str(N // 3), "--charcnn", "fixed", "--softmax", "full")
+    for n in (1, 3):
+        assert all_well(pretrain_bilm(data, tmp_path / str(n), n, *more))
+    assert nearly_the_same(tmp_path / "1", tmp_path / "3")
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), pytest.param(1, 3, marks=SLOW)])
+def test_the_memory_of_all_rows_goes_on_in_any_number_of_processes(data, lone_bilm, tmp_path, first, then):
+    out = tmp_path / "run"
+    stopped = pretrain_bilm(data, out, first, *STILL, before=only(0, lambda: signal_at("bilm", 9, signal.SIGTERM)))
+    assert [code for code, _ in stopped] == [143] * first
+    assert all_well(pretrain_bilm(data, out, then, *STILL, "--resume"))
+    assert nearly_the_same(lone_bilm, out)
+
+
+@pytest.fixture(scope="module")
+def warm_bilm(data, tmp_path_factory):
+    """A biLM that two processes have made, and the flags that it began with."""
+    path = tmp_path_factory.mktemp("warm")
+    more = ("--warm-start", str(make_vectors(path / "vectors")))
+    ended = pretrain_bilm(data, path / "bilm", 2, *more)
+    assert all_well(ended) and ended[0].told.count("warm start: solving") == 1 and ended[1].told == ""
+    return path / "bilm", more
+
+
+@pytest.mark.parametrize(("progress", "step"), [
+    ("bilm", 9), pytest.param("spelling", 1, marks=SLOW), pytest.param("perplexity", 1, marks=SLOW)])
+def test_a_bilm_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
+        data, warm_bilm, tmp_path, progress, step):
+    (whole, more), cut = warm_bilm, tmp_path / "cut"
+    rank = 1 if progress == "bilm" else 0  # the others are done by the first alone
+    stopped = pretrain_bilm(data, cut, 2, *more, before=only(rank, lambda: signal_at(progress, step, signal.SIGTERM)))
+    assert [code for code, _ in stopped] == [143, 143] and stopped[1].told == ""
+    assert stopped[0].told.count("to go on: torchrun --nproc-per-node 2 -m pretrain.bilm") == 1
+    assert all_well(pretrain_bilm(data, cut, 2, *more, "--resume"))
+    assert same_bits(load_run(whole).tensors, load_run(cut).tensors) and rows(whole) == rows(cut)
+
+
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory):
     path = tmp_path_factory.mktemp("encoders")
@@ -357,7 +433,7 @@ def results(path) -> dict:
     ("bilm", ("--mode", "frozen")),
     ("bilm", ("--mode", "frozen", "--head", "bilstm", "--dropout", "0", "--labels", "32")),
     ("bilm", ("--mode", "finetune")),
-    ("bilm", ("--mode", "gradual", "--no-cache", "--pool", "mean-spread")),
+    pytest.param("bilm", ("--mode", "gradual", "--no-cache", "--pool", "mean-spread"), marks=SLOW),
     ("bert", ("--mode", "finetune", "--head", "cls", "--encoder-dropout", "0", "--labels", "32"))])
 def test_several_processes_make_the_classifier_that_one_does_but_for_rounding(
         encoders, few_reviews, tmp_path, encoder, more):
@@ -402,7 +478,7 @@ def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
     assert texts_read("third", before=only(1, lambda: setattr(features, "_read", lacking))) == first
 
 
-@pytest.mark.parametrize(("progress", "step"), [("training", 7), ("scoring", 1)])
+@pytest.mark.parametrize(("progress", "step"), [("training", 7), pytest.param("scoring", 1, marks=SLOW)])
 def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
         encoders, few_reviews, tmp_path, monkeypatch, progress, step):
     monkeypatch.setattr(examples, "TOKENS_PER_BATCH", 99)  # so that scoring takes more than one
@@ -418,7 +494,7 @@ def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the
     assert results(tmp_path / "whole") == results(cut)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_torchrun_that_is_asked_to_stop_saves_once_and_says_once_how_to_go_on(data, whole, tmp_path, name):
     out = tmp_path / "run"
@@ -431,7 +507,7 @@ def test_torchrun_that_is_asked_to_stop_saves_once_and_says_once_how_to_go_on(da
     assert rows(whole) == rows(out)
 
 
-@pytest.mark.slow
+@SLOW
 def test_torchrun_names_the_process_that_died_as_the_cause(data, tmp_path):
     ended = under_torchrun(2, "1", "9", "SIGKILL", "itself", *flags(data, tmp_path / "run"))
     cause = ended.stderr.partition("Root Cause")[2]
