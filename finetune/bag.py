@@ -57,7 +57,7 @@ def make_parser() -> Parser:
                         help="how strongly weights are held small; the held-out reviews choose one of these "
                              f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})")
     add_shared(parser, out="runs/bag")
-    parser.set_defaults(mode="bag", head="linear", pool="ngrams", encoder=None, max_tokens=None)
+    parser.set_defaults(mode="bag", head="linear", pool="ngrams", encoder=None, max_tokens=None, trial=None)
     return parser
 
 

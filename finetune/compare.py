@@ -86,6 +86,9 @@ def make_parser() -> Parser:
                         help="passes at most in every cell (default: what finetune.imdb has for each mode)")
     parser.add_argument("--no-baselines", action="store_true",
                         help="leave out the bag of n-grams, static vectors frozen, and each encoder from scratch")
+    parser.add_argument("--show", action="store_true",
+                        help="run nothing: draw up what is done of this grid, of whatever pieces it was run in; "
+                             "implies --resume")
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction,
                         help="draw the figures (default: if matplotlib is installed)")
@@ -101,7 +104,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
     for name, value in (("encoders", ENCODERS), ("modes", USUAL), ("seeds", SEEDS)):
         setattr(arguments, name, getattr(arguments, name) or value)
-    check_out(Path(arguments.out), arguments.resume)
+    check_out(Path(arguments.out), arguments.resume or arguments.show)
     with_plots = can_plot(arguments.plots)
     paths = encoder_names(arguments.encoders)
 
@@ -119,11 +122,13 @@ def main(arguments: argparse.Namespace) -> int:
     cells = grid(kinds, paths, reviews.name, counts, arguments, make_parser().parse_args([]))
     known = known_settings(cells, encoders, reviews)
     out = Path(arguments.out)
+    if arguments.show and not any(results_of(cell, known[cell]) for cell in cells):
+        raise CheckpointError(f"nothing of this grid is done in {out}", "leave out --show to run it")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock, out)
-        code = run_all(cells, known, reviews, out)
+        code = 0 if arguments.show else run_all(cells, known, reviews, out)
         rows = write_results(cells, known, out)
         if rows:
             print(tables.accuracy_table(rows), end="")

@@ -81,6 +81,9 @@ def make_parser() -> Parser:
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--labels", metavar="N", type=positive_int,
                         help="learn from N labelled reviews, half of each class, validation included (default: all)")
+    parser.add_argument("--trial", metavar="N", type=positive_int,
+                        help="to choose flags by: score on N training reviews set aside, which are always the same, "
+                             "and leave the test half alone")
     parser.add_argument("--max-tokens", metavar="N", type=positive_int,
                         help="tokens read of a review; a longer one keeps its head and tail (default: 256, or as "
                              "many as a BERT was pretrained on, if fewer)")

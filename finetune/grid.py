@@ -140,7 +140,7 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]
             names, own = [*names, "strengths"], {}
         else:
             check(arguments)
-            names, own = [*names, *FLAGS, "unfreeze", "head"], {"encoder_fingerprint": encoders[cell.model][1]}
+            names, own = [*names, *FLAGS, "unfreeze", "head", "trial"], {"encoder_fingerprint": encoders[cell.model][1]}
             names += [] if arguments.precision == "auto" else ["precision"]
         known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
     return known

@@ -182,7 +182,8 @@ def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's config: every setting that decides its result, and what a later process needs to build its model."""
     names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
-             "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache", "precision")
+             "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache", "precision",
+             "trial")
     return {"kind": "transfer", **{name: getattr(arguments, name) for name in names},
             "data": fingerprints(reviews), "model": head_settings(arguments),
             "encoder_fingerprint": encoder_run.fingerprint,
@@ -216,7 +217,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
         choose_device, choose_precision, environment, say, seed_everything, set_threads,
     )
     from minitransfer.text.corpora import find_data_dir, load_reviews
-    from minitransfer.transfer.labels import choose_labelled, split_validation
+    from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
     check_batch_size(arguments.batch_size)
     device = choose_device(arguments.device)
@@ -230,6 +231,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     held_out = hold_out(encoder_run, model.encoder, arguments) if measures else None
     if reviews is None:
         reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    reviews = set_aside(reviews, arguments.trial)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
     split = split_validation(chosen, reviews.train_labels, arguments.seed)
     config = settings(encoder_run, reviews, arguments) | {"environment": environment()}

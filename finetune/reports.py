@@ -36,7 +36,7 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
     A bag of words has neither model nor encoder; it leaves those fields empty.
     """
     mix = model and model.mix
-    told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens")}
+    told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens", "trial")}
     return {
         "encoder": arguments.encoder, "encoder_kind": encoder_run and encoder_run.kind,
         "encoder_corpus": encoder_run and corpus_of(encoder_run, arguments),
@@ -84,7 +84,10 @@ def report(results: dict[str, Any], path: Path) -> None:
     print(f"data {results['data']}, {results['labels']:,} labels, "
           f"epoch {results['epochs']} of {results['epochs_run']}")
     print(f"validation accuracy {results['validation_accuracy']:.4f}")
-    print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
+    if results["trial"]:
+        print(f"trial accuracy {results['test_accuracy']:.4f}, on {results['trial']:,} training reviews set aside")
+    else:
+        print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
     if forgetting := results["forgetting"]:
         before, after = forgetting["before"], forgetting["after"]
         print(f"held-out loss on {forgetting['corpus']}, which the encoder was pretrained on: {before:.3f} nats "

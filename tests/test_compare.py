@@ -147,6 +147,17 @@ def test_a_grid_may_grow(copy, encoders, runs):
     assert len(runs) == 10 and all("-8-" in name for name in runs) and len(lines_of(copy)) == 30
 
 
+def test_a_grid_run_in_pieces_is_shown_as_one(copy, encoders, runs, capsys):
+    """What is left out of a larger grid are only the cells that nobody has run."""
+    larger = ("--labels", "8", "12", "30", "--seeds", "0", "3", "--epochs", "2", "--no-plots")
+    assert run(encoders, copy, *larger, "--modes", "frozen", "gradual", "--show") == 0
+    assert runs == [] and {row["cell"] for row in lines_of(copy)} == NAMES
+    shown = capsys.readouterr().out
+    assert shown.startswith("|  | 12 labels | 30 labels |") and "8 labels" not in shown and "gradual" not in shown
+    assert run(encoders, copy, "--labels", "10", "--no-plots", "--show") == 4
+    assert "nothing of this grid is done" in capsys.readouterr().err
+
+
 def test_reviews_are_read_once_for_all_cells(encoders, tmp_path, reviews_are_few):
     flags = ("--labels", "8", "--seeds", "0", "1", "--epochs", "1", "--no-plots")
     assert run(encoders[:1], tmp_path / "out", *flags) == 0

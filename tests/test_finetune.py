@@ -183,6 +183,20 @@ def test_the_test_half_is_scored_once(encoders, tmp_path, monkeypatch):
     assert scored == [20] * 4 + [120]
 
 
+def test_a_trial_never_looks_at_the_test_half(encoders, tmp_path, monkeypatch, few_reviews, capsys):
+    """It ends with the same bits whatever that half holds, and its own reviews are not learned from."""
+    flags = ("--labels", "100", "--epochs", "2", "--trial", "150")
+    assert run(encoders / "oracle", tmp_path / "a", *flags) == 0
+    assert "150 to be scored once" in (told := capsys.readouterr()).err
+    assert "on 150 training reviews set aside" in told.out and "test accuracy" not in told.out
+    other = dataclasses.replace(few_reviews, test_texts=["nothing"], test_labels=np.array([1]))
+    monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: other)
+    assert run(encoders / "oracle", tmp_path / "b", *flags) == 0
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    first, second = results(tmp_path / "a"), results(tmp_path / "b")
+    assert first["test_accuracy"] == second["test_accuracy"] and first["trial"] == 150
+
+
 def test_early_stopping_keeps_the_weights_of_the_best_epoch(encoders, tmp_path):
     flags = ("--labels", "60", "--learning-rate", "0.05", "--patience", "3", "--weight-decay", "0", "--epochs", "60")
     assert run(encoders / "bilm", tmp_path / "long", *flags) == 0
@@ -327,6 +341,8 @@ def test_losses_that_are_not_finite_stop_the_run_and_no_nan_is_saved(encoders, t
     (["--labels", "101"], 2, "out of 500 negative and 500 positive"),
     (["--labels", "1002"], 2, "choose an even number from 4 to 1,000"),
     (["--labels", "0"], 2, "--labels: must be"),
+    (["--trial", "151"], 2, "--trial 151 cannot be chosen"),
+    (["--trial", "800", "--labels", "202"], 2, "out of 100 negative and 100 positive"),
     (["--head", "bilstm", "--pool", "mean-max"], 2, "--pool mean-max is for the mean head"),
     (["--mode", "frzen"], 2, "did you mean frozen"),
     (["--unfreeze", "1"], 2, "--unfreeze is for --mode top"),

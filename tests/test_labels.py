@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.transfer.labels import choose_labelled, split_validation
+from minitransfer.text.corpora import Reviews
+from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
 LABELS = np.array([0] * 1300 + [1] * 1200)
 
@@ -30,6 +31,20 @@ def test_without_a_number_all_reviews_are_taken():
 def test_seeds_choose_differently_and_the_same_seed_alike():
     assert choose_labelled(LABELS, 100, 0).tolist() == choose_labelled(LABELS, 100, 0).tolist()
     assert len(set(choose_labelled(LABELS, 100, 0)) & set(choose_labelled(LABELS, 100, 1))) < 20
+
+
+def test_reviews_set_aside_for_trials_are_balanced_always_the_same_and_no_longer_to_be_learned_from():
+    texts = [f"review {i}" for i in range(2500)]
+    whole = Reviews("mine", texts, LABELS, ["the test"], np.array([1]), [], "folder")
+    trial = set_aside(whole, 300)
+    assert len(trial.test_texts) == 300 and np.bincount(trial.test_labels).tolist() == [150, 150]
+    assert sorted(trial.train_texts + trial.test_texts) == sorted(texts)
+    label = dict(zip(texts, LABELS))
+    assert all(label[text] == y for text, y in zip(trial.train_texts, trial.train_labels))
+    assert all(label[text] == y for text, y in zip(trial.test_texts, trial.test_labels))
+    assert set_aside(whole, 300).test_texts == trial.test_texts
+    assert set(trial.test_texts) < set(set_aside(whole, 500).test_texts)
+    assert set_aside(whole, None) is whole
 
 
 @pytest.mark.parametrize("n", [1, 2, 101, 2402, 25000])
