@@ -206,6 +206,28 @@ def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np
     return token_examples(model, tokenised, labels[chosen]), None
 
 
+def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
+                arguments: argparse.Namespace) -> tuple[Examples, Examples, Tensor | None]:
+    """The chosen reviews, all that are to be tested on, and the features of the chosen, as `read` gives them.
+
+    Says how many were shortened, and what an epoch will cost that reads its reviews anew.
+    """
+    import numpy as np
+
+    from minitransfer.apparatus.runtime import say
+
+    every_test = np.arange(len(reviews.test_labels))
+    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
+    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
+    say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
+        f"{test.shortened:,} of {len(every_test):,} to test on")
+    if features is None:
+        tokens = int(examples.lengths.sum())
+        minutes = tokens / TOKENS_PER_SECOND[arguments.mode == "frozen"] / 60
+        say(f"every epoch reads {tokens:,} tokens anew: at least {minutes:.1f} minutes on 2 cores")
+    return examples, test, features
+
+
 def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     check(arguments)
@@ -262,18 +284,10 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
 
     before = held_out and held_out.measure()
     started = time.monotonic()
-    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
-    every_test = np.arange(len(reviews.test_labels))
-    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
+    examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
     encoding = time.monotonic() - started
-    say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
-        f"{test.shortened:,} of {len(every_test):,} to test on")
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
-    if features is None:
-        tokens = int(examples.lengths.sum())
-        minutes = tokens / TOKENS_PER_SECOND[arguments.mode == "frozen"] / 60
-        say(f"every epoch reads {tokens:,} tokens anew: at least {minutes:.1f} minutes on 2 cores")
-    elif arguments.head == "mean":
+    if features is not None and arguments.head == "mean":
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)
