@@ -66,6 +66,41 @@ def test_the_frozen_pass_benchmark_compares_ways_that_give_the_same_features():
     assert float(difference[1]) < 1e-5
 
 
+@pytest.mark.slow
+def test_the_transfer_benchmark_times_learning_and_reading_on_the_same_reviews():
+    done = run("transfer")
+    assert done.returncode == 0, done.stderr
+    lines = [re.split(r"  +", line) for line in done.stdout.splitlines()]
+    titles = [i for i, line in enumerate(lines) if line[0] in ("fine-tuning", "classifying")]
+    assert len(titles) == 2
+    for i in titles:
+        assert lines[i][1] == "tokens/s" and [line[0] for line in lines[i + 1 : i + 3]] == [
+            "ours", "ours, batches as they come"]
+        assert lines[i + 2][2] == "1.00" and float(lines[i + 1][2]) > 0
+
+
+@pytest.mark.slow
+def test_the_growth_benchmark_doubles_each_size_by_itself(chapter):
+    growth = chapter("growth")
+    assert growth.doubled((3, 5, 7)) == {
+        "as it is": (3, 5, 7), "twice the rows": (6, 5, 7), "twice the length": (3, 10, 7),
+        "twice the vocabulary": (3, 5, 14)}
+    done = run("growth")
+    assert done.returncode == 0, done.stderr
+    table = [re.split(r"  +", line) for line in done.stdout.splitlines()[1:11]]
+    assert [row[2] for row in table if row[0].endswith(growth.AS_IS)] == ["1.00"] * 3
+    assert all(float(row[4]) > 0.1 for row in table[:8])
+
+
+@pytest.mark.slow
+def test_the_startup_benchmark_asks_each_command_for_help(chapter):
+    command = [sys.executable, "-m", "tests.benchmarks.startup", "--quick", "--rounds", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()[1:]] == [
+        *(chapter("startup").NOTHING, chapter("startup").TORCH), *chapter("startup").COMMANDS[:2]]
+
+
 def test_a_mistyped_flag_is_answered_by_one_line_and_the_nearest_flag(chapter, capsys):
     benchmark = chapter("skipgram")
     assert benchmark.run_command(benchmark.main, benchmark.parser(), ["--wrods", "5"]) == 2

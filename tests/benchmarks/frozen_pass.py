@@ -8,7 +8,7 @@ occurs, and reading the two directions side by side. Reviews are made up, of the
 words; as in `finetune.imdb`, the cache is filled with all words of all the reviews. A sample of them is timed, and
 from it follows what all would take: reading grows with the reviews, the cache is filled once.
 
-This is the last benchmark.
+Next: transfer.py, fine-tuning.
 """
 
 import sys
