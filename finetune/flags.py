@@ -37,15 +37,15 @@ DEFAULTS = {  # what each kind of run begins with, where a flag does not say oth
     ("top", "mean"): (6, 32, 1e-3, 2e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
     ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
     ("top", "cls"): (5, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
-    ("finetune", "mean"): (6, 32, 1e-3, 2e-4, 0.4, 0.01, 0.3, 0.0, 2, 64),
+    ("finetune", "mean"): (6, 32, 1e-3, 2e-4, 0.4, 0.01, 0.3, 0.0, 3, 64),
     ("finetune", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 2, 64),
-    ("finetune", "cls"): (5, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 2, 64),
+    ("finetune", "cls"): (4, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 2, 64),
     ("gradual", "mean"): (6, 32, 1e-3, 2e-4, 0.4, 0.01, 0.3, 0.0, 4, 64),
     ("gradual", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 4, 64),
     ("gradual", "cls"): (8, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 6, 64),
     ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 4, 64),
     ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 2, 64),
-    ("scratch", "cls"): (8, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
+    ("scratch", "cls"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
