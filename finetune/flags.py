@@ -45,7 +45,7 @@ DEFAULTS = {  # what each kind of run begins with, where a flag does not say oth
     ("gradual", "cls"): (8, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 6, 64),
     ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 4, 64),
     ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 2, 64),
-    ("scratch", "cls"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
+    ("scratch", "cls"): (12, 32, 1e-3, 5e-4, 1.0, 0.01, 0.1, 0.1, 6, 64),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
