@@ -59,7 +59,7 @@ examples:
 
 writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
 on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others read every token
-in every epoch: about 4 minutes a pass for frozen with bilstm, a quarter of an hour where a biLM learns"""
+in every epoch: about 4 minutes a pass for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
 
 
 def make_parser() -> Parser:
