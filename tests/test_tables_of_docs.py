@@ -1,0 +1,55 @@
+"""Claims about the tables of docs/: every fault is tried by a test that there is, every point of the lecture at home."""
+
+import ast
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+LEAST_ROWS = 60
+
+
+def rows(name: str = "faults.md") -> list[list[str]]:
+    """The cells of every row of every table of a file in docs/, without head and rule."""
+    lines = [line for line in (ROOT / "docs" / name).read_text().splitlines() if line.startswith("|")]
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in split if row[0] not in ("fault", "§") and not set(row[0]) <= set("-")]
+
+
+def names_of_tests(file: Path) -> set[str]:
+    """The test functions of a file, read and not imported."""
+    return {node.name for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+def test_every_test_in_the_table_of_faults_exists():
+    named = [row[3].split("::") for row in rows()]
+    absent = [f"{file}::{name}" for file, name in named
+              if not (TESTS / file).is_file() or name not in names_of_tests(TESTS / file)]
+    assert not absent
+
+
+def test_each_row_of_the_table_of_faults_is_whole_and_there_once():
+    found = rows()
+    assert len(found) >= LEAST_ROWS and all(len(row) == 4 and all(row) for row in found)
+    assert len({(fault, test) for fault, _, _, test in found}) == len(found)
+    codes = {0, 1, 2, 3, 4, 5, 6, 7, 129, 130, 137, 141, 143}
+    assert all({int(code) for code in re.findall(r"\d+", row[2])} <= codes for row in found)
+
+
+def test_every_section_of_the_lecture_has_code_a_test_and_something_to_look_at():
+    sections = set()
+    for section, _, code, test, shown in rows("lecture.md"):
+        sections |= set(section.split(", "))
+        if section == "7":
+            continue
+        files = re.findall(r"`([\w/]+\.py)`", code)
+        file, _, name = test.partition("::")
+        assert files and all((ROOT / path).is_file() for path in files) and shown
+        assert name in names_of_tests(TESTS / file)
+    assert {"1", "2.1", "2.2", "2.3", "2.4", "2.5", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "5.1", "5.2",
+            "5.3", "5.4", "7"} == sections
+
+
+def test_what_the_readme_counts_is_what_the_table_holds():
+    assert f"lists {len(rows())} faults" in (ROOT / "README.md").read_text()
