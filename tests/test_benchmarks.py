@@ -51,6 +51,7 @@ def test_the_bilm_benchmark_prints_each_way_beside_the_plain_one():
     assert table[4][:2] == ["the plain way", "1.00"] and table[1][2] == "1.00"
 
 
+@pytest.mark.slow
 def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
     hidden = "import sys; sys.modules['gensim'] = None; from tests.benchmarks import skipgram as s; "
     call = "sys.exit(s.run_command(s.main, s.parser(), ['--quick', '--rounds', '1', '--threads', '1']))"
@@ -58,6 +59,7 @@ def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
     assert table_of(done, rows=1) == [["minitransfer", "1.00"]] and "pip install gensim" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_frozen_pass_benchmark_compares_ways_that_give_the_same_features():
     done = run("frozen_pass")
     table = table_of(done, rows=4)
@@ -152,6 +154,7 @@ def test_made_up_text_repeats_words_as_text_does_and_cuts_reviews(chapter):
     assert lengths.max() == 256 and lengths.min() >= 10 and 185 < lengths.mean() < 205
 
 
+@pytest.mark.slow
 def test_the_profile_accounts_for_all_of_a_steps_time(chapter):
     done = run("profile")
     assert done.returncode == 0, done.stderr

@@ -62,9 +62,9 @@ def same(first, second):
 KILLED = [  # a command, its flags (last with both directions at the same time), and where it is stopped, then killed
     ("static", (), ("static", 3), ("static", 2)),
     ("bilm", ("--warm-start", "VECTORS"), ("spelling", 1), ("bilm", 17)),
-    ("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "190", "--threads", "2"),
-     ("bilm", 12), ("bilm", 3)),
-    ("bilm", ("--precision", "bf16"), ("bilm", 3), ("bilm", 17)),
+    pytest.param("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "190", "--threads", "2"),
+                 ("bilm", 12), ("bilm", 3), marks=pytest.mark.slow),
+    pytest.param("bilm", ("--precision", "bf16"), ("bilm", 3), ("bilm", 17), marks=pytest.mark.slow),
 ]
 
 
