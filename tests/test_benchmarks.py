@@ -45,6 +45,7 @@ def table_of(done: subprocess.CompletedProcess, rows: int) -> list[list[str]]:
     return [[line.split("  ")[0], *RATIO.findall(line)] for line in lines[1 : rows + 1]]
 
 
+@pytest.mark.slow
 def test_the_bilm_benchmark_prints_each_way_beside_the_plain_one():
     table = table_of(run("bilm"), rows=5)
     assert all(len(row) == 3 and float(row[1]) > 0 and float(row[2]) > 0 for row in table)

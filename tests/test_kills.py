@@ -34,6 +34,7 @@ def test_killed_at_random_moments_and_at_stages_of_a_save_every_command_ends_wit
     assert all("3 kills survived" in line and line.endswith(", equal") for line in lines)
 
 
+@pytest.mark.slow
 def test_the_harness_notices_a_command_that_does_not_end_alike(tmp_path, monkeypatch, capsys):
     """Seeds that differ from process to process stand in for whatever may make a run end otherwise."""
     import harness as module
