@@ -84,8 +84,8 @@ def loss_of_everything_decoded(model: MaskedLM) -> Loss:
     return loss
 
 
-def their_model(config: BertConfig) -> torch.nn.Module | None:
-    """BertForMaskedLM of the same sizes, in training; None if transformers is not installed."""
+def their_model(config: BertConfig, name: str = "BertForMaskedLM") -> torch.nn.Module | None:
+    """The class of this name there, of the same sizes, in training; None if transformers is not installed."""
     try:
         import transformers
     except ImportError:
@@ -94,7 +94,7 @@ def their_model(config: BertConfig) -> torch.nn.Module | None:
         vocab_size=config.vocab_size, hidden_size=config.hidden_size, num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads, intermediate_size=config.intermediate_size,
         max_position_embeddings=config.max_positions)
-    return transformers.BertForMaskedLM(shape).train()
+    return getattr(transformers, name)(shape).train()
 
 
 def make_step(model: torch.nn.Module, loss: Loss, rows: Tensor, V: int, learning_rate: float,

@@ -34,7 +34,7 @@ from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.tokens import TokenisedTexts
 from pretrain.bert import PRESETS
-from tests.benchmarks.bert import make_rows
+from tests.benchmarks.bert import make_rows, their_model
 from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import review_lengths
 from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_turns
@@ -59,18 +59,6 @@ def make_classifier(config: BertConfig, texts: TokenisedTexts, precision: str) -
     encoder.set_dropout(SETTINGS["encoder_dropout"])
     encoder.precision = precision
     return Classifier(encoder, head="cls", pool="cls", head_size=SETTINGS["head_size"], dropout=SETTINGS["dropout"])
-
-
-def their_model(config: BertConfig) -> torch.nn.Module | None:
-    """BertForSequenceClassification of the same sizes; None if transformers is not installed."""
-    try:
-        import transformers
-    except ImportError:
-        return None
-    return transformers.BertForSequenceClassification(transformers.BertConfig(
-        vocab_size=config.vocab_size, hidden_size=config.hidden_size, num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads, intermediate_size=config.intermediate_size,
-        max_position_embeddings=config.max_positions))
 
 
 def logits_of(theirs: torch.nn.Module, texts: TokenisedTexts, precision: str) -> Logits:
@@ -125,7 +113,7 @@ def ways(config: BertConfig, texts: TokenisedTexts, examples: Examples, model: C
                 UNSORTED: learn(model, examples.logits, examples.labels, as_they_come)}
     reading = {OURS: read(model, examples.logits, sorted_out, examples.renew),
                UNSORTED: read(model, examples.logits, as_they_come, examples.renew)}
-    theirs = their_model(config)
+    theirs = their_model(config, "BertForSequenceClassification")
     if theirs is not None:
         logits = logits_of(theirs, texts, precision)
         learning |= {THEIRS_SORTED: learn(theirs, logits, examples.labels, dealt),
