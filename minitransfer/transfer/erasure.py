@@ -19,7 +19,7 @@ from torch import Tensor
 from minitransfer.text.batching import head_and_tail
 from minitransfer.text.wordpiece import PREFIX
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import classify, token_examples
+from minitransfer.transfer.examples import answers
 from minitransfer.transfer.tokens import TokenisedTexts
 
 MOST_WORDS = 256  # of a text are taken out, one after the other: the outermost ones, if there are more
@@ -46,7 +46,8 @@ def word_importances(model: Classifier, text: str, max_tokens: int, label: int) 
     cut = len(tokens) // 2 if read.shortened[0] else 0
     spans = head_and_tail(np.array(word_spans(tokens, model.encoder.has_cls, cut)), MOST_WORDS).tolist()
     variants = [token_ids, *(np.delete(token_ids, slice(start, end)) for start, end in spans)]
-    s = log_odds(logits_of(model, read.tokens, variants), label)
+    without = TokenisedTexts(read.tokens, variants, np.zeros(len(variants), bool))
+    s = log_odds(answers(model, without), label)
     words = ["".join(tokens[start:end]).replace(PREFIX, "") for start, end in spans]
     return list(zip(words, (s[0] - s[1:]).tolist()))
 
@@ -62,13 +63,6 @@ def word_spans(tokens: Sequence[str], framed: bool, cut: int = 0) -> list[tuple[
     first, end = (1, len(tokens) - 1) if framed else (0, len(tokens))
     starts = [i for i in range(first, end) if i in (first, cut) or not tokens[i].startswith(PREFIX)]
     return list(zip(starts, [*starts[1:], end]))
-
-
-def logits_of(model: Classifier, tokens: Sequence[str], variants: list[np.ndarray]) -> Tensor:
-    """The logits of texts given by the ids of their tokens, int (≤ T,) each: (N, classes), read in batches."""
-    texts = TokenisedTexts(tokens, variants, np.zeros(len(variants), bool))
-    none = np.zeros(len(variants), np.int64)  # labels, which nobody asks for
-    return classify(token_examples(model, texts, none), np.arange(len(variants)))
 
 
 def log_odds(logits: Tensor, label: int) -> Tensor:

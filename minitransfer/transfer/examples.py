@@ -164,5 +164,10 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
 
 def predict(model: Classifier, texts: TokenisedTexts) -> Tensor:
     """The probability of each class for each text: (N, classes), rows that sum to one."""
-    examples = token_examples(model, texts, np.zeros(len(texts.token_ids), np.int64))
-    return classify(examples, np.arange(len(texts.token_ids))).softmax(dim=-1)
+    return answers(model, texts).softmax(dim=-1)
+
+
+def answers(model: Classifier, texts: TokenisedTexts) -> Tensor:
+    """The logits of texts whose labels nobody knows: (N, classes)."""
+    N = len(texts.token_ids)
+    return classify(token_examples(model, texts, np.zeros(N, np.int64)), np.arange(N))
