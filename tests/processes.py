@@ -5,6 +5,7 @@ As a script, for torchrun itself, it runs a command of which one process sends i
     torchrun --nproc-per-node 2 tests/processes.py 1 17 SIGKILL itself --out …
 """
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from pretrain import bert  # noqa: E402
 
 SMALL = {**PRESET, "batch_size": 6, "epochs": 1}  # of pretrain.bert
 DEADLINE = 200.0  # seconds, after which a process counts as one that hangs
+PORT = 2  # bytes
 
 
 class Ended(NamedTuple):
@@ -40,18 +42,24 @@ class Ended(NamedTuple):
 
 
 def together(n: int, work: Callable[[int], int | None], folder: Path) -> list[Ended]:
-    """Do work(rank) in n processes at once; each one's end, in the order of their ranks."""
+    """Do work(rank) in n processes at once; each one's end, in the order of their ranks.
+
+    Forked before there is a store: it has a thread, and what a thread holds at that moment, a child never gets.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun keeps it for them, too
     files = [folder / f"rank-{rank}.txt" for rank in range(n)]
-    children = [begin(rank, n, store.port, work, files[rank]) for rank in range(n)]
+    told, tell = os.pipe()
+    children = [begin(rank, n, told, work, files[rank]) for rank in range(n)]
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun keeps it for them, too
+    os.write(tell, store.port.to_bytes(PORT, "big") * n)
+    os.close(tell), os.close(told)
     deadline = time.monotonic() + DEADLINE
     codes = [wait_for(child, deadline) for child in children]
     return [Ended(code, file.read_text()) for code, file in zip(codes, files)]
 
 
-def begin(rank: int, n: int, port: int, work: Callable[[int], int | None], file: Path) -> int:
-    """Fork a process that does its work and ends; returns its number."""
+def begin(rank: int, n: int, told: int, work: Callable[[int], int | None], file: Path) -> int:
+    """Fork a process that reads from `told` where to meet, does its work and ends; returns its number."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -61,6 +69,8 @@ def begin(rank: int, n: int, port: int, work: Callable[[int], int | None], file:
         log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1), os.dup2(log, 2)
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+        faulthandler.dump_traceback_later(DEADLINE - 5, file=log)  # so that one that hangs tells where
+        port = int.from_bytes(os.read(told, PORT), "big")
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_PORT": port,
                  "MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": True}
         os.environ |= {name: str(value) for name, value in place.items()}
