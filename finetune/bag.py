@@ -5,7 +5,7 @@
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
-scored once. The held-out slice chooses how strongly the weights are held small. Reviews are read whole, since
+scored once. The held-out slice chooses the L2 penalty. Reviews are read whole, since
 counting costs nothing.
 
 Read next: `finetune.compare`, which sets it beside everything else.
@@ -54,7 +54,7 @@ def make_parser() -> Parser:
     parser.add_argument("--labels", metavar="N", type=positive_int,
                         help="learn from N labelled reviews, half of each class, validation included (default: all)")
     parser.add_argument("--strengths", metavar="X", type=positive_float, nargs="+",
-                        help="how strongly weights are held small; the held-out reviews choose one of these "
+                        help="L2 penalties λ; the held-out reviews choose one of these "
                              f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})")
     add_shared(parser, out="runs/bag")
     parser.set_defaults(mode="bag", head="linear", pool="ngrams", encoder=None, max_tokens=None, trial=None)

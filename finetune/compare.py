@@ -139,19 +139,16 @@ def main(arguments: argparse.Namespace) -> int:
 
 def check_out(out: Path, resume: bool) -> None:
     """Raises: UsageError if --out holds something, and CheckpointError if --resume finds nothing to go on with."""
-    from minitransfer.apparatus.durable import LOCK, TEMPORARY
+    from minitransfer.apparatus.checkpoint import refuse_if_taken
 
     if resume:
         if not (out / RESULTS).is_file():
             raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {RESULTS}",
                                   "leave out --resume to begin one there")
-    elif os.path.lexists(out) and not out.is_dir():
+    elif out.is_dir():
+        refuse_if_taken(out, "comparison")
+    elif os.path.lexists(out):
         raise UsageError(f"{out} is not a directory", "choose another --out")
-    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
-    names = [name for name in names if name != LOCK and not name.startswith(TEMPORARY)]
-    if names and not resume:
-        raise UsageError(f"{out} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}",
-                         "add --resume to go on with the comparison there, or choose another --out")
 
 
 def can_plot(wanted: bool | None) -> bool:

@@ -113,7 +113,8 @@ def _add_training(parser: Parser) -> None:
     group.add_argument("--encoder-dropout", metavar="P", type=probability,
                        help="share of the encoder's units dropped while it learns")
     group.add_argument("--patience", metavar="N", type=non_negative_int,
-                       help="epochs without a lower validation loss before stopping; 0 trains to the end")
+                       help="epochs without a lower validation loss before stopping; 0 trains to the "
+                            "end, and keeps the last weights instead of the best")
     group.add_argument("--head-size", metavar="N", type=positive_int, help="units of the head's hidden layer")
 
 

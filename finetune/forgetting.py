@@ -1,6 +1,6 @@
 """Part V, around the command: forgetting. What does an encoder lose of its language while it learns a task?
 
-Fine-tuning moves weights that were good at foretelling text, and nothing in the task's loss holds them there; a
+Fine-tuning moves weights that were good at predicting text, and nothing in the task's loss holds them there; a
 frozen encoder cannot forget (lecture 3.2, 3.3). How much is lost can be measured: the encoder is given back the head
 that pretraining trained and transfer leaves behind, and is asked again about text that pretraining held out.
 
@@ -79,7 +79,7 @@ def hold_out(run: LoadedRun, encoder: Encoder, arguments: argparse.Namespace) ->
     head that fits; DataError if the corpus is no longer the same; NetworkError if it is not to be had.
     """
     if run.kind == "static":
-        what = f"--measure-forgetting: {run.path} holds static vectors, which never foretold a text"
+        what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
         raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
     corpus = read_corpus(run, arguments)
     return of_words(run, encoder, corpus) if run.kind == "bilm" else of_pieces(run, encoder, corpus)

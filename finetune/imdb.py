@@ -44,9 +44,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
 MAX_TOKENS = 256  # of a review, where neither flag nor encoder says otherwise
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
-MEASURED = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
+STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
-TOKENS_PER_SECOND = (6_000, 35_000)  # at most, of a small biLM on 2 cores: with gradients, and frozen without
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
@@ -90,7 +89,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 average_gradients(learning.values())
                 if guard.ok(loss.item(), optim.clip_and_check(learning.values(), MAX_GRAD_NORM)):
                     optimizer.step()
-                    at.loss_sum += loss.item() * len(rows)
+                    at.loss_sum, at.learnt = at.loss_sum + loss.item() * len(rows), at.learnt + len(rows)
                 else:
                     at.skipped += 1
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
@@ -102,12 +101,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 if stopping:
                     return None
             model.eval()
-            examples.measure(learn[:: math.ceil(len(learn) / MEASURED)])
+            examples.fit_standardise(learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
             logits = classify(examples, choose, keep_on=lambda: not agreed(stop))
             if logits is None:
                 run.save_state(at.step, at.state(changing, optimizer))
                 return None
-            told = {"loss": at.loss_sum / len(learn), "skipped": at.skipped, "seconds": at.seconds,
+            told = {"loss": at.loss_sum / max(1, at.learnt), "skipped": at.skipped, "seconds": at.seconds,
                     "learning_rate": optimizer.param_groups[0]["lr"]}
             loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
             at.end_epoch(loss, accuracy, changing, keep_last=arguments.patience == 0)
@@ -210,7 +209,7 @@ def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, cho
                 arguments: argparse.Namespace) -> tuple[Examples, Examples, Tensor | None]:
     """The chosen reviews, all that are to be tested on, and the features of the chosen, as `read` gives them.
 
-    Says how many were shortened, and what an epoch will cost that reads its reviews anew.
+    Says how many were shortened, and how much an epoch reads where nothing can be kept.
     """
     import numpy as np
 
@@ -222,9 +221,7 @@ def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, cho
     say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
         f"{test.shortened:,} of {len(every_test):,} to test on")
     if features is None:
-        tokens = int(examples.lengths.sum())
-        minutes = tokens / TOKENS_PER_SECOND[arguments.mode == "frozen"] / 60
-        say(f"every epoch reads {tokens:,} tokens anew: at least {minutes:.1f} minutes on 2 cores")
+        say(f"every epoch reads {int(examples.lengths.sum()):,} tokens anew")
     return examples, test, features
 
 

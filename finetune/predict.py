@@ -36,7 +36,7 @@ SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
 LEAST = 0.005  # log odds: what would be shown as 0.00 is not
 
-DESCRIPTION = """Say whether texts are positive or negative, and with which probability.
+DESCRIPTION = """Say whether texts are positive or negative, and with what probability.
 
 examples:
   python -m finetune.predict runs/imdb "A film I will not forget."

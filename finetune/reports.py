@@ -1,6 +1,6 @@
 """Part V, around the command: reports. What does a run say of itself, before, afterwards, and for good?
 
-Read next: `finetune.predict`.
+Read next: `finetune.forgetting`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.text.corpora import Reviews
     from minitransfer.transfer.classifier import Classifier
     from minitransfer.transfer.stopping import Training
+
+UNTRAINED = "random weights of its shape"
 
 
 def fingerprints(reviews: Reviews) -> dict[str, str]:
@@ -69,7 +71,8 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     steps = math.ceil(len(split[0]) / arguments.batch_size)
     say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
         f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
-    say(f"encoder: {arguments.encoder} ({encoder_run.kind}, pretrained on {corpus_of(encoder_run, arguments)}); "
+    corpus = corpus_of(encoder_run, arguments)
+    say(f"encoder: {arguments.encoder} ({encoder_run.kind}, {f'pretrained on {corpus}' if corpus else UNTRAINED}); "
         f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
     say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
         f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
@@ -81,8 +84,10 @@ def report(results: dict[str, Any], path: Path) -> None:
     if results["mix"]:
         mix = ", ".join(f"layer {k} {s:.3f}" for k, s in enumerate(results["mix"]))
         print(f"mix of layers: {mix}; γ = {results['gamma']:.3f}")
-    print(f"data {results['data']}, {results['labels']:,} labels, "
-          f"epoch {results['epochs']} of {results['epochs_run']}")
+    chosen = f"epoch {results['epochs']} of {results['epochs_run']}"
+    if results["mode"] == "bag":
+        chosen = f"strength {results['strength']:g}, found in {results['epochs']} passes"
+    print(f"data {results['data']}, {results['labels']:,} labels, {chosen}")
     print(f"validation accuracy {results['validation_accuracy']:.4f}")
     if results["trial"]:
         print(f"trial accuracy {results['test_accuracy']:.4f}, on {results['trial']:,} training reviews set aside")

@@ -24,6 +24,7 @@ none of these. `pretrain` and `finetune` never import each other: they meet in a
 
 The dimension key, used in every shape:
 
-    B batch · T tokens · C bytes of a word · U distinct words · D width · P projection · V vocabulary
-    L layers above the character CNN (layer 0) · N classes, or texts where there is no batch
+    B batch · T tokens · C bytes of a word · U distinct words · D width · P projection · V vocabulary · K words drawn
+    L layers above layer 0 · H heads, or LSTM units in elmo · d width of a head · S tokens looked at · W pooled width
+    N how many, where there is no batch: running tokens, texts; of logits, classes
 """

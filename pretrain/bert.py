@@ -9,7 +9,7 @@
 Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
 
-Read next: `finetune.imdb`. Around this file: `pretrain.packed`, `pretrain.starting`.
+Read next: `pretrain.inspect`. Around this file: `pretrain.packed`, `pretrain.starting`.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ PRESETS = {
     "base": dict(hidden_size=512, num_layers=8, num_heads=8, intermediate_size=2048, max_positions=512,
                  vocab_size=30_000, seq_length=256, epochs=4, batch_size=128, learning_rate=5e-4, dropout=0.1),
 }
+SIZES = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "vocab_size")
 WARMUP = 0.1  # of all steps
 MAX_GRAD_NORM = 1.0
 WEIGHT_DECAY = 0.01
-MEASUREMENTS = 9  # on held-out text: the last on all of it, the others on so many
+MEASUREMENTS = 9  # on held-out text: the last on all of it, those before on MEASURED_TOKENS of it
 MEASURED_TOKENS = 32_768
 LEAST_VOCABULARY = 100
 
@@ -74,7 +75,8 @@ def make_parser() -> Parser:
     start.add_argument("--warm-start", metavar="RUN", type=directory_name,
                        help="a pretrain.static run with --pieces, whose pieces and vectors are begun with")
     start.add_argument("--init-from", metavar="RUN", type=directory_name,
-                       help="a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over")
+                       help="a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, "
+                            "all else is the preset's")
     parser.add_argument("--whole-words", action="store_true", help="mask all pieces of a word, or none")
     parser.add_argument("--mask-probability", type=fraction, metavar="P", default=0.15,
                         help="share of pieces to be named")
@@ -160,7 +162,7 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
 
 
 def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
-    """Log and say what was measured, as is done `every` so many steps; after a third of all it should not be bad."""
+    """Log and say what was measured, as is done `every` so many steps; warn if it is bad after a third of them."""
     from pretrain.packed import tell
 
     run.log_metrics({"step": step, **found}, once=True)
@@ -190,7 +192,7 @@ def restore(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer
 def main(arguments: argparse.Namespace) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
     check_vocab_size(arguments)
-    training = take_preset(arguments, PRESETS)
+    training = take_preset(arguments, PRESETS, SIZES)
     check_out(arguments, "bert")
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run

@@ -1,4 +1,4 @@
-"""Part III, the command: train the bidirectional language model. What does a text teach whoever must foretell it?
+"""Part III, the command: train the bidirectional language model. What does a text teach whoever must predict it?
 
     python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny      # seconds, offline
     python -m pretrain.bilm --corpus sample --preset tiny --warm-start runs/static-tiny --out runs/bilm-tiny
@@ -6,10 +6,11 @@
     python -m pretrain.bilm --corpus imdb --init-from runs/bilm --epochs 1 --out runs/bilm-imdb
     torchrun --nproc-per-node 2 -m pretrain.bilm --warm-start runs/static               # two processes, one model
 
-Three stages, of which only the second must be: the character CNN learns to spell the static vectors (--warm-start);
-the LSTM stacks learn to foretell words, in the loop below; both go on with the text of the task (--init-from).
+Three stages, of which only the second is required: the character CNN learns to spell the static vectors (--warm-start);
+the LSTM stacks learn to predict words, in the loop below; both go on with the text of the task (--init-from).
 
-Read next: `finetune.imdb`. Around this file: `pretrain.reading`, `pretrain.warm_start`, `pretrain.building`.
+Read next: `minitransfer.bert.masking`, Part IV. Around this file: `pretrain.reading`, `pretrain.warm_start`,
+`pretrain.building`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
     Parser,
     add_precision,
@@ -58,7 +60,8 @@ PRESETS = {
     "base": dict(hidden_size=1024, projection_size=256, filters=FILTERS, vocab_size=200_000, epochs=2, batch_size=128,
                  window=64, negatives=8192, learning_rate=2e-3, dropout=0.1),
 }
-WARMUP_STEPS = 100
+SIZES = ("hidden_size", "projection_size", "filters")
+WARMUP_STEPS = 100  # or half of all steps, if these are fewer
 MAX_GRAD_NORM = 1.0
 WEIGHT_DECAY = 0.01
 
@@ -84,7 +87,8 @@ def make_parser() -> Parser:
     start.add_argument("--warm-start", metavar="RUN", type=directory_name,
                        help="a pretrain.static run, whose vectors the character CNN first learns to spell")
     start.add_argument("--init-from", metavar="RUN", type=directory_name,
-                       help="a pretrain.bilm run, to go on from with new text; its sizes are taken over")
+                       help="a pretrain.bilm run, to go on from with new text; its sizes are taken over, all else is "
+                            "the preset's")
     parser.add_argument("--charcnn", choices=("auto", "fixed", "learning"), default="auto",
                         help="whether the language model may change the character CNN; auto fixes one that was "
                              "warm-started, and then each word is spelled only once")
@@ -104,16 +108,16 @@ def make_parser() -> Parser:
 
 @dataclass
 class Position:
-    """How far training has come; `memory` is what each direction's LSTMs hold at the end of the last window.
+    """How far training has come; `lstm_states` are those of each direction at the end of the last window.
 
-    Of several processes each has the memory of its own rows of text; a saved state has that of all rows.
+    Of several processes each has those of its own rows of text; what is saved has those of all rows.
     """
 
     step: int = 0
     epoch: int = 0
     in_epoch: int = 0
     skipped: int = 0
-    memory: list[State | None] = field(default_factory=lambda: [None, None])
+    lstm_states: list[State | None] = field(default_factory=lambda: [None, None])
 
 
 def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,
@@ -141,29 +145,30 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
     row = math.ceil(text.num_tokens / B)
     total, read_before = math.ceil(row / T) * arguments.epochs, B * (at.epoch * row + at.in_epoch * T)
+    warmup = min(WARMUP_STEPS, math.ceil(total / 2))
     with Progress(B * row * arguments.epochs, "words", description="bilm", log_every=arguments.log_every,
                   done=read_before) as progress:
         while at.epoch < arguments.epochs:
             windows = epoch_windows(text, B, T, generator(seed, "order", at.epoch))
             for window in windows[at.in_epoch :]:
                 inputs, targets = ([share_of_rows(token_ids) for token_ids in both] for both in window)
-                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, WARMUP_STEPS))
+                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, warmup))
                 negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", at.step))
                 words = reader.read(inputs)
                 optimizer.zero_grad()
-                learn = partial(foretell, model, softmaxes, reader, words, targets, negatives, at, arguments)
-                (ahead, ahead_memory), (back, back_memory) = side_by_side(partial(learn, 0), partial(learn, 1))
+                learn = partial(learn_direction, model, softmaxes, reader, words, targets, negatives, at, arguments)
+                (ahead, ahead_state), (back, back_state) = side_by_side(partial(learn, 0), partial(learn, 1))
                 model.softmax.take_gradients(softmaxes)
                 reader.back_propagate(words)
-                foretold = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
-                ahead, back = average(foretold, ahead, back)
-                average_gradients(model.parameters(), foretold)
+                num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
+                ahead, back = average(num_targets, ahead, back)
+                average_gradients(model.parameters(), num_targets)
                 loss, norm = (ahead + back) / 2, optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
                     optimizer.step()
-                    at.memory = [ahead_memory, back_memory]
+                    at.lstm_states = [ahead_state, back_state]
                 else:
-                    at.skipped += 1  # the new memory is no more finite than the loss, so the old one stays
+                    at.skipped += 1  # the new LSTM states are no more finite than the loss: the old ones stay
                 at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
                 progress.advance(B * inputs[0].shape[1], loss=loss)
                 if log_clock.due():
@@ -171,7 +176,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                                      "loss_forward": ahead, "loss_backward": back, "learning_rate": rate,
                                      "norm": norm, "skipped": at.skipped})
                 if at.in_epoch == len(windows):  # the next epoch's text begins anew
-                    at.epoch, at.in_epoch, at.memory = at.epoch + 1, 0, [None, None]
+                    at.epoch, at.in_epoch, at.lstm_states = at.epoch + 1, 0, [None, None]
                 stopping, due = agreed(stop), largest(int(is_first() and save_clock.due()))
                 if stopping or due or at.step == total:
                     save(run, model, optimizer, at, B)
@@ -180,11 +185,11 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     return at.step
 
 
-def foretell(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: Both, targets: Both,
-             negatives: Tensor, at: Position, arguments: argparse.Namespace, d: int) -> tuple[float, State]:
-    """One direction foretells its window and back-propagates half of its loss: the halves of both make the whole.
+def learn_direction(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: Both, targets: Both,
+                    negatives: Tensor, at: Position, arguments: argparse.Namespace, d: int) -> tuple[float, State]:
+    """One direction predicts its window and back-propagates half of its loss: the halves of both make the whole.
 
-    Returns the loss, mean per token in nats, and the memory with which to read on.
+    Returns the loss, mean per token in nats, and the LSTM state with which to read on.
     """
     import torch
 
@@ -195,25 +200,25 @@ def foretell(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: B
     noise = torch.Generator(device).manual_seed(derived_seed(arguments.seed, "dropout", at.step, d, *apart()))
     drawn = negatives.to(device) if arguments.softmax == "sampled" else None
     with autocast(device, arguments.precision):
-        loss, memory = model.direction_loss(d, words[d], targets[d].to(device), at.memory[d], noise, drawn,
-                                            reader.log_q, softmaxes[d])
+        loss, state = model.direction_loss(d, words[d], targets[d].to(device), at.lstm_states[d], noise, drawn,
+                                           reader.log_q, softmaxes[d])
     (loss / 2).backward()
-    return loss.item(), memory
+    return loss.item(), state
 
 
 def save(run: RunDirectory, model: BiLM, optimizer: torch.optim.Optimizer, at: Position, B: int) -> None:
-    """Save all that `restore` takes up, the memory of all B rows among it, so that any number of processes can."""
+    """Save all that `restore` takes up, the LSTM states of all B rows among it, so that any number of processes can."""
     from minitransfer.apparatus.distributed import gather_rows
 
-    memory = in_rows(at.memory, lambda h: gather_rows(h, B))
+    lstm_states = in_rows(at.lstm_states, lambda h: gather_rows(h, B))
     run.save_state(at.step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": at.epoch,
-                             "in_epoch": at.in_epoch, "skipped": at.skipped, "memory": memory})
+                             "in_epoch": at.in_epoch, "skipped": at.skipped, "lstm_states": lstm_states})
 
 
-def in_rows(memory: list[State | None], change: Callable[[Tensor], Tensor]) -> list[State | None]:
-    """The memory after a change to its rows, which `change` is given first: (B, H) -> (…, H)."""
+def in_rows(lstm_states: list[State | None], change: Callable[[Tensor], Tensor]) -> list[State | None]:
+    """LSTM states after a change to their rows, which `change` is given first: (B, H) -> (…, H)."""
     return [direction and [tuple(change(h[0]).unsqueeze(0) for h in layer) for layer in direction]
-            for direction in memory]
+            for direction in lstm_states]
 
 
 def restore(state: dict | None, model: BiLM, optimizer: torch.optim.Optimizer, run: RunDirectory,
@@ -226,13 +231,14 @@ def restore(state: dict | None, model: BiLM, optimizer: torch.optim.Optimizer, r
         return Position()
     optimizer.load_state_dict(state["optimizer"])
     run.truncate_metrics(state["step"])
-    memory = in_rows(state["memory"], lambda h: share_of_rows(h).contiguous().to(device))
-    return Position(state["step"], state["epoch"], state["in_epoch"], state.get("skipped", 0), memory)
+    lstm_states = in_rows(state["lstm_states"], lambda h: share_of_rows(h).contiguous().to(device))
+    return Position(state["step"], state["epoch"], state["in_epoch"], state["skipped"], lstm_states)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
-    training = take_preset(arguments, PRESETS)
+    training = take_preset(arguments, PRESETS, SIZES)
+    check_vocab_size(arguments)
     check_out(arguments, "bilm")
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
@@ -265,9 +271,19 @@ def main(arguments: argparse.Namespace) -> int:
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
         if not take_up(state, model, origin, arguments, run, stop):
-            return stopped(stop)
+            return stopped(stop, before="anything was learned")
         reader = Reader(model.to(device), text, fixed)
         return learn_and_measure(model, reader, text, arguments, run, state, stop, side_by_side)
+
+
+def check_vocab_size(arguments: argparse.Namespace) -> None:
+    """Raises: UsageError for a --vocab-size that leaves no room for words."""
+    from minitransfer.text.words import SPECIAL_WORDS
+
+    special, asked = len(SPECIAL_WORDS), arguments.vocab_size
+    if asked <= special:
+        what = f"--vocab-size {asked} leaves no room for words: the first {special} are {', '.join(SPECIAL_WORDS)}"
+        raise UsageError(what, "ask for some thousands")
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,
@@ -297,11 +313,11 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
     return 0
 
 
-def stopped(stop: Stop) -> int:
-    """Say how to go on with the run that was asked to stop; returns the exit code of the signal."""
+def stopped(stop: Stop, before: str = "") -> int:
+    """Say how to go on with the run that was asked to stop, `before` what was saved; returns the signal's exit code."""
     from minitransfer.apparatus.progress import say
 
-    say(f"stopped and saved; to go on: {resume_command('pretrain.bilm')}")
+    say(f"stopped {f'before {before}' if before else 'and saved'}; to go on: {resume_command('pretrain.bilm')}")
     return stop.exit_code
 
 

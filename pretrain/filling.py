@@ -64,7 +64,7 @@ def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> Question:
 def guesses(model: MaskedLM, question: Question, how_many: int) -> list[list[tuple[int, float]]]:
     """For each mask the likeliest pieces, likeliest first, as (token id, probability).
 
-    p(w) = exp(z_w) / Σ_v exp(z_v),   z the logits of `MaskedLM` at the mask         (Devlin et al. 2019, section 3.1)
+    p(w) = exp(z_w) / Σ_v exp(z_v),   z the logits of `MaskedLM` at the mask
     """
     token_ids = torch.from_numpy(question.token_ids).unsqueeze(0).to(model.bias.device)
     z = model(token_ids)[0, torch.from_numpy(question.masks)].float()  # (M, V)

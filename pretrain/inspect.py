@@ -7,8 +7,7 @@
 
 Nothing is trained, and nothing is written but a picture, if matplotlib is there to draw one.
 
-Read next: `finetune.imdb`. Around this file: `pretrain.occurrences`, `pretrain.geometry`, `pretrain.pictures`,
-`pretrain.filling`, `pretrain.curves`, `pretrain.showing`.
+Read next: `pretrain.occurrences`, the first of the files around this one.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Cut into pieces, by a tokenizer that learned them from this very text unless an earlier run brings its own; packed
 into rows with no padding; masked anew at each step. Rows of held-out text are masked once, so that each measurement
-asks the same questions; beside the loss stands what guessing by frequency would cost, which any network learns first.
+asks the same questions; beside the loss stands what guessing by frequency would cost: a network that does no better
+has learned nothing from context.
 
 Read next: `pretrain.starting`.
 """

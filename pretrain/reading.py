@@ -79,7 +79,7 @@ def read_text(corpus: Corpus, vocab_size: int, batch_size: int) -> Text:
 def epoch_windows(text: Text, batch_size: int, length: int, order: torch.Generator) -> list[tuple[Both, Both]]:
     """Put the documents in a new order, and cut them into windows: the inputs and the targets of both directions.
 
-    The memory of the row above is carried from window to window, in both directions: the backward model reads the
+    The LSTM state of each row is carried from window to window, in both directions: the backward model reads the
     same documents, from the end of the last one to the beginning of the first.
 
     Shapes: each input and target (batch_size, ≤ length) int64; targets that cannot be predicted are <unk>.

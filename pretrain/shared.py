@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,18 @@ if TYPE_CHECKING:
     from minitransfer.text.corpora import Corpus
 
 
-def take_preset(arguments: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Fill in from the preset what no flag has said; returns all that a preset decides, for the run's config."""
+def take_preset(arguments: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]],
+                sizes: Collection[str] = ()) -> dict[str, Any]:
+    """Fill in from the preset what no flag has said; returns all that it decides, for the run's config.
+
+    With --init-from it does not decide the `sizes`: these are taken over from that run.
+    """
     flags = vars(arguments)
     preset = presets[arguments.preset]
     training = {name: value if flags.get(name) is None else flags[name] for name, value in preset.items()}
     flags.update(training)
-    return training
+    taken_over = sizes if flags.get("init_from") else ()
+    return {name: value for name, value in training.items() if name not in taken_over}
 
 
 def check_out(arguments: argparse.Namespace, kind: str) -> None:
@@ -38,8 +43,7 @@ def check_out(arguments: argparse.Namespace, kind: str) -> None:
     RunDirectory.create looks again, under its lock, and at every setting; this is only sooner.
     Raises: UsageError for a directory that holds something; CheckpointError if there is no run of `kind` to resume.
     """
-    from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD
-    from minitransfer.apparatus.durable import LOCK, TEMPORARY
+    from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, refuse_if_taken
     from minitransfer.apparatus.saved import read_config
 
     out = Path(arguments.out)
@@ -49,10 +53,7 @@ def check_out(arguments: argparse.Namespace, kind: str) -> None:
             what = f"{out} holds a run of kind {found!r}, but one of kind {kind!r} is needed to resume"
             raise CheckpointError(what, f"give the --out of a pretrain.{kind} run, or {BEGIN_INSTEAD}")
     elif out.is_dir():
-        names = sorted(e.name for e in out.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
-        if names:
-            what = f"{out} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-            raise UsageError(what, "add --resume to go on with the run there, or choose another --out")
+        refuse_if_taken(out)
     elif os.path.lexists(out):
         raise UsageError(f"{str(out)[:300]} is not a directory", "choose another --out")
 

@@ -2,9 +2,9 @@
 
 By a number for each layer, how alike the occurrences of a word are; by the words nearest to it before any context;
 and by a few occurrences, far from one another, each with those that are nearest to it. These owe much to the words
-that stand beside both: even an encoder of random weights is at its nearest where the same words stand around.
+that stand beside both: even an encoder of random weights finds its nearest where the same words stand around.
 
-Read next: `pretrain.inspect`, the command.
+Read next: `minitransfer.transfer.tokens`, Part V.
 """
 
 import argparse

@@ -8,7 +8,7 @@ Text in, two tables of vectors out. Frequent words are thinned out, the rest is 
 epoch, and `SkipGram.step` learns from a few dozen blocks at a time. Since a word is only a number to it, that number
 may as well be that of a piece of a word (`minitransfer.text.wordpiece`).
 
-Read next: `minitransfer.elmo.charcnn`.
+Read next: `minitransfer.elmo.charcnn`, Part III.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: Run
     from minitransfer.apparatus.runtime import Progress, generator
 
     epochs, seed, num_units = arguments.epochs, arguments.seed, len(units.stream)
-    state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0}
+    state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0, "read": 0}
     if state["step"]:
         model.load(state["model"])
     run.truncate_metrics(state["step"])  # without a state too: a run may be killed before its first, yet after a row
     step, first = state["step"], state["in_epoch"]
     guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
     with Progress(epochs * num_units, units.kind, description="static", log_every=arguments.log_every,
-                  done=state["epoch"] * num_units) as progress:
+                  done=state["read"]) as progress:
         for epoch in range(state["epoch"], epochs):
             steps = cut_blocks(model, units, seed, epoch)
             for i in range(first, len(steps)):
@@ -103,9 +103,11 @@ def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: Run
                 progress.advance(int((epoch + (i + 1) / len(steps)) * num_units) - progress.done, loss=loss)
                 if log_clock.due():
                     run.log_metrics({"step": step, "epoch": epoch, "loss": loss, "learning_rate": rate})
-                if stop.requested or save_clock.due():
-                    run.save_state(step, {"model": model.state(), "epoch": epoch, "in_epoch": i + 1})
-                if stop.requested:
+                stopping = stop.requested  # looked at once: a signal may come between two looks
+                if stopping or save_clock.due():
+                    run.save_state(step, {"model": model.state(), "epoch": epoch, "in_epoch": i + 1,
+                                          "read": progress.done})
+                if stopping:
                     return None
             first = 0
     return step

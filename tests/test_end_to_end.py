@@ -46,14 +46,14 @@ def test_a_frozen_encoder_beats_the_same_network_from_scratch_by_far(encoder, tm
     assert accuracy(tmp_path / "frozen") > accuracy(tmp_path / "scratch") + MARGIN
 
 
-def test_the_language_model_foretells_held_out_text_in_both_directions(encoder):
+def test_the_language_model_predicts_held_out_text_in_both_directions(encoder):
     """Far better than a model of frequencies alone, which is the best that sees no context."""
     found = json.loads((encoder / "complete.json").read_text())
     assert max(found["perplexity_forward"], found["perplexity_backward"]) < perplexity_of_frequencies() / 10
 
 
 def perplexity_of_frequencies() -> float:
-    """The perplexity of the sample's held-out text if each word is foretold by how often it was read, plus one."""
+    """The perplexity of the sample's held-out text if each word is predicted by how often it was read, plus one."""
     corpus = load_corpus(["sample"], Path("nowhere"), offline=True, say=lambda text: None)
     read, held_out = ([word for line in token_stream(texts) for word in line]
                       for texts in (corpus.train, corpus.validation))

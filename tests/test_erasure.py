@@ -49,7 +49,7 @@ def classifier(encoders, kind, head):
         for p in model.head.parameters():
             p.normal_(std=0.4)
     some = encoder.tokenise([text for text, _ in reviews()[0][:30]], MAX_TOKENS)
-    token_examples(model, some, np.zeros(30, np.int64)).measure(np.arange(30))
+    token_examples(model, some, np.zeros(30, np.int64)).fit_standardise(np.arange(30))
     return model
 
 

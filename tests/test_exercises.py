@@ -119,7 +119,7 @@ def test_3_1_and_of_guessing_by_frequency_it_is_e_to_the_entropy():
     assert math.exp(nats) == pytest.approx(math.exp(unigram_entropy(np.array(counts))), rel=1e-5)
 
 
-def test_3_2_a_bidirectional_second_layer_is_told_the_word_that_its_forward_half_is_to_foretell():
+def test_3_2_a_bidirectional_second_layer_is_told_the_word_that_its_forward_half_is_to_predict():
     """Of torch's own two-layer biLSTM the forward half sees the last word, in its second layer; ours never does."""
     torch.manual_seed(0)
     x, H = torch.randn(1, 7, 10), 6

@@ -183,7 +183,7 @@ def test_who_has_nothing_to_forget_is_refused_before_any_text_is_read(data, enco
         monkeypatch.setattr(corpora, name, lambda *a, **k: 1 / 0)
     monkeypatch.setattr(forgetting, "load_corpus", lambda *a, **k: 1 / 0)
     refused(capsys, 2, "has nothing to forget", data, "/nowhere", tmp_path / "run", "--mode", "scratch")
-    refused(capsys, 2, "never foretold a text", data, encoders / "static", tmp_path / "run")
+    refused(capsys, 2, "never predicted a text", data, encoders / "static", tmp_path / "run")
 
 
 def test_a_corpus_that_is_absent_or_another_one_now_is_refused_before_training(data, encoders, tmp_path, capsys):

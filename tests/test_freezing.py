@@ -38,7 +38,7 @@ def test_more_groups_than_there_are_cannot_learn():
 
 
 def test_rates_fall_by_the_same_factor_from_layer_to_layer_down():
-    """η_l = η δ^(L − l)"""
+    """η_l = η δ^(G − l)"""
     assert group_rates(4, 0.5, 0.4) == pytest.approx([0.5 * 0.4**3, 0.5 * 0.4**2, 0.5 * 0.4, 0.5])
     assert group_rates(3, 0.1, 1.0) == [0.1] * 3
 

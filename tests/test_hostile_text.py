@@ -96,7 +96,7 @@ def test_texts_of_any_lengths_are_batched_once_each_and_padded_behind(lengths, t
 
 @some_texts
 @given(TEXTS, st.integers(1, 7))
-def test_a_stream_of_any_texts_foretells_each_of_its_tokens_once(texts, batch_size):
+def test_a_stream_of_any_texts_predicts_each_of_its_tokens_once(texts, batch_size):
     stream = np.array([3 + len(word) for text in texts for word in tokenize(text)], np.int32)
     inputs, targets = as_rows(stream, batch_size)
     assert targets.ravel()[: len(stream)].tolist() == stream.tolist() and not targets.ravel()[len(stream) :].any()

@@ -178,11 +178,11 @@ def test_windows_are_the_documents_in_a_new_order_and_for_the_backward_model_rev
     spare = len(ahead) - text.num_tokens
     order = torch.randperm(3, generator=torch.Generator().manual_seed(3)).tolist()
     stream = [i for d in order for i in text.documents[d].tolist()]
-    read, foretold = stream, [i if i < 7 else UNK_ID for i in stream]
+    read, predicted = stream, [i if i < 7 else UNK_ID for i in stream]
     assert max(stream) >= 7 and order != [0, 1, 2]
     assert ahead == [EOS_ID, *read[:-1]] + [PAD_ID] * spare
     assert back == [EOS_ID, *read[:0:-1]] + [PAD_ID] * spare
-    assert ahead_targets == foretold + [PAD_ID] * spare and back_targets == foretold[::-1] + [PAD_ID] * spare
+    assert ahead_targets == predicted + [PAD_ID] * spare and back_targets == predicted[::-1] + [PAD_ID] * spare
 
 
 def log_probability(model: BiLM, h: torch.Tensor, target: int) -> float:
@@ -236,7 +236,8 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     negatives, reader = torch.tensor([3, 8, 8, 5]), Reader(model, text, fixed=False)
     words, softmaxes = reader.read(inputs), model.softmax.twins(2)
     arguments = SimpleNamespace(seed=5, softmax=softmax, precision="fp32")
-    losses = [bilm.foretell(model, softmaxes, reader, words, targets, negatives, bilm.Position(), arguments, d)[0]
+    start = bilm.Position()
+    losses = [bilm.learn_direction(model, softmaxes, reader, words, targets, negatives, start, arguments, d)[0]
               for d in (1, 0)]
     model.softmax.take_gradients(softmaxes)
     reader.back_propagate(words)

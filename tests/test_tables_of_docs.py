@@ -1,4 +1,4 @@
-"""Claims about the tables of docs/: every fault is tried by a test that there is, every point of the lecture at home."""
+"""Claims about the tables: every fault is tried by a test that there is, every point of the lecture is at home."""
 
 import ast
 import re

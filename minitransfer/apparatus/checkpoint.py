@@ -95,7 +95,7 @@ class RunDirectory:
         lock = take_lock(path)
         try:
             if saved is None:
-                _refuse_if_taken(path)
+                refuse_if_taken(path)
             else:
                 compare_settings(saved, config, path, say)
             run = cls(path, saved or config, lock, say)
@@ -203,15 +203,15 @@ def _make_directory(path: Path) -> None:
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     if not (path / LOCK).exists():  # nobody's yet, or somebody's photographs: then not even a lock is left in it
-        _refuse_if_taken(path)
+        refuse_if_taken(path)
 
 
-def _refuse_if_taken(path: Path) -> None:
+def refuse_if_taken(path: Path, what_is_there: str = "run") -> None:
     """Raises: UsageError if the directory holds anything but a lock and what a killed process left behind."""
     names = sorted(e.name for e in path.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
     if names:
         what = f"{path} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-        raise UsageError(what, "add --resume to go on with the run there, or choose another --out")
+        raise UsageError(what, f"add --resume to go on with the {what_is_there} there, or choose another --out")
 
 
 def as_saved(config: Mapping[str, Any]) -> dict[str, Any]:

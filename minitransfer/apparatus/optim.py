@@ -63,6 +63,8 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
            (T - t) / (T - W)       W ≤ t < T
            0                       t ≥ T
 
+    A run of no more than W steps never reaches 1.
+
     Differs: BERT's schedule starts from f(0) = 0, so that its first step learns nothing; here no step is wasted.
     """
     if step < warmup_steps:

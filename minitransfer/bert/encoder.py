@@ -19,7 +19,7 @@ from minitransfer.bert.masking import IGNORE_INDEX
 
 INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
 POSITION_STD = 0.05  # of the positions of a new network
-SELF_SCORE = 5.0  # of a token with itself in a new network; like the line above by held-out loss on WikiText-2
+SELF_SCORE = 5.0  # of a token with itself in a new network; this and POSITION_STD by held-out loss on WikiText-2
 UNSEEN = -1e9  # added to a score it leaves a weight of exactly 0; were it −∞, a text of padding alone would give nan
 
 
@@ -91,7 +91,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused
 class Embeddings(nn.Module):
     """What is known of a token before it has looked around: which one it is, and where it stands.
 
-    x_t = LayerNorm(token embedding of w_t + position embedding of t + segment embedding)   (Devlin et al., figure 2)
+    x_t = LayerNorm(token embedding of w_t + position embedding of t + segment embedding)
+
+    (Devlin et al. 2019, figure 2; the LayerNorm is in their program.)
 
     Differs: there is one segment only, since no task here is about pairs of texts.
     """
@@ -118,8 +120,8 @@ class Block(nn.Module):
 
     a = LayerNorm(x + W_o attention(W_q x, W_k x, W_v x)),   y = LayerNorm(a + W_2 GELU(W_1 a))
 
-    (Vaswani et al. 2017, section 3.1; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016). Normalised after each sum, as
-    BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large product is faster than three.
+    Each W comes with a bias. (Vaswani et al. 2017, section 3.1; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016.)
+    Normalised after each sum, as BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large product is faster than three.
     """
 
     def __init__(self, config: BertConfig):
@@ -198,7 +200,9 @@ class Bert(nn.Module):
 class MaskedLM(nn.Module):
     """BERT, asked for the tokens that were masked.
 
-    logits = E LayerNorm(GELU(W y + b)) + c,   E the token embeddings (V, D)        (Devlin et al. 2019, section 3.1)
+    logits = E LayerNorm(GELU(W y + b)) + c,   E the token embeddings (V, D)
+
+    (Devlin et al. 2019: the softmax is in section 3.1, what is below it in their program, run_pretraining.py.)
 
     loss = −log softmax(logits)[w], averaged over the masked tokens w, in nats
 
@@ -249,7 +253,7 @@ def initialise(module: nn.Module) -> None:
 
 
 def sinusoids(T: int, D: int) -> Tensor:
-    """A vector for each of T positions, of which any two are the more alike the nearer they are: (T, D).
+    """A vector for each of T positions, near ones more alike than far ones on the whole, for cosines swing: (T, D).
 
     p_{t, i} = sin(t / 10000^{2i/D}),   p_{t, i + D/2} = cos(t / 10000^{2i/D}),   i = 0 … D/2 − 1
 

@@ -34,7 +34,7 @@ def masked_loss(model: MaskedLM, inputs: Tensor, labels: Tensor, batch_size: int
     """How well masked pieces are guessed; None if `keep_on` no longer holds.
 
     held_out_loss       1/M Σ −log p(w) over the M masked pieces w, in nats; 0 if there is none
-    held_out_accuracy   how many of them were thought the likeliest, in [0, 1]
+    held_out_accuracy   the share of them that were thought the likeliest
     held_out_masked     M
 
     Shapes: inputs and labels (N, T) int64, as `mask_once` gives them, read `batch_size` rows at a time.

@@ -65,7 +65,7 @@ def fixed(token_ids: Tensor) -> Tensor:
 def first_of_word(token_ids: Tensor, continues: Tensor) -> Tensor:
     """For each piece the position where its word begins, (B, T) int64; continues (V,) bool marks pieces with ##.
 
-    A row that was cut in the middle of a word begins with such a piece; behind [CLS] it is taken for a word's first.
+    A row that was cut in the middle of a word begins with such a piece: it counts as the beginning of one.
     """
     positions = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
     begins = ~continues.to(token_ids.device)[token_ids]

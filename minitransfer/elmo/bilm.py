@@ -87,7 +87,7 @@ class LSTMStack(nn.Module):
     def forward(
         self, x: Tensor, state: State | None = None, generator: torch.Generator | None = None
     ) -> tuple[list[Tensor], State]:
-        """Read on from `state` (blank for None), with dropout drawn from `generator` (no dropout for None).
+        """Read on from `state` (zeros for None), with dropout drawn from `generator` (no dropout for None).
 
         Shapes: x (B, T, 2P) -> one (B, T, P) per layer, and the state after the last token.
         """
@@ -111,6 +111,8 @@ class BiLM(nn.Module):
     """A forward and a backward language model over the character CNN, with one softmax.
 
     loss = ½ (−log p(w_{t+1} | w_1 … w_t) − log p(w_{t−1} | w_t … w_T)), averaged over tokens, in nats   (lecture 2.3)
+
+    `direction_loss` is one of the two; the command that trains halves and adds them, and samples the softmax.
     """
 
     def __init__(self, config: BiLMConfig):
@@ -129,7 +131,7 @@ class BiLM(nn.Module):
         self, d: int, x: Tensor, targets: Tensor, state: State | None, generator: torch.Generator | None,
         negatives: Tensor | None, log_q: Tensor | None, softmax: WordSoftmax | None = None,
     ) -> tuple[Tensor, State]:
-        """How badly one direction foretells a window: the mean loss per token, in nats, and the state after it.
+        """How badly one direction predicts a window: the mean loss per token, in nats, and the state after it.
 
         The backward model (d = 1) is given its window in the order it reads, last word first, as any forward model
         would be. With `negatives` the softmax is sampled, without it is full. A direction that runs beside the other
@@ -150,7 +152,7 @@ class BiLM(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
-        """Read whole texts in both directions from a blank state: the layers that ELMo mixes.
+        """Read whole texts in both directions from a zero state: the layers that ELMo mixes.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row
         -> (L + 1, B, T, D); layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token;
@@ -160,8 +162,8 @@ class BiLM(nn.Module):
         order.
         """
         lengths = mask.sum(dim=1)
-        # Where three gradients meet, autograd adds them as they come, and from threads they come in any order, so
-        # rounding would differ from run to run. A view for two of them makes two sums of two, which have no order.
+        # Autograd adds gradients in the order in which they arrive, and from threads that order varies. The sum of
+        # three depends on it by rounding, a sum of two does not; the view splits a sum of three into two sums of two.
         words = x.view_as(x)
         (ahead, _), (back, _) = run_both(
             lambda: self.forward_stack(words, generator=generator),

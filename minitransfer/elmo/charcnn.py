@@ -1,9 +1,9 @@
 """Part III, chapter 1: the character CNN. How can a model read a word that it has never seen?
 
 It reads the spelling. Filters of several widths slide over the bytes of a word, each keeps its strongest response,
-and two highway layers and a projection turn the responses into one vector: layer 0 of ELMo (Kim et al. 2016; Peters
-et al. 2018, section 3.1). The vector of a word depends on nothing but its bytes, so each distinct word is worked out
-once.
+and a projection, after highway layers if there are any, turns the responses into one vector: layer 0 of ELMo (Kim et
+al. 2016; Peters et al. 2018, section 3.1). The vector of a word depends on nothing but its bytes, so each distinct
+word is worked out once.
 
 Read next: `minitransfer.elmo.bilm`.
 """
@@ -30,7 +30,9 @@ class CharCNNConfig:
 class Highway(nn.Module):
     """Let each unit choose between a new value and the old one.
 
-    y = g ⊙ x + (1 − g) ⊙ relu(W x + b),  g = σ(W_g x + b_g)        (Srivastava et al. 2015, eq. 3)
+    y = g ⊙ x + (1 − g) ⊙ relu(W x + b),  g = σ(W_g x + b_g)        (Srivastava et al. 2015, eq. 3, with g = 1 − T)
+
+    Their gate T lets the new value in, ours carries the old one.
     """
 
     def __init__(self, size: int):
@@ -81,11 +83,14 @@ class CharCNN(nn.Module):
     def respond(self, char_ids: Tensor) -> Tensor:
         """How strongly each filter responds to each word, where it responds most.
 
-        Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float, none below 0.
+        y_j = relu(b_j + max_i F_j · [c_i; …; c_{i+w−1}])        (Kim et al. 2016, section 2.2)
 
-        C may be anything: a window that begins behind the last byte of a word is given what the first window sees,
-        and so never is the strongest alone. The padding of one word, which depends on how long its neighbours are,
-        cannot be seen in its vector.
+        with c_i the embedding of byte i, zeros behind the last one, and w the width of filter j.
+
+        Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
+
+        C does not matter: a window that would begin in the padding is given what the first window sees, so it never
+        wins the maximum alone, and a word's vector does not depend on how far it is padded.
         """
         position = torch.arange(char_ids.shape[1], device=char_ids.device)
         begin = torch.where(char_ids != 0, position, 0).unsqueeze(-1)  # (U, C, 1)

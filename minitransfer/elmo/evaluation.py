@@ -1,10 +1,10 @@
-"""Part III, chapter 6: evaluation. How well does a biLM foretell a text, and does it still, after another task?
+"""Part III, chapter 6: evaluation. How well does a biLM predict a text, and does it still, after another task?
 
-Each word is to be named out of the whole vocabulary, by what stands before it and again by what stands behind it. It
-takes the two stacks and the softmax, but not that they stand in one network: fine-tuned stacks may be given the
+Each word is to be named out of the whole vocabulary, by what stands before it and again by what stands behind it.
+This needs the two stacks and the softmax, but they need not belong to one model: fine-tuned stacks may be given the
 softmax that pretraining left behind, and show what they have forgotten.
 
-Read next: `minitransfer.transfer.features`.
+Read next: `pretrain.bilm`, the command.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +25,12 @@ def held_out_loss(
     stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
     run_both: Callable = one_after_the_other, keep_on: Callable[[], bool] = lambda: True,
 ) -> tuple[float, float] | None:
-    """How badly a text is foretold, forwards and backwards: mean −log p per token over the full vocabulary, in nats.
+    """How badly a text is predicted, forwards and backwards: mean −log p per token over the full vocabulary, in nats.
 
     forward   −1/N Σ_t log p(w_t | w_1 … w_{t−1}),    backward   −1/N Σ_t log p(w_t | w_{t+1} … w_N)
 
     Each of the N tokens is counted once, `<eos>` too; exp of a loss is the perplexity. The text is cut into 16 rows,
-    each read from a blank memory. None if `keep_on` no longer holds.
+    each read from a zero LSTM state. None if `keep_on` no longer holds.
     Shapes: table (words, D) word vectors, token_ids (N,) rows of it; ids that the softmax does not have are read by
     their vector, and asked for as `<unk>`.
     """

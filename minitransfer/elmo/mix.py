@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class ScalarMix(nn.Module):
-    """Mix the layers of an encoder into one vector, by weights that the task learns."""
+    """Mix the layers of an encoder into one vector, by weights that the task learns.
+
+    num_layers: L + 1, layer 0 included.
+    """
 
     def __init__(self, num_layers: int):
         super().__init__()

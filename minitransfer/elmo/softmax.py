@@ -23,8 +23,8 @@ class WordSoftmax(nn.Module):
         """This softmax n times over: the same weights in the same memory, but gradients of their own.
 
         Each thread that back-propagates takes one of them: in torch 2.10 to 2.13 two threads that begin graphs at the
-        same parameter can wait for each other for ever, the one with a lock of that parameter and in want of Python's
-        lock, the other the other way round.
+        same parameter can deadlock, since one holds the parameter's lock and waits for Python's, and the other holds
+        Python's and waits for the parameter's.
         """
         with torch.device("meta"):  # shapes without memory, for the weights come from here
             twins = [WordSoftmax(*self.weight.shape) for _ in range(n)]
@@ -52,7 +52,9 @@ class WordSoftmax(nn.Module):
     def sampled_loss(self, h: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
         """Average −log p(target | h), in nats, where p is a softmax over the target and the negatives only.
 
-        Each logit is lowered by the logarithm of the chance P(w) = 1 − (1 − q(w))^K that w is among K words drawn
+        p(y | h) = exp(z_y − log π(y)) / Σ_{w ∈ S ∪ {y}} exp(z_w − log π(w)),   z_w = W_w · h + b_w
+
+        Each logit is lowered by the logarithm of the chance π(w) = 1 − (1 − q(w))^K that w is in S, the K words drawn
         from q, so that a word seldom drawn counts for more when it is (after Jean et al. 2015, section 3). A negative
         drawn twice counts once, and one that happens to be the target is left out: with more and more draws the loss
         becomes the full one. It is not a perplexity: it is a choice among fewer words.
@@ -62,7 +64,7 @@ class WordSoftmax(nn.Module):
 
         Shapes: h (N, P), targets (N,) int64, negatives (K,) int64, log_q (V,) float -> scalar.
         """
-        log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log P(w)
+        log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log π(w)
         negatives = negatives.unique()
         # index_select, since threads add up the gradient of weight[targets] in any order, and round differently each.
         weight, bias = self.weight.index_select(0, targets), self.bias.index_select(0, targets)

@@ -7,7 +7,7 @@ fitted to give, for the spelling of each word, the word's static vector. That is
 and endings.
 
 The filters stay as they were drawn. Over them the best projection is the solution of linear equations, found in the
-time that gradient descent needs to begin: thousands of random filters tell most words apart, and that is enough.
+time of a few steps of gradient descent: thousands of random filters tell most words apart, and that is enough.
 
 Read next: `minitransfer.elmo.mix`.
 """
@@ -28,34 +28,35 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
                      advance: Callable[[int], bool] = lambda words: True) -> bool:
     """Set the projection of a character CNN to the one that best gives the target vectors, its filters as they are.
 
-    P, b minimise  Σ_w n_w ‖P f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − P f̄
+    P, b minimise  Σ_w n_w ‖Pᵀ f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − Pᵀ f̄
 
-    with C the covariance of the responses f, S that of f with the vectors v, f̄ and v̄ the means, each word weighted
-    by n_w, and λ = ridge · the mean variance of a response.
+    with C (F, F) the covariance of the F responses f, S (F, D) that of f with the vectors v, f̄ and v̄ the means, each
+    word weighted by n_w, Σ_w n_w = 1, and λ = ridge · the mean variance of a response.
 
-    Shapes: spelling (V, C) char ids, target v (V, D), weight n (V,). `advance` is told how many more words have been
-    read; once it returns False nothing is changed, and False returned.
+    Shapes: spelling (V, bytes) char ids, target v (V, D), weight n (V,), to be brought to a sum of 1.
+    `advance` is told how many more words have been read; once it returns False nothing is changed, and False returned.
     """
     n = weight.double() / weight.double().sum()
     F = charcnn.project.in_features
-    second, cross = torch.zeros(F, F, dtype=torch.float64), torch.zeros(F, target.shape[1], dtype=torch.float64)
-    mean = torch.zeros(F, dtype=torch.float64)
+    C, S = torch.zeros(F, F, dtype=torch.float64), torch.zeros(F, target.shape[1], dtype=torch.float64)
+    f_mean = torch.zeros(F, dtype=torch.float64)
     lengths = (spelling != 0).sum(dim=1).clamp(min=1)
     for rows in lengths.argsort(stable=True).split(WORDS_AT_ONCE):
         spelled = spelling[rows, : int(lengths[rows].max())]
         f = torch.cat([charcnn.carry(charcnn.respond(some)) for some in spelled.split(RESPONSES_AT_ONCE)])
         weighted = f * n[rows].to(f.dtype).unsqueeze(1)
-        second += weighted.T @ f
-        cross += weighted.T @ target[rows].to(f.dtype)
-        mean += weighted.sum(dim=0)
+        C += weighted.T @ f
+        S += weighted.T @ target[rows].to(f.dtype)
+        f_mean += weighted.sum(dim=0)
         if not advance(len(rows)):
             return False
     v_mean = n @ target.double()
-    covariance = second.addr_(mean, mean, alpha=-1)  # in place: it may hold half a gigabyte
-    covariance.diagonal().add_(ridge * covariance.diagonal().mean())
-    P = torch.linalg.solve(covariance, cross - torch.outer(mean, v_mean))  # (F, D)
+    C.addr_(f_mean, f_mean, alpha=-1)  # covariances from second moments; in place, since C may hold half a gigabyte
+    S.addr_(f_mean, v_mean, alpha=-1)
+    C.diagonal().add_(ridge * C.diagonal().mean())
+    P = torch.linalg.solve(C, S)  # (F, D)
     charcnn.project.weight.copy_(P.T)
-    charcnn.project.bias.copy_(v_mean - mean @ P)
+    charcnn.project.bias.copy_(v_mean - f_mean @ P)
     return True
 
 

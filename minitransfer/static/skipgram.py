@@ -6,7 +6,7 @@ beat, and, since it learns what words mean in minutes, the teacher that warm-sta
 
 The gradient is short enough to write by hand, which makes the whole method visible: no autograd, no optimiser object.
 
-Read next: `minitransfer.elmo.charcnn`.
+Read next: `pretrain.static`, the command.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,12 @@ class SkipGram:
 
         −log σ(c·o) − Σ_{n=1..N} E_{w~p}[ log σ(−c·o_w) ],   p(w) ∝ count(w)^¾       (Mikolov et al. 2013, eq. 4)
 
+    How far a word looks is drawn anew each time, evenly from 1 to `window`, as in the authors' program, so that nearer
+    words count for more.
+
     Differs: `shared_negatives` words are drawn once for a whole step and weighted so that the expected loss is the
-    same; each row of a table has its own AdaGrad step size, since a frequent word meets many pairs in one step.
+    same; each row of a table has its own AdaGrad step size, since a frequent word meets many pairs in one step; text
+    is cut into blocks of 64 words, at whose edges a window ends, and which may run on from one document to the next.
     """
 
     def __init__(self, counts: np.ndarray, config: SkipGramConfig, generator: torch.Generator):
@@ -114,7 +118,9 @@ def neighbours(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
 def neighbours_of(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
     """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, without itself."""
     unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-9)
-    return (unit @ unit[token_id]).topk(how_many + 1).indices.tolist()[1:]
+    cosine = unit @ unit[token_id]
+    cosine[token_id] = -torch.inf
+    return cosine.topk(how_many).indices.tolist()
 
 
 def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator: torch.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Part I, text into integers: corpora. Where do the texts come from, and what exactly is one document?
+"""Part I, chapter 1: corpora. Where do the texts come from, and what exactly is one document?
 
 WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), or the built-in sample.
 Each is looked for as an unpacked folder, then as an archive put there by hand, then downloaded. Under `auto` nobody
@@ -11,7 +11,7 @@ at its ends.
 is what somebody wrote, and becomes `< unk >` in a `Corpus`: the same three tokens for a tokeniser that splits
 punctuation, and no longer mistaken for the mark when corpora are mixed.
 
-Next: `minitransfer/text/wikitext.py`, which finds the articles in a file of lines.
+Read next: `minitransfer.text.wikitext`, which finds the articles in a file of lines.
 """
 
 import hashlib
@@ -82,6 +82,8 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, seed: in
         raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones out of "
                          f"{', '.join(CORPORA)}", "name one of these, or several once each")
     parts = [_load_one(name, data_dir, offline, seed, say) for name in names]
+    if len({part.name for part in parts}) < len(parts):
+        raise UsageError("auto stands for the sample here, which is named beside it", "leave one of the two out")
     merged = Corpus("+".join(part.name for part in parts), [text for part in parts for text in part.train],
                     [text for part in parts for text in part.validation],
                     any(part.marks_unknown for part in parts), "; ".join(part.source for part in parts))

@@ -1,11 +1,11 @@
-"""Part I, text into integers: IMDB. Which reviews are there, and can the folders they lie in be believed?
+"""Part I, chapter 1, reviews: IMDB. Which reviews are there, and can the folders they lie in be believed?
 
 A label is no more than the name of a folder, and a folder can be empty, misfiled or a copy of another. So a class
 without text is refused, and so are ratings in file names that contradict their folders, and a test half that is the
 training half. Counts other than the official ones, and single texts that stand in both halves, are only remarked
 upon: your own reviews, in folders of the same layout, are as welcome as the archive.
 
-Next: `minitransfer/text/words.py`, which cuts articles and reviews into words.
+Read next: `minitransfer.text.words`, which cuts articles and reviews into words.
 """
 
 import random

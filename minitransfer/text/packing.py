@@ -3,7 +3,7 @@
 Like a roll of paper: document after document with [SEP] between them, cut wherever a row is full. A row may so begin
 in the middle of a word, but every place in it holds a piece to learn from.
 
-Read next: `minitransfer.static.skipgram`, or for BERT `minitransfer.bert.masking`.
+Read next: `minitransfer.static.skipgram`, Part II; or for BERT alone `minitransfer.bert.masking`.
 """
 
 from collections.abc import Callable, Iterable

@@ -64,7 +64,8 @@ class WordPiece:
         cannot spell is one [UNK], and so is one of more than 100 characters. "[MASK]" in a text is text. With
         `marks_unknown` a literal `<unk>` is [UNK], as word-level WikiText means it.
 
-        Differs: to bound memory, what has no space in 65,536 characters is parted after these, even within a word.
+        Differs: to bound memory, a run of more than 65,536 characters without a space is cut there, even within a
+        word, which may then have several [UNK].
         """
         found: list[list[np.ndarray]] = [[] for _ in texts]
         portions = ((i, part) for i, text in enumerate(texts) for part in _portions(_plain(text, marks_unknown)))
@@ -109,7 +110,8 @@ def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bo
     letters = choose_letters(counts, vocab_size - len(SPECIAL_PIECES))
     known = set(letters)
     words = [word for word in sorted(counts) if known.issuperset(word)]
-    most = len(SPECIAL_PIECES) + len(letters) + sum(len(word) - 1 for word in words)  # a place is set aside for each
+    # No text has more pieces than this, and the library reserves memory for all that it is asked for.
+    most = len(SPECIAL_PIECES) + len(letters) + sum(len(word) - 1 for word in words)
     tokenizer = Tokenizer(models.WordPiece({}, unk_token=SPECIAL_PIECES[UNK_ID]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordPieceTrainer(vocab_size=min(vocab_size, most), min_frequency=LEAST_COUNT,

@@ -1,4 +1,4 @@
-"""Part V, chapter 11: baselines. How far does counting words and pairs of words go, with no pretraining at all?
+"""Part V, chapter 12: baselines. How far does counting words and pairs of words go, with no pretraining at all?
 
 Far: on film reviews a linear classifier over a bag of uni- and bigrams is hard to beat, as Wang and Manning (2012)
 showed with the recipe below, so whoever claims that pretraining pays has to be compared with it. A text is the set
@@ -150,7 +150,7 @@ def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
 
 def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,
         keep_on: Callable[[], bool] = lambda: True) -> tuple[Tensor, Tensor, int] | None:
-    """The logistic regression over n-grams scaled by r that is least surprised by the labels, were it to stay small.
+    """Fit a logistic regression to n-grams scaled by r, with an L2 penalty: the w and b at which J is least.
 
     J(w, b) = Σ_i log(1 + exp(−(2 y_i − 1) s_i)) + ½ λ ‖w‖²,  s_i = Σ_{j in text i} r_j w_j + b
     ∂J/∂w = r ∘ Xᵀ(σ(s) − y) + λ w,  ∂J/∂b = Σ_i (σ(s_i) − y_i)

@@ -1,8 +1,8 @@
 """Part V, chapter 8: the classifier. How do encoder, mix and head become one model, and what is it fed?
 
 A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
-Where the encoder is frozen and the head reads a mean, the way begins at features worked out before; elsewhere at
-the tokens, and has two parts. Each text is summarised by itself; then all texts of a batch are judged, together,
+Where the encoder is frozen and the head reads a mean, it begins at features worked out before; otherwise at the
+tokens, and works in two steps: each text is summarised by itself; then all texts of a batch are judged together,
 since they may be standardised by one another. Several processes share the first part; the second each does in full.
 
 Read next: `minitransfer.transfer.examples`.
@@ -69,7 +69,7 @@ class Classifier(nn.Module):
     def summarise(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
         """What the head is to know of each text.
 
-        Shapes: as `from_tokens`, but -> (B, L + 1, W) for the mean head, (B, 2H) for bilstm, (B, 1, D) for cls.
+        Shapes: as `from_tokens`, but -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm, (B, 1, D) for cls.
         """
         if isinstance(self.head, ClsHead):
             return self.read(x, mask, alone=True).unsqueeze(1)
@@ -107,7 +107,10 @@ def default_generator(device: torch.device) -> torch.Generator:
 
 
 def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
-    """The model of a finished transfer run, in evaluation mode. Raises: CheckpointError if its parts do not fit."""
+    """The model of a finished transfer run, in evaluation mode and float32, whatever it was trained in.
+
+    Raises: CheckpointError if its parts do not fit.
+    """
     encoder = run.config.get("encoder")
     tokens = read_tokens(run, encoder.get("kind") if isinstance(encoder, dict) else None)
     names = [name.removeprefix("encoder.") for name in run.tensors if name.startswith("encoder.")]

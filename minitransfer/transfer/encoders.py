@@ -99,7 +99,7 @@ class StaticEncoder(Encoder):
     def __init__(self, vocabulary: Vocabulary, hidden_size: int):
         super().__init__()
         self.ids, self.hidden_size = vocabulary.ids, hidden_size
-        # Smaller than skip-gram's standardised vectors (variance 1), so that training from scratch soon outweighs it.
+        # Smaller than skip-gram's standardised vectors (variance 1), so that what training adds soon outweighs this.
         self.vectors = nn.Parameter(torch.empty(len(vocabulary), hidden_size).normal_(std=0.1))
 
     def look_up(self, tokens: Sequence[str]) -> Tensor:

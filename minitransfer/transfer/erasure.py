@@ -1,4 +1,4 @@
-"""Part V, chapter 12: erasure. Which words moved the decision?
+"""Part V, chapter 11: erasure. Which words moved the decision?
 
 A classifier says what a text is, and not why. But it can be asked again: without one of the words it is a little less
 sure of its answer, or a little more, and by that much the word has spoken for the answer or against it. One word
@@ -7,7 +7,7 @@ after the other is taken out, so a text of N words is read N + 1 times.
 What this does not see: where two words say the same, neither is missed, and a text with a word torn out may be one
 that nobody would write. It tells what the classifier did with this text, not what words mean.
 
-This is the end of the path from text to answer. Read next: `minitransfer.apparatus.errors`, the apparatus' beginning.
+This is the end of the path from text to answer. Read next: `minitransfer.transfer.baselines`.
 """
 
 from collections.abc import Sequence

@@ -31,8 +31,8 @@ class Examples:
 
     `labels` (N,) int64 is where the logits are. `lengths` (N,) int64 is how many tokens reading each text costs, one
     each for pooled texts: those of like length share a batch. `shortened` is how many had their middle left out.
-    `renew` is called when weights may have changed. `measure` takes the rows of some texts to learn from, and lets the
-    model standardise by what it now sees in them.
+    `renew` is called when weights may have changed. `fit_standardise` takes the rows of some
+    texts to learn from, and lets the model standardise by what it now sees in them.
     """
 
     logits: Callable[[np.ndarray], Tensor]
@@ -40,7 +40,7 @@ class Examples:
     lengths: np.ndarray
     shortened: int = 0
     renew: Callable[[], None] = lambda: None
-    measure: Callable[[np.ndarray], None] = lambda rows: None
+    fit_standardise: Callable[[np.ndarray], None] = lambda rows: None
 
 
 def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, shortened: int = 0) -> Examples:
@@ -93,7 +93,7 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
             table = None
 
     @torch.no_grad()
-    def measure(rows: np.ndarray) -> None:
+    def fit_standardise(rows: np.ndarray) -> None:
         if not isinstance(model.head, MeanPoolHead):
             return
         renew()
@@ -104,7 +104,7 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
         model.standardise.fit(torch.cat(features))
 
     shortened = int(texts.shortened.sum())
-    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew, measure)
+    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew, fit_standardise)
 
 
 def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True,

@@ -1,4 +1,4 @@
-"""Part V, chapter 5: features. What does a frozen encoder see in a review, and how seldom must it look?
+"""Part V, chapter 5: features. What does a frozen encoder see in a review, and how often must it look?
 
 Once. Its weights never change, so neither does what it says of a text, and that can be kept: not every token, but
 
@@ -29,7 +29,7 @@ from minitransfer.transfer.tokens import TokenisedTexts
 
 POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1}  # how many times as wide as a layer each pool is
 TOKENS_PER_BATCH = 16_384
-FEW = 4  # texts, of which no spread can be told
+FEWEST = 4  # texts from which a spread is measured
 FORMAT = 1  # of a cache file: to be counted up whenever the same settings begin to give other numbers
 
 
@@ -52,8 +52,8 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     mean = layers.sum(dim=2) / count
     parts = [mean]
     if pool == "mean-max":
-        largest = layers.masked_fill(~mask.view(1, *mask.shape, 1), -torch.inf).amax(dim=2)
-        parts.append(largest.masked_fill(~mask.any(dim=1).view(1, -1, 1), 0))
+        maximum = layers.masked_fill(~mask.view(1, *mask.shape, 1), -torch.inf).amax(dim=2)
+        parts.append(maximum.masked_fill(~mask.any(dim=1).view(1, -1, 1), 0))
     elif pool == "mean-spread":
         centred = (layers - mean.unsqueeze(2)) * mask.unsqueeze(-1)
         variance = centred.square().sum(dim=2) / count
@@ -97,7 +97,7 @@ class Standardise(nn.Module):
 
     Differs: Peters et al. 2018 (section 3.2) sometimes normalise each layer before mixing, because layers differ in
     scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
-    since means over texts are small differences upon a large constant.
+    since the mean vectors of different texts are nearly the same vector: what tells texts apart is the small rest.
     """
 
     def __init__(self, num_layers: int, width: int):
@@ -113,7 +113,7 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor, learning: bool = False) -> Tensor:
         """`learning`: whether this is training, and of the encoder too. Shapes: (…, L + 1, W) -> the same."""
-        measured = learning and len(features) >= FEW
+        measured = learning and len(features) >= FEWEST
         mean, std = mean_and_spread(features) if measured else (self.mean, self.std)
         return (features - mean) / std
 

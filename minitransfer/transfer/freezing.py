@@ -1,7 +1,7 @@
 """Part V, chapter 7: freezing. Which parameters of an encoder learn from the labels of a task, and how fast?
 
 Between an encoder that is left as it is and one that learns anew from top to bottom lie the lecture's tips for
-fine-tuning (4.2): only the upper layers, or all of them but the lower ones more slowly, or one more layer in each
+fine-tuning (4.2): only the upper layers; or all layers, the lower ones more slowly; or one more layer in each
 epoch. For all of these an encoder is a pile of groups of parameters, and a mode says how many of them learn, counted
 from the top.
 
@@ -39,12 +39,12 @@ def unfreeze_top(encoder: Encoder, depth: int) -> None:
 def group_rates(num_groups: int, learning_rate: float, layer_decay: float) -> list[float]:
     """The learning rate of each group, those nearest to the text first.
 
-    η_l = η δ^(L − l),  l = 1 … L        (Howard and Ruder 2018, section 3.2, with δ = 1 / 2.6)
+    η_l = η δ^(G − l),  l = 1 … G groups        (Howard and Ruder 2018, section 3.2, with δ = 1 / 2.6)
 
     Features near the text serve every task, and the task's own labels should bend them least.
     """
-    L = num_groups
-    return [learning_rate * layer_decay ** (L - l) for l in range(1, L + 1)]  # noqa: E741
+    G = num_groups
+    return [learning_rate * layer_decay ** (G - l) for l in range(1, G + 1)]  # noqa: E741
 
 
 def encoder_parameter_groups(encoder: Encoder, learning_rate: float, layer_decay: float,

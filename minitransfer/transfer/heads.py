@@ -59,15 +59,15 @@ class BiLSTMHead(nn.Module):
         return self.answer(self.summarise(x, mask))
 
     def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The mean of what the LSTM makes of a text's tokens. Shapes: as `forward`, but -> (B, 2H) float32."""
+        """The mean of what the LSTM makes of a text's tokens. Shapes: as `forward`, but -> (B, 2 head_size) float32."""
         x, lengths = self.dropout(x), mask.sum(dim=1)
         a = self.ahead(x)[0]
         b = reverse_each(self.back(reverse_each(x, lengths))[0], lengths)
-        h = torch.cat([a, b], dim=-1).float() * mask.unsqueeze(-1)  # (B, T, 2H)
+        h = torch.cat([a, b], dim=-1).float() * mask.unsqueeze(-1)  # (B, T, 2 head_size)
         return h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
 
     def answer(self, summary: Tensor) -> Tensor:
-        """Shapes: summary (B, 2H) -> logits (B, N)."""
+        """Shapes: summary (B, 2 head_size) -> logits (B, N)."""
         return self.W(self.dropout(summary))
 
 
@@ -75,6 +75,9 @@ class ClsHead(nn.Module):
     """BERT's head: from the state of a text's first token to one number per class.
 
     logits = W h_[CLS] + b        (lecture 3.4; Devlin et al. 2019, section 4.1)
+
+    Differs: BERT's program has a pooler in between, tanh(W_p h_[CLS] + b_p), which the next-sentence task trains; that
+    task is left out here.
 
     With `dropout`, h_[CLS] loses units in training. W and b begin at zero: then the first steps bend the encoder in
     no random direction, but in one that the labels chose.

@@ -5,7 +5,7 @@ epochs in a row bring nothing lower, training ends and they are taken back (lect
 to the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes how
 far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
 
-Read next: `finetune.imdb`, the loop that uses it; then `minitransfer.transfer.baselines`.
+Read next: `finetune.imdb`, the loop that uses it.
 """
 
 import math
@@ -26,7 +26,8 @@ class Training:
     epoch, batch, step    epochs finished, batches of the epoch that runs, batches altogether
     skipped               batches that nothing was learnt from, their loss or gradient not being finite
     logged                the step of the last row in metrics.jsonl
-    loss_sum, seconds     of the epoch's texts so far, in nats; of all training so far
+    loss_sum, learnt      of the epoch so far: the loss of the texts it learnt from, in nats, and how many these are
+    seconds               of all training so far
     stale                 epochs since the validation loss was last at its lowest
     """
 
@@ -36,6 +37,7 @@ class Training:
     skipped: int = 0
     logged: int = 0
     loss_sum: float = 0.0
+    learnt: int = 0
     seconds: float = 0.0
     stale: int = 0
     best_epoch: int = 0
@@ -49,7 +51,7 @@ class Training:
 
         With `keep_last` the last epoch counts as the best one, whatever its loss.
         """
-        self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0
+        self.epoch, self.batch, self.loss_sum, self.learnt = self.epoch + 1, 0, 0.0, 0
         self.logged = self.step
         self.stale += 1
         if keep_last or loss < self.best_loss:
