@@ -78,7 +78,7 @@ def convergence(rows: Sequence[Row], metrics: Mapping[str, Sequence[Mapping[str,
                 logged = metrics[row["cell"]]
                 axes.plot([at["epoch"] for at in logged], [100 * at["validation_accuracy"] for at in logged],
                           **look[line] | {"linewidth": 1, "markersize": 2.5, "alpha": 0.8})
-        axes.set_title(model.replace("$", r"\$"))
+        axes.set_title(as_drawn(model))
     for axes in panels:
         _log_axis(axes, "epoch", (1, 2, 5, 10, 20, 50))
     panels[0].set_ylabel("validation accuracy in %")

@@ -30,6 +30,7 @@ from minitransfer.apparatus.options import (
     add_precision,
     add_shared,
     directory_name,
+    non_negative_int,
     positive_float,
     positive_int,
     probability,
@@ -92,6 +93,8 @@ def make_parser() -> Parser:
     parser.add_argument("--charcnn", choices=("auto", "fixed", "learning"), default="auto",
                         help="whether the language model may change the character CNN; auto fixes one that was "
                              "warm-started, and then each word is spelled only once")
+    parser.add_argument("--highways", type=non_negative_int, metavar="N", help="highway layers of a new character CNN; "
+                        "the paper has 2 (default: 0)")
     parser.add_argument("--softmax", choices=("sampled", "full"), default="sampled", help="the loss that is trained")
     group = parser.add_argument_group("training (default: by preset)")
     group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
@@ -239,6 +242,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
     training = take_preset(arguments, PRESETS, SIZES)
     check_vocab_size(arguments)
+    check_highways(arguments)
     check_out(arguments, "bilm")
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
@@ -284,6 +288,14 @@ def check_vocab_size(arguments: argparse.Namespace) -> None:
     if asked <= special:
         what = f"--vocab-size {asked} leaves no room for words: the first {special} are {', '.join(SPECIAL_WORDS)}"
         raise UsageError(what, "ask for some thousands")
+
+
+def check_highways(arguments: argparse.Namespace) -> None:
+    """Fill in how many there are. Raises: UsageError where the character CNN is that of an earlier run."""
+    if arguments.init_from and arguments.highways is not None:
+        what = f"--highways {arguments.highways} has no meaning where --init-from brings its own character CNN"
+        raise UsageError(what, "leave one out")
+    arguments.highways = arguments.highways or 0
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,

@@ -68,7 +68,8 @@ def build(arguments: argparse.Namespace, text: Text, origin: LoadedRun | None) -
         below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
         load_weights(model, {**below, **carried_softmax(model, text, origin)})
         return model
-    chars = CharCNNConfig(output_size=2 * arguments.projection_size, filters=arguments.filters)
+    chars = CharCNNConfig(output_size=2 * arguments.projection_size, filters=arguments.filters,
+                          num_highways=arguments.highways)
     return BiLM(BiLMConfig(text.vocab_size, arguments.hidden_size, arguments.projection_size,
                            dropout=arguments.dropout, charcnn=chars))
 

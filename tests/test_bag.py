@@ -53,8 +53,10 @@ def same(first, second):
                                                                   for n in a.tensors)
 
 
-def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, few_reviews):
+def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, few_reviews, capsys):
     assert run(tmp_path / "run", "--labels", "300") == 0
+    told = results(tmp_path / "run")
+    assert f"strength {told['strength']:g}, found in {told['epochs']} passes" in capsys.readouterr().out
     saved = load_run(tmp_path / "run", "bag")
     weight = dict(zip(saved.text("ngrams.txt").split("\n"), saved.tensors["weights"].tolist()))
     right = 0

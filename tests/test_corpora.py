@@ -135,6 +135,11 @@ def test_corpora_are_named_once_each_and_out_of_the_list(tmp_path, names):
         reviews_of(tmp_path, name="wikitext-2")
 
 
+def test_auto_beside_the_sample_that_it_stands_for_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="auto stands for the sample here"):
+        corpus_of(["auto", "sample"], tmp_path / "none")
+
+
 # Mixtures, and the word <unk>
 
 

@@ -181,6 +181,14 @@ def test_4_4_where_all_keys_are_alike_attention_is_a_mean():
     assert torch.allclose(attention(q, k, v), v.mean(dim=2, keepdim=True).expand(2, 3, 5, 4), atol=1e-6)
 
 
+def test_4_4_the_root_of_d_keeps_scores_at_a_spread_of_one_whatever_the_width():
+    """For v the unit vectors, attention gives the weights themselves; their logarithms spread as the scores do."""
+    for d in (4, 64, 256):
+        q, k = torch.randn(2, 1, 1, 200, d, generator=torch.Generator().manual_seed(d))
+        spread = attention(q, k, torch.eye(200).view(1, 1, 200, 200)).log().std(dim=-1).mean().item()
+        assert spread == pytest.approx(1, rel=0.1)
+
+
 @pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("mean-spread", False)])
 def test_5_1_a_mix_of_pooled_layers_is_the_pool_of_mixed_ones_for_the_mean_alone(pool, exact):
     """Two layers of one dimension, two tokens: 0, 4 and 2, 0. Their half-and-half mix is 1, 2."""

@@ -21,7 +21,7 @@ from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
-from minitransfer.transfer import examples, stopping
+from minitransfer.transfer import examples, heads, stopping
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +335,33 @@ def test_the_same_seed_gives_the_same_bits_and_another_other_ones(encoders, tmp_
 def test_losses_that_are_not_finite_stop_the_run_and_no_nan_is_saved(encoders, tmp_path, capsys):
     assert run(encoders / "oracle", tmp_path / "run", *SCRATCH, "--learning-rate", "1e38") == 5
     assert "steps in a row" in capsys.readouterr().err and not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(encoders, tmp_path, monkeypatch):
+    """One batch of four is skipped: its texts are neither in the sum nor in what it is divided by."""
+    count, clip, cross_entropy, losses = iter(range(4)), optim.clip_and_check, heads.cross_entropy, []
+
+    def spoilt(*arguments):
+        return float("nan") if next(count) == 1 else clip(*arguments)
+
+    def listening(logits, labels):
+        loss = cross_entropy(logits, labels)
+        losses.append((loss.item(), len(labels)))
+        return loss
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optim, "clip_and_check", spoilt)
+        patched.setattr(heads, "cross_entropy", listening)
+        assert run(encoders / "bilm", tmp_path / "run", "--labels", "40", "--batch-size", "9", "--epochs", "1") == 0
+    learnt = [losses[i] for i in (0, 2, 3)]
+    [row] = rows(tmp_path / "run")
+    assert row["skipped"] == 1 and [n for _, n in losses[:4]] == [9, 9, 9, 5]
+    assert row["loss"] == pytest.approx(sum(loss * n for loss, n in learnt) / sum(n for _, n in learnt))
+
+
+def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, capsys):
+    assert run(encoders / "bilm", tmp_path / "run", *SCRATCH, "--labels", "20", "--epochs", "1") == 0
+    assert "(bilm, random weights of its shape)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags, code, told", [

@@ -57,9 +57,11 @@ def test_fifteen_percent_are_chosen_then_eighty_ten_ten():
 
 
 def test_independent_draws_would_have_been_noticed():
-    """Masks that are drawn apart from one another overlap, and give 81/10/9 or the like."""
+    """Drawn apart from one another, a tenth of the masks is overwritten by pieces: 72/10/18."""
     n = 59_000
-    assert not as_often_as(0.8, round(0.81 * n), of=n) and not as_often_as(0.1, round(0.09 * n), of=n)
+    masked, replaced = torch.rand(2, n, generator=generator()) < torch.tensor([[0.8], [0.1]])
+    assert not as_often_as(0.8, int((masked & ~replaced).sum()), of=n)
+    assert not as_often_as(0.1, int((~masked & ~replaced).sum()), of=n)
 
 
 def test_what_is_not_chosen_is_read_as_it_is_and_not_asked_for():
@@ -142,12 +144,6 @@ def test_a_generator_decides_the_masks_and_the_next_ones_are_others(continues):
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     both = ((first[1] != IGNORE_INDEX) & (second[1] != IGNORE_INDEX)).sum() / (first[1] != IGNORE_INDEX).sum()
     assert both < 0.25  # about 15 % are chosen again by chance
-
-
-def test_the_ignore_index_is_what_a_cross_entropy_leaves_out():
-    logits, labels = torch.randn(3, V, generator=generator()), torch.tensor([IGNORE_INDEX, 0, IGNORE_INDEX])
-    loss = torch.nn.functional.cross_entropy(logits, labels)
-    assert loss.item() == pytest.approx(-logits[1].log_softmax(dim=0)[0].item())  # and a piece of id 0 is counted
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

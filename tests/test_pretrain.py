@@ -97,13 +97,15 @@ def whole(data, vectors, tmp_path_factory):
 
 
 @pytest.mark.parametrize("what, share", [("spelling", 0), ("bilm", 0), ("bilm", 0.5), ("bilm", 1)])
-def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(data, vectors, whole, tmp_path, monkeypatch, what, share):
-    """In the first step, in the last one of an epoch, in the very last one."""
+def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(
+        data, vectors, whole, tmp_path, monkeypatch, capsys, what, share):
+    """In the first step, in the last one of an epoch, in the very last one; and before it, amid the warm start."""
     steps = sum("loss" in row for row in rows(whole))
     with monkeypatch.context() as patched:
         signal_at(what, max(1, round(share * steps)), signal.SIGTERM, patched.setattr)
         assert pretrain("bilm", data, tmp_path / "cut", "--warm-start", str(vectors)) == 143
-    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    told = "stopped before anything was learned; to go on" if what == "spelling" else "stopped and saved; to go on"
+    assert told in capsys.readouterr().err and not (tmp_path / "cut" / "model.safetensors").exists()
     assert pretrain("bilm", data, tmp_path / "cut", "--warm-start", str(vectors), "--resume") == 0
     assert same(weights(whole), weights(tmp_path / "cut")) and rows(whole) == rows(tmp_path / "cut")
 
@@ -285,6 +287,16 @@ def make_reviews(path, poison: bool):
             data = b"\xff\xfe\x81" if poison and folder.startswith("test") else text.encode()
             (path / "aclImdb" / folder / f"{i}_{1 if 'neg' in folder else 9}.txt").write_bytes(data)
     return path
+
+
+def test_highways_stand_between_the_filters_and_the_projection_where_they_are_asked_for(data, vectors, tmp_path):
+    more = ("--highways", "2", "--epochs", "1")
+    assert pretrain("bilm", data, tmp_path / "pure", *more) == 0
+    assert pretrain("bilm", data, tmp_path / "warm", *more, "--warm-start", str(vectors)) == 0
+    for name in ("pure", "warm"):
+        saved = load_run(tmp_path / name)
+        assert saved.config["model"]["charcnn"]["num_highways"] == 2
+        assert {f"charcnn.highways.{i}.both.weight" for i in (0, 1)} <= saved.tensors.keys()
 
 
 def test_going_on_with_reviews_keeps_what_was_learned_and_never_opens_their_test_half(data, tmp_path):

@@ -256,6 +256,7 @@ def test_going_on_with_other_text_takes_over_everything(whole, tmp_path):
     first, second = load_run(whole), load_run(tmp_path / "second")
     assert first.text("tokenizer.json") == second.text("tokenizer.json")
     assert second.config["model"] == {**first.config["model"], "dropout": 0.3}
+    assert second.config["training"].keys() == first.config["training"].keys() - set(bert.SIZES)
     assert second.config["origin"]["fingerprint"] == first.fingerprint
     assert first.config["corpus"]["fingerprint"] != second.config["corpus"]["fingerprint"]
     for name, tensor in first.tensors.items():

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, logsigmoid
 
-from minitransfer.static.skipgram import SkipGram, SkipGramConfig, neighbours, standardise, thin_out
+from minitransfer.static.skipgram import (
+    SkipGram, SkipGramConfig, neighbours, neighbours_of, standardise, thin_out,
+)
 
 B, T, D, V = 3, 7, 5, 11
 CONFIG = SkipGramConfig(hidden_size=D, negatives=3, shared_negatives=4)
@@ -142,6 +144,16 @@ def test_words_of_one_topic_draw_together_and_those_of_two_draw_apart():
     closeness = cosine_similarity(skipgram.vectors.unsqueeze(0), skipgram.vectors.unsqueeze(1), dim=-1)
     assert closeness[same].min() > closeness[other].max() + 0.3
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_the_nearest_words_are_those_of_the_greatest_cosine_and_never_the_word_itself():
+    vectors = torch.randn(V, D, generator=generator())
+    vectors[5] = vectors[3]  # as near to it as it is itself
+    vectors[0] = 0
+    for word in (3, 5, 9):
+        cosines = {i: (vectors[word] @ vectors[i] / (vectors[word].norm() * vectors[i].norm().clamp(min=1e-9))).item()
+                   for i in range(V) if i != word}
+        assert neighbours_of(vectors, word, 4) == sorted(cosines, key=cosines.get, reverse=True)[:4]
 
 
 def test_standardised_vectors_have_mean_0_and_variance_1_over_running_text():

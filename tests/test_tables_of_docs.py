@@ -13,7 +13,8 @@ def rows(name: str = "faults.md") -> list[list[str]]:
     """The cells of every row of every table of a file in docs/, without head and rule."""
     lines = [line for line in (ROOT / "docs" / name).read_text().splitlines() if line.startswith("|")]
     split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [row for row in split if row[0] not in ("fault", "§") and not set(row[0]) <= set("-")]
+    heads = ("fault", "§", "command")
+    return [row for row in split if row[0] not in heads and row[-1] != "equal" and not set(row[0]) <= set("-")]
 
 
 def names_of_tests(file: Path) -> set[str]:
@@ -49,6 +50,28 @@ def test_every_section_of_the_lecture_has_code_a_test_and_something_to_look_at()
         assert name in names_of_tests(TESTS / file)
     assert {"1", "2.1", "2.2", "2.3", "2.4", "2.5", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "5.1", "5.2",
             "5.3", "5.4", "7"} == sections
+
+
+def chapters() -> list[str]:
+    """The files in the README's table of chapters, in its order."""
+    table = (ROOT / "README.md").read_text().partition("## Chapters")[2].partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return re.findall(r"\]\(([\w/]+\.py)\)", "\n".join(lines))
+
+
+def read_next(path: str) -> str:
+    """The file that a chapter names as the next one."""
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
+    return re.search(r"Read next: `([\w.]+)`", text)[1].replace(".", "/") + ".py"
+
+
+def test_whoever_follows_read_next_comes_through_all_chapters_in_the_order_of_the_readme():
+    listed = chapters()
+    path, met = listed[0], []
+    while path not in met and not path.startswith("minitransfer/apparatus"):
+        met.append(path)
+        path = read_next(path)
+    assert [path for path in met if path in listed] == listed
 
 
 def test_what_the_readme_counts_is_what_the_table_holds():

@@ -94,6 +94,9 @@ def test_the_most_frequent_pair_becomes_a_piece_until_the_vocabulary_is_full(voc
     found = train_wordpiece(documents, vocab_size).pieces
     if vocab_size >= fewest:
         assert found == pieces_by_loops(documents, vocab_size)
+    else:  # room for some letters, and none for pairs
+        letters = choose_letters(count_words(documents), vocab_size - len(SPECIAL_PIECES))
+        assert found[: len(SPECIAL_PIECES)] == list(SPECIAL_PIECES) and sorted(found[5:]) == sorted(letters)
     assert len(found) <= vocab_size
 
 

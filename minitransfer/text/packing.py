@@ -6,7 +6,7 @@ in the middle of a word, but every place in it holds a piece to learn from.
 Read next: `minitransfer.static.skipgram`, Part II; or for BERT alone `minitransfer.bert.masking`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from minitransfer.apparatus.errors import DataError
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID
 
 
-def pack(documents: Iterable[np.ndarray], length: int, say: Callable[[str], None] = lambda text: None) -> np.ndarray:
+def pack(documents: Iterable[np.ndarray], length: int) -> np.ndarray:
     """Fill rows with documents in the order given; what is left in the end and fills no row is dropped.
 
     Each row is [CLS] body [SEP], the body being the next `length` − 2 pieces of all documents joined by [SEP]. Empty
-    documents are passed over. `say` is told how much is packed, and how much dropped.
+    documents are passed over.
 
     Differs: a row begins wherever the last one ended; BERT's holds whole sentences, and two segments of them.
     Shapes: documents, each (T,) integers -> (N, length) int32.
@@ -37,5 +37,4 @@ def pack(documents: Iterable[np.ndarray], length: int, say: Callable[[str], None
         raise DataError(what, "give more text, or shorter rows")
     rows = np.empty((N, length), np.int32)
     rows[:, 0], rows[:, 1:-1], rows[:, -1] = CLS_ID, stream[: N * body].reshape(N, body), SEP_ID
-    say(f"packed {N * body:,} pieces into {N:,} rows of {length}; the last {len(stream) - N * body:,} fill no row")
     return rows
