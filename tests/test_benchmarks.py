@@ -96,6 +96,15 @@ def test_the_growth_benchmark_doubles_each_size_by_itself(chapter):
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_processes_times_one_beside_several():
+    done = run("processes")
+    assert done.returncode == 0, done.stderr
+    table = [re.split(r"  +", line) for line in done.stdout.splitlines()[1:5]]
+    assert [row[0].partition(",")[0] for row in table] == ["biLM", "biLM", "BERT", "BERT"]
+    assert table[0][2] == table[2][2] == "1.00" and all(float(row[2]) > 0 for row in table)
+
+
+@pytest.mark.slow
 def test_the_startup_benchmark_asks_each_command_for_help(chapter):
     command = [sys.executable, "-m", "tests.benchmarks.startup", "--quick", "--rounds", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

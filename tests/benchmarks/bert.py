@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from minitransfer.apparatus.distributed import average_gradients
 from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
 from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
@@ -108,6 +109,7 @@ def make_step(model: torch.nn.Module, loss: Loss, rows: Tensor, V: int, learning
             found = loss(inputs, labels, torch.Generator().manual_seed(1))
         optimizer.zero_grad()
         found.backward()
+        average_gradients(model.parameters())
         clip_and_check(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
 

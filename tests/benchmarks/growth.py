@@ -7,7 +7,7 @@ Steps of pretraining, of the preset `small`, on made-up text, each as it is and 
 and twice the length are twice the tokens, so a step that takes twice as long has the same rate. Peak memory is that
 of a process that takes one such step and nothing else.
 
-Next: startup.py, how long a mistyped flag waits for its answer.
+Next: processes.py, who may share a step.
 """
 
 import multiprocessing
@@ -42,12 +42,13 @@ def doubled(sizes: Sizes) -> dict[str, Sizes]:
     return {AS_IS: sizes, ROWS: (2 * B, T, V), LENGTH: (B, 2 * T, V), VOCABULARY: (B, T, 2 * V)}
 
 
-def bilm_step(sizes: Sizes, preset: str, precision: str) -> Callable[[], None]:
-    """A job: one step of the biLM, its character CNN fixed and its softmax sampled, the directions in turn."""
+def bilm_step(sizes: Sizes, preset: str, precision: str,
+              run_both: Callable = one_after_the_other) -> Callable[[], None]:
+    """A job: one step of the biLM, its character CNN fixed and its softmax sampled."""
     (B, T, V), values = sizes, bilm.PRESETS[preset]
     chars = CharCNNConfig(2 * values["projection_size"], filters=values["filters"])
     config = BiLMConfig(V, values["hidden_size"], values["projection_size"], dropout=values["dropout"], charcnn=chars)
-    return our_step(config, values, make_text(V, B, T), one_after_the_other, precision=precision)
+    return our_step(config, values, make_text(V, B, T), run_both, precision=precision)
 
 
 def bert_step(sizes: Sizes, preset: str, precision: str) -> Callable[[], None]:

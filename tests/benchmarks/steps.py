@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import torch
 from torch.nn import functional as F
 
+from minitransfer.apparatus.distributed import average_gradients
 from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
@@ -34,7 +35,7 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
              full: bool = False, precision: str = "fp32") -> Callable[[], None]:
     """A job: one step as in the loop of `pretrain.bilm`."""
     model, optimizer = make_model(config, sizes["learning_rate"], fixed)
-    reader, memory, softmaxes = Reader(model, text, fixed), [None, None], model.softmax.twins(2)
+    reader, states, softmaxes = Reader(model, text, fixed), [None, None], model.softmax.twins(2)
 
     def step():
         negatives = None if full else draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
@@ -43,14 +44,15 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
         def learn(d: int):
             noise = torch.Generator().manual_seed(d)
             with autocast(CPU, precision):
-                loss, memory[d] = model.direction_loss(
-                    d, words[d], text.targets[d], memory[d], noise, negatives, text.log_q, softmaxes[d])
+                loss, states[d] = model.direction_loss(
+                    d, words[d], text.targets[d], states[d], noise, negatives, text.log_q, softmaxes[d])
             (loss / 2).backward()
 
         optimizer.zero_grad()
         run_both(lambda: learn(0), lambda: learn(1))
         model.softmax.take_gradients(softmaxes)
         reader.back_propagate(words)
+        average_gradients(model.parameters())
         clip_and_check(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
 
