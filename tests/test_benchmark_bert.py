@@ -28,6 +28,7 @@ def ways(monkeypatch):
     return bert
 
 
+@pytest.mark.slow
 def test_the_benchmark_needs_no_transformers_and_says_how_to_get_it():
     hidden = "import sys; sys.modules['transformers'] = None; from tests.benchmarks import bert as b; "
     call = "sys.exit(b.run_command(b.main, b.flags('b', ''), ['--quick', '--rounds', '1', '--threads', '1']))"

@@ -60,7 +60,7 @@ def same(first, second):
 
 
 KILLED = [  # a command, its flags (last with both directions at the same time), and where it is stopped, then killed
-    ("static", (), ("static", 3), ("static", 2)),
+    pytest.param("static", (), ("static", 3), ("static", 2), marks=pytest.mark.slow),
     ("bilm", ("--warm-start", "VECTORS"), ("spelling", 1), ("bilm", 17)),
     pytest.param("bilm", ("--charcnn", "learning", "--softmax", "full", "--window", "190", "--threads", "2"),
                  ("bilm", 12), ("bilm", 3), marks=pytest.mark.slow),

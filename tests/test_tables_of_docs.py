@@ -1,6 +1,7 @@
 """Claims about the tables: every fault is tried by a test that there is, every point of the lecture is at home."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def rows(name: str = "faults.md") -> list[list[str]]:
     return [row for row in split if row[0] not in heads and row[-1] != "equal" and not set(row[0]) <= set("-")]
 
 
+@functools.cache
 def names_of_tests(file: Path) -> set[str]:
     """The test functions of a file, read and not imported."""
     return {node.name for node in ast.parse(file.read_text()).body
