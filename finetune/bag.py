@@ -17,9 +17,12 @@ import argparse
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.flags import check_labels
 from finetune.reports import fingerprints, report, summary
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
 from minitransfer.text import REVIEWS
 
@@ -62,7 +65,8 @@ def make_parser() -> Parser:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Fill in the strengths to try, each once."""
+    """Fill in the strengths to try, each once. Raises: UsageError for a --labels that no corpus could serve."""
+    check_labels(arguments.labels)
     arguments.strengths = list(dict.fromkeys(arguments.strengths or STRENGTHS))
 
 
@@ -76,11 +80,13 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     check(arguments)
 
-    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.checkpoint import RunDirectory, check_free
     from minitransfer.apparatus.runtime import choose_device, environment, say, set_threads
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, split_validation
 
+    if not arguments.resume:
+        check_free(Path(arguments.out))  # now, and not after a download
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
     if reviews is None:
@@ -112,6 +118,9 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], argu
     say(f"{len(names):,} words and pairs of words are seen at least twice in the reviews to learn from")
     with Stop() as stop:
         at, strength = train(learn, choose, len(names), arguments, run, stop)
+    if not at.best and not stop.requested:
+        what = f"with none of the L2 penalties {arguments.strengths} is the loss on the held-out reviews a number"
+        raise NumericsError(what, "try smaller --strengths, in another --out")
     if stop.requested:
         flags = [word for word in sys.argv[1:] if word != "--resume"]
         say(f"stopped; go on with: python -m finetune.bag {shlex.join([*flags, '--resume'])}")

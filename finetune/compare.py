@@ -109,7 +109,7 @@ def main(arguments: argparse.Namespace) -> int:
     paths = encoder_names(arguments.encoders)
 
     from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock
-    from minitransfer.apparatus.runtime import say
+    from minitransfer.apparatus.runtime import say, told_how_to_go_on
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled
 
@@ -128,7 +128,9 @@ def main(arguments: argparse.Namespace) -> int:
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock, out)
-        code = 0 if arguments.show else run_all(cells, known, reviews, out)
+        flags = [word for word in sys.argv[1:] if word != "--resume"]
+        with told_how_to_go_on(f"python -m finetune.compare {shlex.join([*flags, '--resume'])}"):
+            code = 0 if arguments.show else run_all(cells, known, reviews, out)
         rows = write_results(cells, known, out)
         if rows:
             print(tables.accuracy_table(rows), end="")
@@ -139,16 +141,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 def check_out(out: Path, resume: bool) -> None:
     """Raises: UsageError if --out holds something, and CheckpointError if --resume finds nothing to go on with."""
-    from minitransfer.apparatus.checkpoint import refuse_if_taken
+    from minitransfer.apparatus.checkpoint import check_free
 
     if resume:
         if not (out / RESULTS).is_file():
             raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {RESULTS}",
                                   "leave out --resume to begin one there")
-    elif out.is_dir():
-        refuse_if_taken(out, "comparison")
-    elif os.path.lexists(out):
-        raise UsageError(f"{out} is not a directory", "choose another --out")
+    else:
+        check_free(out, "comparison")
 
 
 def can_plot(wanted: bool | None) -> bool:
@@ -213,9 +213,11 @@ def run_cell(cell: Cell, reviews: Reviews) -> int:
 
     The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
     """
+    from minitransfer.apparatus.progress import Aside
+
     module = COMMANDS[cell.module]
     flags = [*cell.flags, *(["--resume"] if (cell.out / "config.json").is_file() else [])]
-    with typed(flags), contextlib.redirect_stdout(sys.stderr):  # stdout is for the comparison's own results
+    with typed(flags), contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
         return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
 
 

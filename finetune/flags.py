@@ -27,6 +27,7 @@ from minitransfer.text import REVIEWS
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
+FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
 FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout",
          "encoder_dropout", "patience", "head_size")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
@@ -127,8 +128,16 @@ def _defaults_table() -> str:
     return "\n".join(lines)
 
 
+def check_labels(n: int | None) -> None:
+    """Raises: UsageError for a number of labels that no corpus could serve: half of each class, two at least."""
+    if n is not None and (n % 2 or n < FEWEST_LABELS):
+        what = f"--labels {n} cannot be chosen, half of them negative and half positive"
+        raise UsageError(what, f"choose an even number from {FEWEST_LABELS}")
+
+
 def check(arguments: argparse.Namespace) -> None:
     """Fill in the defaults that depend on others. Raises: UsageError for flags that contradict each other."""
+    check_labels(arguments.labels)
     if arguments.head != "mean" and arguments.pool is not None:
         reads = {"bilstm": "every token", "cls": "the first token alone"}[arguments.head]
         raise UsageError(f"--pool {arguments.pool} is for the mean head: the {arguments.head} head reads {reads}",

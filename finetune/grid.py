@@ -60,7 +60,10 @@ def encoder_names(paths: Sequence[str]) -> dict[str, str]:
     Raises: UsageError if two have the same name.
     """
     names: dict[str, str] = {}
-    for path in dict.fromkeys(paths):
+    distinct: dict[str, str] = {}
+    for path in paths:
+        distinct.setdefault(os.path.abspath(path), path)
+    for path in distinct.values():
         name = os.path.basename(os.path.abspath(path))
         if name in names:
             raise UsageError(f"--encoders {names[name]} and {path} would both be called {name!r} in the table",

@@ -93,7 +93,8 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 else:
                     at.skipped += 1
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
-                progress.advance(loss=loss.item(), validation=at.best_loss)
+                known = {"validation": at.best_loss} if at.best_epoch else {}
+                progress.advance(loss=loss.item(), **known)
                 stopping = agreed(stop)
                 if stopping or time.monotonic() - saved > arguments.save_every:
                     run.save_state(at.step, at.state(changing, optimizer))
@@ -182,7 +183,7 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
     """The run's config: every setting that decides its result, and what a later process needs to build its model."""
     names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
              "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache", "precision",
-             "trial")
+             "trial", "measure_forgetting")
     return {"kind": "transfer", **{name: getattr(arguments, name) for name in names},
             "data": fingerprints(reviews), "model": head_settings(arguments),
             "encoder_fingerprint": encoder_run.fingerprint,
@@ -230,7 +231,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     check(arguments)
 
     from finetune.forgetting import hold_out
-    from minitransfer.apparatus.checkpoint import load_run
+    from minitransfer.apparatus.checkpoint import check_free, load_run
     from minitransfer.apparatus.distributed import check_batch_size, is_first, open_run
     from minitransfer.apparatus.runtime import (
         choose_device, choose_precision, environment, say, seed_everything, set_threads,
@@ -239,6 +240,8 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
     check_batch_size(arguments.batch_size)
+    if not arguments.resume:
+        check_free(Path(arguments.out))  # now, and not after a download
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
     encoder_run = load_run(arguments.encoder)
@@ -276,12 +279,15 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
 
     from minitransfer.apparatus.distributed import is_first, starter
     from minitransfer.apparatus.durable import to_json
-    from minitransfer.apparatus.runtime import Stop, say
+    from minitransfer.apparatus.runtime import Stop, say, told_how_to_go_on
     from minitransfer.transfer.stopping import loss_and_accuracy
 
     before = held_out and held_out.measure()
     started = time.monotonic()
-    examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
+    flags = [word for word in sys.argv[1:] if word != "--resume"]
+    go_on = f"{starter()} finetune.imdb {shlex.join([*flags, '--resume'])}"
+    with told_how_to_go_on(go_on):
+        examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
     encoding = time.monotonic() - started
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
     if features is not None and arguments.head == "mean":
@@ -291,8 +297,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         after = at and held_out and held_out.measure(keep_on=lambda: not stop.requested)
         logits = at and score(test, stop, arguments.log_every)
     if logits is None:
-        flags = [word for word in sys.argv[1:] if word != "--resume"]
-        say(f"stopped; go on with: {starter()} finetune.imdb {shlex.join([*flags, '--resume'])}")
+        say(f"stopped; go on with: {go_on}")
         return stop.exit_code
     if not is_first():
         return 0

@@ -111,11 +111,17 @@ def stdin_lines() -> Iterator[str]:
 
 
 def decoded_lines(lines: Iterable[bytes]) -> Iterator[str]:
-    """Raw lines as texts. Raises: DataError naming line and byte of what is not UTF-8."""
+    """Raw lines as texts.
+
+    Raises: DataError naming line and byte of what is not UTF-8; UsageError if there is no reading from there.
+    """
     offset = 0
-    for number, raw in enumerate(lines, start=1):
-        yield decode(raw.rstrip(b"\r\n"), f"line {number:,} of stdin", Counter(), offset)
-        offset += len(raw)
+    try:
+        for number, raw in enumerate(lines, start=1):
+            yield decode(raw.rstrip(b"\r\n"), f"line {number:,} of stdin", Counter(), offset)
+            offset += len(raw)
+    except OSError as failure:  # opened for writing only, as nohup does it, or a disk that fails
+        raise UsageError(f"stdin cannot be read: {failure.strerror}", "give a text as an argument") from failure
 
 
 def clean(text: str) -> str:

@@ -28,3 +28,10 @@ The dimension key, used in every shape:
     L layers above layer 0 · H heads, or LSTM units in elmo · d width of a head · S tokens looked at · W pooled width
     N how many, where there is no batch: running tokens, texts; of logits, classes
 """
+
+import sys
+
+if sys.version_info < (3, 11):  # said in words that any Python 3 can read, before anything that it cannot
+    sys.stderr.write("error: Python 3.11 or newer is needed, and this is %d.%d. " % sys.version_info[:2]
+                     + "Fix: make the environment with a newer one, as in `python3.12 -m venv .venv`.\n")
+    sys.exit(2)

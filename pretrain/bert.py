@@ -26,7 +26,7 @@ from minitransfer.apparatus.options import (
     Parser, add_precision, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
 )
 from minitransfer.text import CORPORA
-from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
+from pretrain.shared import Clock, already_complete, check_out, read_corpus, next_command, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import torch
@@ -258,8 +258,9 @@ def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
     report(run, found, step, total=step, every=step)
     run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
+    following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
     say(f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
-        f"{arguments.out}. Next: python -m finetune.imdb --mode frozen --encoder {arguments.out}")
+        f"{arguments.out}. Next: {following}")
     return 0
 
 

@@ -37,7 +37,7 @@ from minitransfer.apparatus.options import (
     run_command,
 )
 from minitransfer.text import CORPORA
-from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
+from pretrain.shared import Clock, already_complete, check_out, read_corpus, next_command, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import torch
@@ -64,6 +64,7 @@ PRESETS = {
 SIZES = ("hidden_size", "projection_size", "filters")
 WARMUP_STEPS = 100  # or half of all steps, if these are fewer
 MAX_GRAD_NORM = 1.0
+MOST_HIGHWAYS = 8
 WEIGHT_DECAY = 0.01
 
 DESCRIPTION = """Train a forward and a backward language model over a character CNN: the encoder of ELMo.
@@ -227,11 +228,13 @@ def in_rows(lstm_states: list[State | None], change: Callable[[Tensor], Tensor])
 def restore(state: dict | None, model: BiLM, optimizer: torch.optim.Optimizer, run: RunDirectory,
             device: torch.device) -> Position:
     """Where training goes on: from a saved state of its own, or from the beginning, after a warm start or none."""
+    from minitransfer.apparatus.checkpoint import check_state
     from minitransfer.apparatus.distributed import share_of_rows
 
     if state is None or "optimizer" not in state:
         run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
         return Position()
+    check_state(state, ("epoch", "in_epoch", "skipped", "lstm_states"), run.path)
     optimizer.load_state_dict(state["optimizer"])
     run.truncate_metrics(state["step"])
     lstm_states = in_rows(state["lstm_states"], lambda h: share_of_rows(h).contiguous().to(device))
@@ -291,7 +294,9 @@ def check_vocab_size(arguments: argparse.Namespace) -> None:
 
 
 def check_highways(arguments: argparse.Namespace) -> None:
-    """Fill in how many there are. Raises: UsageError where the character CNN is that of an earlier run."""
+    """Fill in how many there are. Raises: UsageError for too many, or where an earlier run brings its own."""
+    if (arguments.highways or 0) > MOST_HIGHWAYS:
+        raise UsageError(f"--highways {arguments.highways} is too deep", f"use {MOST_HIGHWAYS} or fewer")
     if arguments.init_from and arguments.highways is not None:
         what = f"--highways {arguments.highways} has no meaning where --init-from brings its own character CNN"
         raise UsageError(what, "leave one out")
@@ -321,7 +326,8 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
         f"forward {found['perplexity_forward']:.1f}, backward {found['perplexity_backward']:.1f}; "
         f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
-    say(f"the biLM is in {arguments.out}. Next: python -m finetune.imdb --mode frozen --encoder {arguments.out}")
+    following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
+    say(f"the biLM is in {arguments.out}. Next: {following}")
     return 0
 
 

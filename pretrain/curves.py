@@ -80,7 +80,8 @@ def read_history(path: str) -> History:
     history = History(path, kind, read_rows(directory / METRICS))
     if not any(drawn([history], "steps").values()):
         what = f"{directory / METRICS} has {len(history.rows)} rows, and in none of them is there anything to draw"
-        raise CheckpointError(what, "wait until the run has logged something, or give another run")
+        fix = "wait until the run has logged something; one shorter than its --log-every never does"
+        raise CheckpointError(what, fix)
     return history
 
 

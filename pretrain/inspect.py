@@ -46,7 +46,7 @@ examples:
   python -m pretrain.inspect runs/frozen-500 --mix
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
 
-prints to stdout; --word, --mix and --curves also draw a picture, which needs `pip install "minitransfer[plot]"`
+prints to stdout; --word, --mix and --curves also draw a picture, which needs `pip install -e ".[plot]"`
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 

@@ -43,7 +43,7 @@ def check_out(arguments: argparse.Namespace, kind: str) -> None:
     RunDirectory.create looks again, under its lock, and at every setting; this is only sooner.
     Raises: UsageError for a directory that holds something; CheckpointError if there is no run of `kind` to resume.
     """
-    from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, refuse_if_taken
+    from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, check_free
     from minitransfer.apparatus.saved import read_config
 
     out = Path(arguments.out)
@@ -52,10 +52,8 @@ def check_out(arguments: argparse.Namespace, kind: str) -> None:
         if found != kind:
             what = f"{out} holds a run of kind {found!r}, but one of kind {kind!r} is needed to resume"
             raise CheckpointError(what, f"give the --out of a pretrain.{kind} run, or {BEGIN_INSTEAD}")
-    elif out.is_dir():
-        refuse_if_taken(out)
-    elif os.path.lexists(out):
-        raise UsageError(f"{str(out)[:300]} is not a directory", "choose another --out")
+    else:
+        check_free(out)
 
 
 def already_complete(arguments: argparse.Namespace, known: Mapping[str, Any]) -> bool:
@@ -97,6 +95,22 @@ def resume_command(module: str) -> str:
 
     flags = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
     return f"{starter()} {module} {shlex.join(flags)}"
+
+
+def next_command(arguments: argparse.Namespace, module: str, *more: str) -> str:
+    """A command to go on with what has been made, on the same corpora, which are taken from the same place.
+
+    `module` is one that pretrains, with the same --preset, or finetune.imdb, which knows of corpora only whether they
+    are the sample.
+    """
+    words = ["python", "-m", module, *more]
+    if module.startswith("pretrain"):
+        words += ["--corpus", *arguments.corpus] if arguments.corpus != ["auto"] else []
+        words += ["--preset", arguments.preset] if arguments.preset != "small" else []
+    elif arguments.corpus == ["sample"]:
+        words += ["--data", "sample"]
+    words += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+    return shlex.join([*words, "--offline"] if arguments.offline else words)
 
 
 class Clock:

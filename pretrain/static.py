@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
 from minitransfer.text import CORPORA
-from pretrain.shared import Clock, already_complete, check_out, read_corpus, resume_command, take_preset
+from pretrain.shared import Clock, already_complete, check_out, next_command, read_corpus, resume_command, take_preset
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from torch import Tensor
@@ -79,11 +79,13 @@ def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: Run
     """
     import torch
 
+    from minitransfer.apparatus.checkpoint import check_state
     from minitransfer.apparatus.optim import FiniteGuard
     from minitransfer.apparatus.runtime import Progress, generator
 
     epochs, seed, num_units = arguments.epochs, arguments.seed, len(units.stream)
     state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0, "read": 0}
+    check_state(state, ("epoch", "in_epoch", "read"), run.path)
     if state["step"]:
         model.load(state["model"])
     run.truncate_metrics(state["step"])  # without a state too: a run may be killed before its first, yet after a row
@@ -193,7 +195,8 @@ def main(arguments: argparse.Namespace) -> int:
         run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
     show_neighbours(model.vectors, units.names)
     reader = "bilm" if arguments.pieces is None else "bert"
-    say(f"vectors are in {arguments.out}. Next: python -m pretrain.{reader} --warm-start {arguments.out}")
+    following = next_command(arguments, f"pretrain.{reader}", "--warm-start", arguments.out)
+    say(f"vectors are in {arguments.out}. Next: {following}")
     return 0
 
 

@@ -170,6 +170,19 @@ def test_a_run_is_never_overwritten_nor_resumed_with_other_settings_nor_taken_fo
     assert "kind 'bag'" in capsys.readouterr().err
 
 
+def test_where_no_penalty_gives_a_number_nothing_is_saved(tmp_path, capsys):
+    assert run(tmp_path / "run", "--labels", "40", "--strengths", "1e300") == 5
+    assert "with none of the L2 penalties [1e+300]" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_place_that_is_taken_is_refused_before_any_review_is_read(tmp_path, monkeypatch, capsys):
+    (tmp_path / "photo.jpg").write_text("precious")
+    monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: pytest.fail("the reviews were read"))
+    assert run(tmp_path) == 2 and "photo.jpg" in capsys.readouterr().err
+    assert run(tmp_path / "run", "--labels", "5") == 2 and "an even number" in capsys.readouterr().err
+
+
 def test_four_labels_or_empty_reviews_are_enough(tmp_path, monkeypatch, few_reviews):
     assert run(tmp_path / "four", "--labels", "4") == 0
     empty = dataclasses.replace(few_reviews, train_texts=[""] * len(few_reviews.train_texts))

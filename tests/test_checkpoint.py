@@ -10,7 +10,7 @@ import torch
 from faults import CONFIG, begin, finish, in_a_child, make_state, refusing, value_of
 
 from minitransfer.apparatus import durable, metrics
-from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.checkpoint import RunDirectory, check_state, load_run
 from minitransfer.apparatus.errors import CheckpointError, ResourceError, UsageError
 
 
@@ -63,8 +63,36 @@ def test_a_linked_directory_is_as_good_as_any(tmp_path):
 
 
 def test_a_name_longer_than_the_system_allows_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="shorter --out"), begin(tmp_path / ("x" * 300)):
+    with pytest.raises(UsageError, match="shorter path"), begin(tmp_path / ("x" * 300)):
         pass
+
+
+@pytest.mark.parametrize("harm", ["another number", "deleted"])
+def test_a_config_that_is_changed_while_the_run_trains_is_written_again_as_it_was(tmp_path, harm):
+    said = []
+    with begin(tmp_path / "run", say=said.append) as run:
+        before = (run.path / "config.json").read_bytes()
+        if harm == "deleted":
+            (run.path / "config.json").unlink()
+        else:
+            (run.path / "config.json").write_bytes(before.replace(b"3", b"4"))
+        run.save_model({"w": torch.ones(2)}, {})
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert load_run(tmp_path / "run").config == json.loads(before)
+    assert len(said) == 1 and "was changed while the run trained" in said[0]
+
+
+def test_a_run_of_another_kind_is_not_resumed(tmp_path):
+    with begin(tmp_path / "run"):
+        pass
+    with pytest.raises(CheckpointError, match="of kind 'bilm', and not one of kind 'bag'"):
+        RunDirectory.create(tmp_path / "run", {**CONFIG, "kind": "bag"}, resume=True)
+
+
+def test_a_state_of_another_version_is_refused_by_what_it_lacks(tmp_path):
+    check_state({"step": 3, "epoch": 1}, ("step", "epoch"), tmp_path)
+    with pytest.raises(CheckpointError, match="another version of this program: it has no in_epoch, read"):
+        check_state({"step": 3, "epoch": 1}, ("epoch", "in_epoch", "read"), tmp_path)
 
 
 @pytest.mark.parametrize("found", [None, [], ["notes.txt", "holiday.jpg"]])

@@ -1,6 +1,7 @@
 """Claims about `python -m finetune.compare`: which runs it is made of, that none is lost or made twice, its sums."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -162,6 +163,17 @@ def test_reviews_are_read_once_for_all_cells(encoders, tmp_path, reviews_are_few
     flags = ("--labels", "8", "--seeds", "0", "1", "--epochs", "1", "--no-plots")
     assert run(encoders[:1], tmp_path / "out", *flags) == 0
     assert len(reviews_are_few) == 1 and len(lines_of(tmp_path / "out")) == 2 * 4  # bag, frozen, finetune, scratch
+
+
+def test_a_stderr_that_nobody_reads_ends_no_comparison(whole, encoders, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", Gone())
+        assert run(encoders, tmp_path / "out", *GRID) == 0
+    assert (tmp_path / "out" / "results.jsonl").is_file()
 
 
 def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, tmp_path, monkeypatch, capsys, runs):
@@ -363,7 +375,7 @@ def test_without_matplotlib_figures_are_refused_if_asked_for_and_left_out_if_not
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert run(encoders, tmp_path / "out", "--plots") == 2
-    assert 'Fix: pip install "minitransfer[plot]"' in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert 'Fix: pip install -e ".[plot]"' in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert not compare.can_plot(None) and "no figures will be drawn" in capsys.readouterr().err
 
 

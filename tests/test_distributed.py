@@ -24,7 +24,7 @@ from minitransfer.text import corpora, sample
 from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer import examples, features
 from minitransfer.transfer.encoders import BiLMEncoder
-from pretrain import bert, bilm, building, packed, reading, starting, static  # noqa: F401  here, and not in each process
+from pretrain import bert, bilm, building, packed, reading, starting, static  # noqa: F401  here, not in each process
 
 W = 3
 

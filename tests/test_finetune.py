@@ -359,13 +359,38 @@ def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(
     assert row["loss"] == pytest.approx(sum(loss * n for loss, n in learnt) / sum(n for _, n in learnt))
 
 
+def test_a_place_that_is_taken_is_refused_before_any_review_is_read(encoders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: pytest.fail("the reviews were read"))
+    assert run(encoders / "bilm", encoders / "oracle") == 2 and "is not empty" in capsys.readouterr().err
+    assert run(encoders / "bilm", tmp_path / "run", "--labels", "5") == 2 and "even number" in capsys.readouterr().err
+
+
+def test_a_run_of_another_kind_is_not_resumed(encoders, tmp_path, capsys):
+    assert run(encoders / "bilm", encoders / "bilm", "--resume") == 4
+    assert "holds a run of kind 'bilm', and not one of kind 'transfer'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_reviews_are_read_says_how_to_go_on(encoders, tmp_path, monkeypatch, capsys, number):
+    def interrupted(*arguments, **settings):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("minitransfer.transfer.examples.frozen_pass", interrupted)
+        patched.setattr(sys, "argv", ["imdb", "--out", "the run"])
+        assert run(encoders / "bilm", tmp_path / "run", *MEAN) == 128 + number
+    assert "go on with: python -m finetune.imdb --out 'the run' --resume" in capsys.readouterr().err
+    assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 0
+
+
 def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, capsys):
     assert run(encoders / "bilm", tmp_path / "run", *SCRATCH, "--labels", "20", "--epochs", "1") == 0
     assert "(bilm, random weights of its shape)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags, code, told", [
-    (["--labels", "101"], 2, "out of 500 negative and 500 positive"),
+    (["--labels", "101"], 2, "choose an even number from 4"),
     (["--labels", "1002"], 2, "choose an even number from 4 to 1,000"),
     (["--labels", "0"], 2, "--labels: must be"),
     (["--trial", "151"], 2, "--trial 151 cannot be chosen"),

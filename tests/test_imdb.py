@@ -1,5 +1,7 @@
 """What a review and its label are, and which folders of reviews are refused or remarked upon."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from corpus_files import corpus_of, imdb_tar, review_files, reviews_of, write
@@ -33,6 +35,30 @@ def test_ones_own_files_may_have_any_name_and_unlabelled_ones_may_be_absent(tmp_
     reviews = reviews_of(tmp_path, said)
     assert (reviews.train_texts, reviews.test_texts, reviews.unsup_texts) == (["mauvais", "bon"], ["mal", "bien"], [])
     assert any("train/neg 1 (official 12,500)" in line for line in said)
+
+
+def test_a_review_that_is_a_link_to_nothing_is_named_and_one_to_a_file_is_read(tmp_path):
+    write(tmp_path / "aclImdb", review_files())
+    (tmp_path / "elsewhere").write_text("kept elsewhere")
+    (tmp_path / "aclImdb" / "train" / "pos" / "90_9.txt").symlink_to(tmp_path / "elsewhere")
+    assert "kept elsewhere" in reviews_of(tmp_path).train_texts
+    (tmp_path / "aclImdb" / "train" / "pos" / "91_9.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="91_9.txt is a link to nothing"):
+        reviews_of(tmp_path)
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "aclImdb", review_files())
+    listed = Path.iterdir
+
+    def refused(path):
+        if path.name == "neg":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match="train/neg may not be read: Permission denied"):
+        reviews_of(tmp_path)
 
 
 def test_line_breaks_become_line_ends_and_no_line_is_blank(tmp_path):

@@ -237,10 +237,10 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
     monkeypatch.chdir(tmp_path)
     flags = ("--word", "bank", "--data-dir", trained / "data", "--offline")
     code, out, err = ask(capsys, trained / "bilm", *flags)
-    assert code == 0 and "[bank]" in out and 'pip install "minitransfer[plot]"' in err and "picture" not in out
+    assert code == 0 and "[bank]" in out and 'pip install -e ".[plot]"' in err and "picture" not in out
     assert ask(capsys, runs / "frozen", "--mix")[0] == 0
     code, out, err = ask(capsys, "--curves", "no/such/run")
-    assert (code, out) == (2, "") and 'pip install "minitransfer[plot]"' in err
+    assert (code, out) == (2, "") and 'pip install -e ".[plot]"' in err
     assert not list(tmp_path.iterdir())
 
 

@@ -67,5 +67,5 @@ def test_unequal_classes_are_held_out_in_their_proportion():
 
 
 def test_a_class_with_one_review_cannot_be_split():
-    with pytest.raises(UsageError, match="1 labelled reviews of class 1"):
+    with pytest.raises(UsageError, match="1 positive reviews are left"):
         split_validation(np.arange(5), np.array([0, 0, 0, 0, 1]), 0)

@@ -163,7 +163,19 @@ def test_torch_running_out_of_memory_is_told_with_the_flag_to_lower(capsys):
 
     for main in (too_large, on_a_gpu):
         assert options.run_command(main, make_parser(), []) == 6
-        assert "Fix: lower --batch-size" in (told := capsys.readouterr().err) and told.count("\n") == 1
+        assert "a smaller --batch-size" in (told := capsys.readouterr().err) and told.count("\n") == 1
+        assert main is on_a_gpu or "tried to allocate 1152921504606846976 bytes" in told
+
+
+@pytest.mark.parametrize("name, code, told", [("numpy", 2, "the package numpy is not installed"), ("numpyy", 1, "a bug")])
+def test_a_package_that_has_not_been_installed_is_no_bug(capsys, monkeypatch, name, code, told):
+    monkeypatch.setitem(sys.modules, name, None)
+
+    def absent(arguments):
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+    assert options.run_command(absent, make_parser(), []) == code
+    assert told in capsys.readouterr().err
 
 
 def test_a_bug_of_ours_keeps_its_traceback_and_exits_with_1(capsys):

@@ -92,6 +92,15 @@ def test_no_stdin_at_all_is_a_usage_error(runs, capsys, monkeypatch):
     assert answer(capsys, runs / "oracle")[0] == 2
 
 
+def test_a_stdin_that_cannot_be_read_is_a_usage_error(runs, capsys, monkeypatch, tmp_path):
+    """As nohup leaves it: open, but for writing only."""
+    with open(tmp_path / "out", "wb", buffering=0) as written:
+        reader = io.TextIOWrapper(io.BufferedReader(io.FileIO(written.fileno(), "rb", closefd=False)))
+        monkeypatch.setattr(sys, "stdin", reader)
+        code, out, err = answer(capsys, runs / "oracle")
+    assert code == 2 and not out and "stdin cannot be read: Bad file descriptor" in err[-1]
+
+
 def test_a_transfer_run_needs_nothing_but_itself(runs, capsys, tmp_path):
     before = answer(capsys, runs / "bilm", "--json", "a fine film")[1]
     (runs / "bilm").rename(tmp_path / "moved")

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import shutil
 import signal
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
-from pretrain import bilm, reading
+from pretrain import bilm, reading, shared, static
 from pretrain.reading import Reader, epoch_windows, perplexity, read_text
 
 
@@ -287,6 +288,21 @@ def make_reviews(path, poison: bool):
             data = b"\xff\xfe\x81" if poison and folder.startswith("test") else text.encode()
             (path / "aclImdb" / folder / f"{i}_{1 if 'neg' in folder else 9}.txt").write_bytes(data)
     return path
+
+
+def test_what_is_printed_to_go_on_with_can_be_pasted(tmp_path):
+    """On the same corpora, from the same place, in the same preset, and quoted."""
+    argv = ["--corpus", "sample", "--preset", "tiny", "--offline", "--out", "a run's ü", "--data-dir", "my data"]
+    arguments = static.make_parser().parse_args(argv)
+    words = shlex.split(shared.next_command(arguments, "pretrain.bilm", "--warm-start", arguments.out))
+    assert words[:3] == ["python", "-m", "pretrain.bilm"]
+    found = bilm.make_parser().parse_args(words[3:])
+    assert (found.warm_start, found.corpus, found.preset) == ("a run's ü", ["sample"], "tiny")
+    assert found.offline and found.data_dir == "my data"
+    words = shlex.split(shared.next_command(arguments, "finetune.imdb", "--encoder", arguments.out))
+    assert words[3:] == ["--encoder", "a run's ü", "--data", "sample", "--data-dir", "my data", "--offline"]
+    plain = bilm.make_parser().parse_args([])
+    assert shared.next_command(plain, "finetune.imdb") == "python -m finetune.imdb"
 
 
 def test_highways_stand_between_the_filters_and_the_projection_where_they_are_asked_for(data, vectors, tmp_path):

@@ -64,6 +64,7 @@ BAD_FLAGS = [
     ("bilm", "--vocab-size 1", "--vocab-size 1 leaves no room for words: the first 3 are <pad>, <unk>, <eos>"),
     ("bilm", "--vocab-size 3", "--vocab-size 3 leaves no room for words"),
     ("bilm", "--highways -1", "--highways: must be"),
+    ("bilm", "--highways 2147483647", "use 8 or fewer"),
     ("bilm", "--init-from a --highways 2", "--highways 2 has no meaning where --init-from brings its own"),
     ("bilm", "--warm-start a --init-from b", "not allowed with argument --warm-start"),
     ("bilm", "--save-every 0", "--save-every: must be"),

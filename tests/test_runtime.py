@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 
 from minitransfer.apparatus import progress, runtime
 from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.options import Parser, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -225,11 +227,29 @@ def test_work_that_is_empty_or_overrun_divides_by_nothing(capsys, clock, total):
 
 def test_of_several_processes_only_the_first_speaks(capsys, clock, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    runtime.say("alone, whatever RANK is")
+    assert "alone" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
     bar = runtime.Progress(5, "steps", description="x", log_every=0.1)
     clock.now += 1
     bar.advance(5)
     runtime.say("hello")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_where_there_is_nothing_to_save_a_signal_ends_the_work_at_once_and_says_how_to_go_on(capsys, number):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    def read(arguments):
+        with runtime.told_how_to_go_on("python -m finetune.imdb --resume"):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    assert run_command(read, Parser(), []) == 128 + number
+    told = capsys.readouterr().err
+    assert "go on with: python -m finetune.imdb --resume" in told and "Traceback" not in told
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
 WORK = """

@@ -200,6 +200,22 @@ def test_a_lost_or_damaged_pointer_to_the_latest_state_does_no_harm(tmp_path, co
         assert value_of(run.load_state()) == 2.0
 
 
+def test_a_state_that_the_system_does_not_let_read_is_passed_over_too(tmp_path, monkeypatch):
+    said, read = [], Path.read_bytes
+
+    def refused(path):
+        if path.parent.name == "step-00000002" and path.name == "state.pt":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    with begin(tmp_path, say=said.append) as run:
+        for step in (1, 2):
+            run.save_state(step, make_state(step))
+        monkeypatch.setattr(Path, "read_bytes", refused)
+        assert value_of(run.load_state()) == 1
+    assert "cannot read" in said[0] and "Input/output error" in said[0]
+
+
 def test_if_every_state_is_damaged_the_files_are_named_and_kept(tmp_path):
     with begin(tmp_path) as run:
         for step in (1, 2):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,7 +58,7 @@ __all__ = ["LoadedRun", "RunDirectory", "finite", "load_run", "load_weights"]
 METRICS, COMPLETE, STATES = "metrics.jsonl", "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
-BEGIN_INSTEAD = "leave out --resume to begin a run there"
+BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
 
 
 class RunDirectory:
@@ -96,6 +96,9 @@ class RunDirectory:
         try:
             if saved is None:
                 refuse_if_taken(path)
+            elif saved["kind"] != config["kind"]:
+                what = f"{path} holds a run of kind {saved['kind']!r}, and not one of kind {config['kind']!r} to resume"
+                raise CheckpointError(what, "give the --out of the run that was stopped")
             else:
                 compare_settings(saved, config, path, say)
             run = cls(path, saved or config, lock, say)
@@ -159,11 +162,22 @@ class RunDirectory:
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         files = {name: data.encode() if isinstance(data, str) else data for name, data in extra_files.items()}
         files[WEIGHTS] = safetensors.torch.save(plain)
-        (self.path / MANIFEST).unlink(missing_ok=True)  # killed after this, the run is unfinished, not damaged
+        with disk_errors(self.path / MANIFEST):
+            (self.path / MANIFEST).unlink(missing_ok=True)  # killed after this, the run is unfinished, not damaged
         for name, data in files.items():
             write_file(self.path / name, data)
-        files[CONFIG] = (self.path / CONFIG).read_bytes()
+        files[CONFIG] = self._own_config()
         write_file(self.path / MANIFEST, to_json(manifest_of(files)))
+
+    def _own_config(self) -> bytes:
+        """The bytes of config.json, as the run was begun; written once more if somebody has changed them since."""
+        config, path = to_json(self.config), self.path / CONFIG
+        with disk_errors(path):
+            unchanged = path.is_file() and path.read_bytes() == config
+        if not unchanged:
+            self._say(f"warning: {path} was changed while the run trained; it is written again as it was")
+            write_file(path, config)
+        return config
 
     def save_state(self, step: int, state: Mapping[str, Any]) -> None:
         """Save what is needed to go on from `step`: nested dicts and lists of tensors, numbers and strings.
@@ -182,6 +196,22 @@ class RunDirectory:
         return state
 
 
+def check_state(state: Mapping[str, Any], names: Iterable[str], path: Path) -> None:
+    """Raises: CheckpointError unless a saved state of the run at `path` has all these entries."""
+    absent = [name for name in names if name not in state]
+    if absent:
+        what = f"the state in {path} was saved by another version of this program: it has no {', '.join(absent)}"
+        raise CheckpointError(what, "begin again in another --out, or go on with the version that saved it")
+
+
+def check_free(path: Path, what_is_there: str = "run") -> None:
+    """Raises: UsageError if something is at `path` that is no directory, or one that holds something."""
+    if os.path.isdir(path):  # which a name too long for the system does not trouble
+        refuse_if_taken(path, what_is_there)
+    elif os.path.lexists(path):  # lexists, for a link that points to nothing
+        raise UsageError(f"{str(path)[:300]} is not a directory", "choose another --out")
+
+
 def read_completion(path: Path) -> dict[str, Any] | None:
     """What complete.json of a run directory says, its "step" included; None if there is none.
 
@@ -198,8 +228,8 @@ def read_completion(path: Path) -> dict[str, Any] | None:
 
 def _make_directory(path: Path) -> None:
     """Make the directory of a new run, unless it is there. Raises: UsageError if something else is there already."""
-    if os.path.lexists(path) and not path.is_dir():  # lexists, for a link that points to nothing
-        raise UsageError(f"{path} is not a directory", "choose another --out")
+    if not os.path.isdir(path):
+        check_free(path)
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     if not (path / LOCK).exists():  # nobody's yet, or somebody's photographs: then not even a lock is left in it
@@ -246,4 +276,5 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _brief(settings: Mapping[str, Any], key: str) -> str:
     """A setting in at most 40 characters."""
-    return f"{json.dumps(settings[key])[:40]}" if key in settings else "absent"
+    told = json.dumps(settings[key]) if key in settings else "absent"
+    return told if len(told) <= 40 else f"{told[:39]}…"

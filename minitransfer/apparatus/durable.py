@@ -38,7 +38,7 @@ def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
         yield
     except OSError as failure:
         if failure.errno in BAD_NAME:
-            raise UsageError(f"{str(path)[:300]}: {failure.strerror}", "choose another, shorter --out") from failure
+            raise UsageError(f"{str(path)[:300]}: {failure.strerror}", "choose another, shorter path") from failure
         needed = f" ({size / 1e6:.1f} MB needed)" if size else ""
         what = f"cannot write {path}{needed}: {failure.strerror or failure}"
         raise ResourceError(what, "free space there, or choose an --out you may write to") from failure
@@ -123,11 +123,14 @@ def read_verified(directory: Path, manifest: Mapping[str, Any]) -> dict[str, byt
     entries = manifest.get("files")
     for name, entry in (entries if isinstance(entries, dict) else {}).items():
         path = directory / name
-        if path.parent != directory or path.is_symlink() or not path.is_file() or not isinstance(entry, dict):
-            raise CheckpointError(f"{path} is not there as a plain file, though {MANIFEST} lists it", fix)
-        if path.stat().st_size != entry.get("size"):
-            raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes instead of {entry.get('size')}", fix)
-        files[name] = path.read_bytes()
+        try:
+            if path.parent != directory or path.is_symlink() or not path.is_file() or not isinstance(entry, dict):
+                raise CheckpointError(f"{path} is not there as a plain file, though {MANIFEST} lists it", fix)
+            if path.stat().st_size != entry.get("size"):
+                raise CheckpointError(f"{path} has {path.stat().st_size} bytes instead of {entry.get('size')}", fix)
+            files[name] = path.read_bytes()
+        except OSError as failure:
+            raise CheckpointError(f"cannot read {path}: {failure.strerror}", fix) from failure
         if hashlib.sha256(files[name]).hexdigest() != entry.get("sha256"):
             raise CheckpointError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}", fix)
     return files

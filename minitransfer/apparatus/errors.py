@@ -50,3 +50,11 @@ class NetworkError(MinitransferError):
     """A download that failed, or a corpus that is absent and may not be downloaded."""
 
     exit_code = 7
+
+
+class Interrupted(BaseException):
+    """A signal that ends the work at once, as Ctrl-C's KeyboardInterrupt does, where there is nothing to save."""
+
+    def __init__(self, signal: int):
+        super().__init__(signal)
+        self.signal = signal

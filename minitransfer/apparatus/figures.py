@@ -1,6 +1,6 @@
 """Apparatus: figures. How does a picture come about where matplotlib is, and what is said where it is not?
 
-matplotlib is an extra, pip install "minitransfer[plot]": all that is not a picture works without it. Colours are
+matplotlib is an extra, pip install -e ".[plot]": all that is not a picture works without it. Colours are
 those of Okabe and Ito (2008), which the colour-blind can tell apart.
 
 This is the end of the apparatus. Next: pretrain/static.py, the first command that uses it.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # their yellow is too light on white
 BLACK, GREY = "#000000", "#555555"
-INSTALL = 'pip install "minitransfer[plot]"'
+INSTALL = 'pip install -e ".[plot]"'
 
 
 def can_draw() -> bool:

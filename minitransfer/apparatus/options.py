@@ -8,22 +8,25 @@ Next: runtime.py, what a command sets up before its first step.
 """
 
 import argparse
+import atexit
 import contextlib
 import difflib
 import errno
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from minitransfer.apparatus.errors import MinitransferError, UsageError
-from minitransfer.apparatus.progress import is_speaker
+from minitransfer.apparatus.errors import Interrupted, MinitransferError, UsageError
+from minitransfer.apparatus.progress import is_speaker, several
 
 LARGEST_INT = 2**31 - 1  # what fits every place a flag's integer may end up in: seeds, sizes, thread counts
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # GPU, Windows, Linux
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+DEPENDENCIES = {"torch", "numpy", "tokenizers", "tqdm", "safetensors"}
 NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -165,6 +168,7 @@ def run_command(
         raise
     except BaseException as failure:
         code = _report(failure)
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # too late to stop anything but the goodbye
     return _flush_stdout(code)
 
 
@@ -175,7 +179,7 @@ def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequen
         arguments = parser.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not several():
         return int(main(arguments) or 0)
     if not together:
         what = f"`{parser.prog}` is the work of one process, and torchrun has started {os.environ['WORLD_SIZE']}"
@@ -223,9 +227,16 @@ def _verdict(failure: BaseException) -> tuple[int, str]:
         return 130, "stopped at once; what was saved before is kept"
     if isinstance(failure, BrokenPipeError):
         return 141, ""  # as if SIGPIPE had ended us
+    if isinstance(failure, Interrupted):
+        return 128 + failure.signal, "stopped at once; what was saved before is kept"
+    if isinstance(failure, ModuleNotFoundError) and failure.name in DEPENDENCIES:
+        what = f"the package {failure.name} is not installed for {sys.executable}"
+        return 2, f"error: {what}. Fix: activate the environment that you installed into, or `pip install -e .`."
     if _is_out_of_memory(failure):
-        details = str(failure).partition(". ")[0][:200] or type(failure).__name__
-        return 6, f"error: memory ran out: {details}. Fix: lower --batch-size, or close other programs."
+        asked = re.search(r"tried to allocate [\d.]+ \w+", str(failure), re.IGNORECASE)
+        details = asked[0] if asked else str(failure).partition(". ")[0][:200] or type(failure).__name__
+        return 6, (f"error: memory ran out: {details}. Fix: ask for less, such as a smaller --batch-size or other "
+                   "sizes, or close other programs.")
     if isinstance(failure, OSError) and failure.errno in DISK_ERRORS:
         return 6, f"error: {_system_message(failure)}. Fix: free space there, or choose a directory you may write to."
     if isinstance(failure, OSError) and failure.errno in NAME_ERRORS:

@@ -10,6 +10,7 @@ Next: checkpoint.py, what a run leaves on disk.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -17,7 +18,12 @@ import time
 
 def is_speaker() -> bool:
     """Whether this is the process that speaks for all: the first of those that torchrun started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    return not several() or os.environ.get("RANK", "0") == "0"
+
+
+def several() -> bool:
+    """Whether torchrun has started several processes to do the work of one."""
+    return os.environ.get("WORLD_SIZE") not in (None, "", "1")
 
 
 def say(text: str) -> None:
@@ -29,6 +35,16 @@ def say(text: str) -> None:
             sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+class Aside(io.TextIOBase):
+    """Stands in for stdout where results are no more than commentary: what is printed is said on stderr."""
+
+    def write(self, text: str) -> int:
+        """Hand on to stderr, if somebody still listens there."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed, or None
+            sys.stderr.write(text)
+        return len(text)
 
 
 class Progress:

@@ -19,18 +19,19 @@ import random
 import resource
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.errors import Interrupted, UsageError
 from minitransfer.apparatus.progress import Progress, is_speaker, say
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Progress", "SideBySide", "Stop", "autocast", "choose_device", "choose_precision", "derived_seed",
-           "environment", "generator", "peak_memory_gib", "say", "seed_everything", "set_threads"]
+           "environment", "generator", "peak_memory_gib", "say", "seed_everything", "set_threads", "told_how_to_go_on"]
 
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying
 MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
@@ -106,7 +107,8 @@ def set_threads(threads: int | None) -> int:
 
     most = max(MANY_THREADS, os.cpu_count() or 1)
     if threads is not None and not 1 <= threads <= most:
-        raise UsageError(f"--threads {threads} is outside 1 to {most}", f"this machine has {os.cpu_count()} cores")
+        raise UsageError(f"--threads {threads} is outside 1 to {most}",
+                         f"use {most} or fewer; this machine has {os.cpu_count()} cores")
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
@@ -232,6 +234,32 @@ class Stop:
             with contextlib.suppress(OSError):
                 if is_speaker():
                     os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")
+
+
+@contextlib.contextmanager
+def told_how_to_go_on(command: str) -> Iterator[None]:
+    """Where there is nothing to save: let SIGTERM and SIGHUP end the work at once, as Ctrl-C does, and name `command`.
+
+    The previous handlers return on leaving. In a thread other than the main one, which gets no signals, does nothing.
+    """
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                previous[number] = signal.signal(number, _interrupt)
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        say(f"stopped; go on with: {command}")
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame) -> None:
+    """The signal handler of `told_how_to_go_on`."""
+    raise Interrupted(number)
 
 
 def environment() -> dict[str, str | int]:

@@ -8,6 +8,7 @@ Next: checkpoint.py, which writes what is read here.
 """
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
     if not (path / MANIFEST).is_file():
         command = COMMANDS.get(config["kind"], "the command that began it")
         what = f"the run in {path} has not finished: there is no {MANIFEST}"
-        raise CheckpointError(what, f"finish it with `{command} --resume --out {path}` and its other flags")
+        finish = f"{command} --resume --out {shlex.quote(str(path))}"
+        raise CheckpointError(what, f"finish it with `{finish}` and its other flags")
     files = read_verified(path, read_json(path / MANIFEST))
     absent = {CONFIG, WEIGHTS} - files.keys()
     if absent:

@@ -121,7 +121,8 @@ class Block(nn.Module):
     a = LayerNorm(x + W_o attention(W_q x, W_k x, W_v x)),   y = LayerNorm(a + W_2 GELU(W_1 a))
 
     Each W comes with a bias. (Vaswani et al. 2017, section 3.1; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016.)
-    Normalised after each sum, as BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large product is faster than three.
+    Normalised after each sum, as BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large
+    product is faster than three.
     """
 
     def __init__(self, config: BertConfig):

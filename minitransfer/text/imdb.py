@@ -80,9 +80,8 @@ def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tupl
     """Yield ("train/pos/0_9.txt", the file's name for messages, its bytes) from a folder or an archive."""
     if place.is_dir():
         for folder in folders:
-            for path in (place / folder).glob("*.txt"):
-                if path.is_file():
-                    yield f"{folder}/{path.name}", str(path), b"".join(file_lines(path))
+            for path in _texts_in(place / folder):
+                yield f"{folder}/{path.name}", str(path), b"".join(file_lines(path))
         return
     wanted = re.compile(rf"aclImdb/({'|'.join(folders)})/[0-9]+_[0-9]+\.txt")
     others = re.compile(rf"{KNOWN_MEMBERS.pattern}|aclImdb/({'|'.join((*TRAIN, *TEST))})/[0-9]+_[0-9]+\.txt")
@@ -92,6 +91,18 @@ def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tupl
         yield name.removeprefix("aclImdb/"), f"{name} in {place}", raw
     if skipped:
         say(f"warning: {place} holds {len(skipped):,} members that are no reviews, {skipped[0][:80]!r} the first")
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    """Return the .txt files of a folder, if there is one. Raises: DataError for one that cannot be read or followed."""
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix == ".txt"] if folder.is_dir() else []
+        lost = [path for path in paths if path.is_symlink() and not path.exists()]
+    except OSError as error:
+        raise DataError(f"{folder} may not be read: {error.strerror}", "let your user read it") from error
+    if lost:
+        raise DataError(f"{lost[0]} is a link to nothing, the first of {len(lost):,}", "restore it, or delete the link")
+    return [path for path in paths if path.is_file()]
 
 
 def _review_text(text: str) -> str:

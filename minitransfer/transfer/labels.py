@@ -67,8 +67,9 @@ def split_validation(chosen: np.ndarray, labels: np.ndarray, seed: int) -> tuple
     for y in (0, 1):
         members = chosen[labels[chosen] == y]
         if len(members) < 2:
-            raise UsageError(f"there are {len(members)} labelled reviews of class {y}, and two are needed at least",
-                             "put more of that class into the training half")
+            raise UsageError(f"{len(members)} {('negative', 'positive')[y]} reviews are left to learn from and choose "
+                             "by, and two are needed at least",
+                             "put more of them into the training half, or set fewer aside by --trial")
         held_out.append(_shuffled(members, seed, "validation", y)[: max(1, round(share * len(members)))])
     validation = np.sort(np.concatenate(held_out))
     return np.setdiff1d(chosen, validation), validation
