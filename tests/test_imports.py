@@ -131,3 +131,11 @@ def test_text_and_the_reading_of_flags_never_load_torch():
     program = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize("package", ["minitransfer", "pretrain", "finetune"])
+def test_a_python_that_is_too_old_is_told_so(package):
+    program = f"import sys; sys.version_info = (3, 9, 1); import {package}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: Python 3.11 or newer is needed, and this is 3.9. Fix: ")
