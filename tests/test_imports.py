@@ -139,3 +139,13 @@ def test_a_python_that_is_too_old_is_told_so(package):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: Python 3.11 or newer is needed, and this is 3.9. Fix: ")
+
+
+def test_nothing_asks_what_time_it_is_so_that_a_clock_set_back_changes_nothing():
+    """All waiting and timing is by time.monotonic, or time.perf_counter."""
+    for part in ("minitransfer", "pretrain", "finetune"):
+        for file in (ROOT / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    assert (node.value.id, node.attr) not in {
+                        ("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "today")}, file

@@ -237,6 +237,16 @@ def test_of_several_processes_only_the_first_speaks(capsys, clock, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_a_torch_that_is_too_old_is_refused_before_anything_is_computed(monkeypatch):
+    for version, fine in [("2.9.1+cpu", False), ("1.13.1", False), ("2.10.0", True), ("3.0.0.dev2", True)]:
+        monkeypatch.setattr(torch, "__version__", version)
+        if fine:
+            assert runtime.choose_device("cpu").type == "cpu"
+        else:
+            with pytest.raises(UsageError, match=f"torch 2.10 or newer is needed, and this is {re.escape(version)}"):
+                runtime.choose_device("auto")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_where_there_is_nothing_to_save_a_signal_ends_the_work_at_once_and_says_how_to_go_on(capsys, number):
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]

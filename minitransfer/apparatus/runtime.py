@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "SideBySide", "Stop", "autocast", "choose_device", "choose_precision", "derived_seed",
            "environment", "generator", "peak_memory_gib", "say", "seed_everything", "set_threads", "told_how_to_go_on"]
 
+OLDEST_TORCH = (2, 10)
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying
 MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
 
@@ -42,10 +43,13 @@ def choose_device(name: str) -> torch.device:
 
     Of several processes on a machine each takes the GPU of its own number, by the variables that torchrun sets.
     Raises: UsageError when `cuda` is asked for and not there: a run ten times slower than expected is no kindness;
-    or when there are fewer GPUs than processes.
+    when there are fewer GPUs than processes; or when this torch is too old for anything here.
     """
     import torch
 
+    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
+        raise UsageError(f"torch {'.'.join(map(str, OLDEST_TORCH))} or newer is needed, and this is {torch.__version__}",
+                         "install this package into an environment of its own: pip install -e .")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         why = "no GPU is visible" if torch.backends.cuda.is_built() else "this torch is built for CPUs only"
