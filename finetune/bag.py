@@ -123,7 +123,7 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], argu
         raise NumericsError(what, "try smaller --strengths, in another --out")
     if stop.requested:
         flags = [word for word in sys.argv[1:] if word != "--resume"]
-        say(f"stopped; go on with: python -m finetune.bag {shlex.join([*flags, '--resume'])}")
+        say(f"stopped; to go on: python -m finetune.bag {shlex.join([*flags, '--resume'])}")
         return stop.exit_code
     test_accuracy = loss_and_accuracy(test.logits(at.best["weights"], at.best["b"]), test.labels)[1]
     results = summary(None, None, reviews, sum(map(len, split)), at, test_accuracy, encoding, arguments)

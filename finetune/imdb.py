@@ -297,7 +297,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         after = at and held_out and held_out.measure(keep_on=lambda: not stop.requested)
         logits = at and score(test, stop, arguments.log_every)
     if logits is None:
-        say(f"stopped; go on with: {go_on}")
+        say(f"stopped and saved; to go on: {go_on}")
         return stop.exit_code
     if not is_first():
         return 0

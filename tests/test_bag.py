@@ -135,7 +135,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
     with monkeypatch.context() as patched:
         patched.setattr(baselines, "fit", stopping)
         assert run(tmp_path / "cut", *flags) == 143
-    assert "go on with: python -m finetune.bag" in capsys.readouterr().err
+    assert "to go on: python -m finetune.bag" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()
     assert run(tmp_path / "cut", *flags, "--resume") == 0
     assert same(tmp_path / "whole", tmp_path / "cut")

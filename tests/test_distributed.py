@@ -487,7 +487,7 @@ def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the
     stopped = finetune(encoders / "bilm", cut, 2, *more,
                        before=only(1, lambda: signal_at(progress, step, signal.SIGTERM)))
     assert [code for code, _ in stopped] == [143, 143] and stopped[1].told == ""
-    assert stopped[0].told.count("go on with: torchrun --nproc-per-node 2 -m finetune.imdb") == 1
+    assert stopped[0].told.count("to go on: torchrun --nproc-per-node 2 -m finetune.imdb") == 1
     ended = finetune(encoders / "bilm", cut, 2, *more, "--resume")
     assert all_well(ended) and ended[1].told == "" and ended[0].told.count("test accuracy") == 1
     assert same_bits(load_run(tmp_path / "whole").tensors, load_run(cut).tensors)

@@ -267,7 +267,7 @@ def test_stopped_at_any_step_and_resumed_a_run_ends_with_the_same_bits(
     with monkeypatch.context() as patched:
         signal_at(patched, module, name, count)
         assert run(encoders / "bilm", tmp_path / "cut", *flags) == 143
-    assert "go on with: python -m finetune.imdb" in capsys.readouterr().err
+    assert "to go on: python -m finetune.imdb" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()
     assert run(encoders / "bilm", tmp_path / "cut", *flags, "--resume") == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
@@ -380,7 +380,7 @@ def test_a_signal_while_reviews_are_read_says_how_to_go_on(encoders, tmp_path, m
         patched.setattr("minitransfer.transfer.examples.frozen_pass", interrupted)
         patched.setattr(sys, "argv", ["imdb", "--out", "the run"])
         assert run(encoders / "bilm", tmp_path / "run", *MEAN) == 128 + number
-    assert "go on with: python -m finetune.imdb --out 'the run' --resume" in capsys.readouterr().err
+    assert "to go on: python -m finetune.imdb --out 'the run' --resume" in capsys.readouterr().err
     assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 0
 
 

@@ -258,7 +258,7 @@ def test_where_there_is_nothing_to_save_a_signal_ends_the_work_at_once_and_says_
 
     assert run_command(read, Parser(), []) == 128 + number
     told = capsys.readouterr().err
-    assert "go on with: python -m finetune.imdb --resume" in told and "Traceback" not in told
+    assert "to go on: python -m finetune.imdb --resume" in told and "Traceback" not in told
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 

@@ -254,7 +254,7 @@ def told_how_to_go_on(command: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        say(f"stopped; go on with: {command}")
+        say(f"stopped; to go on: {command}")
         raise
     finally:
         for number, handler in previous.items():
