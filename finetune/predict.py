@@ -62,7 +62,7 @@ def make_parser() -> Parser:
     """The flags of this command."""
     parser = MixedParser(prog="python -m finetune.predict", description=DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=directory_name, help="the directory of a run of finetune.imdb")
-    parser.add_argument("texts", metavar="TEXT", nargs="*",
+    parser.add_argument("texts", metavar="TEXT", nargs="*", default=None,
                         help="a text to classify; `--` goes before one that begins with -")
     parser.add_argument("--json", action="store_true",
                         help="one JSON object per line: label, probability (of that label), tokens (that were read), "

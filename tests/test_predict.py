@@ -101,6 +101,11 @@ def test_a_stdin_that_cannot_be_read_is_a_usage_error(runs, capsys, monkeypatch,
     assert code == 2 and not out and "stdin cannot be read: Bad file descriptor" in err[-1]
 
 
+def test_without_a_run_only_the_run_is_asked_for(capsys):
+    assert run_command(predict.main, predict.make_parser(), []) == 2
+    assert "required: RUN. Fix" in capsys.readouterr().err
+
+
 def test_a_transfer_run_needs_nothing_but_itself(runs, capsys, tmp_path):
     before = answer(capsys, runs / "bilm", "--json", "a fine film")[1]
     (runs / "bilm").rename(tmp_path / "moved")
