@@ -341,3 +341,10 @@ def test_peak_memory_grows_by_what_is_held():
     held = bytearray(os.urandom(2**16)) * 2**11  # 128 MiB, touched
     assert 0.01 < before < runtime.peak_memory_gib() < before + 1
     assert len(held) == 2**27
+
+
+def test_peak_memory_is_this_program_s_own_and_not_that_of_the_one_that_started_it():
+    held = bytearray(b"x") * (300 * 2**20)
+    program = "from minitransfer.apparatus.runtime import peak_memory_gib; print(peak_memory_gib())"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0.005 < float(told.stdout) < 0.2 and len(held) / 2**30 > 0.25

@@ -282,6 +282,11 @@ def environment() -> dict[str, str | int]:
 
 
 def peak_memory_gib() -> float:
-    """The most main memory that this process has held so far, in GiB."""
+    """The most main memory that this process has held so far, in GiB.
+
+    From Linux' own count for this program: getrusage begins with what the process held that started it.
+    """
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
