@@ -215,7 +215,7 @@ def test_all_processes_end_with_the_same_bits_and_the_first_alone_speaks(whole):
     weights = [torch.load(whole.parent / f"{rank}.pt") for rank in (0, 1)]
     assert same_bits(*weights) and same_bits(weights[0], load_run(whole).tensors)
     said = [(whole.with_name("whole-log") / f"rank-{rank}.txt").read_text() for rank in (0, 1)]
-    assert "1 threads in each of 2 processes" in said[0] and said[1] == ""
+    assert "1 thread in each of 2 processes" in said[0] and said[1] == ""
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -229,7 +229,7 @@ def starter() -> str:
 
 def of_processes(threads: int) -> str:
     """Who computes, in words."""
-    return f"{threads} threads" + f" in each of {world_size()} processes" * (world_size() > 1)
+    return f"{threads} thread{'s' * (threads != 1)}" + f" in each of {world_size()} processes" * (world_size() > 1)
 
 
 class Onlooker(RunDirectory):
