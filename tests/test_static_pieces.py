@@ -101,7 +101,7 @@ def test_runs_of_words_and_of_pieces_have_places_of_their_own(data, tmp_path, mo
     assert run_command(static.main, static.make_parser(), argv) == 0
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [place]
     reader = "bert" if more else "bilm"
-    assert f"Next: python -m pretrain.{reader} --warm-start runs/{place}\n" in capsys.readouterr().err
+    assert f"Next: python -m pretrain.{reader} --warm-start runs/{place} --corpus wikitext-2" in capsys.readouterr().err
 
 
 def test_who_needs_words_refuses_a_run_of_pieces(data, whole, tmp_path, capsys):
