@@ -121,11 +121,12 @@ def _add_training(parser: Parser) -> None:
 
 def _defaults_table() -> str:
     """The defaults by mode and head, as a table for --help."""
-    names = [name.replace("_", "-") for name in FLAGS]
-    lines = ["defaults by mode and head:", f"  {'':16}" + "".join(f"{name:>15}" for name in names)]
-    for (mode, head), values in DEFAULTS.items():
-        lines.append(f"  {mode + ' ' + head:16}" + "".join(f"{'-' if v is None else v:>15}" for v in values))
-    return "\n".join(lines)
+    names = [name.rpartition("_")[::2] for name in FLAGS]  # of two words each has a line of its own
+    widths = [2 + max(map(len, words)) for words in names]
+    table = [("", [words[0] for words in names]), ("", [words[1] for words in names])]
+    table += [(f"{mode} {head}", ["-" if v is None else v for v in values]) for (mode, head), values in DEFAULTS.items()]
+    rows = (f"  {kind:16}" + "".join(f"{v:>{width}}" for v, width in zip(values, widths)) for kind, values in table)
+    return "\n".join(["defaults by mode and head:", *rows])
 
 
 def check_labels(n: int | None) -> None:

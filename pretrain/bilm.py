@@ -36,8 +36,16 @@ from minitransfer.apparatus.options import (
     probability,
     run_command,
 )
-from minitransfer.text import CORPORA
-from pretrain.shared import Clock, already_complete, check_out, read_corpus, next_command, resume_command, take_preset
+from pretrain.shared import (
+    Clock,
+    add_corpus,
+    already_complete,
+    check_out,
+    next_command,
+    read_corpus,
+    resume_command,
+    take_preset,
+)
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import torch
@@ -82,8 +90,7 @@ on 2 cores: tiny half a minute on the sample; small half an hour on WikiText-2; 
 def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m pretrain.bilm", description=DESCRIPTION)
-    parser.add_argument("--corpus", nargs="+", choices=CORPORA, default=["auto"],
-                        help="text to learn from, one or several; auto is wikitext-2 if it can be had")
+    add_corpus(parser)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--warm-start", metavar="RUN", type=directory_name,

@@ -18,9 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.text import CORPORA
 
 if TYPE_CHECKING:
     from minitransfer.text.corpora import Corpus
+
+
+def add_corpus(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that names what to learn from."""
+    parser.add_argument("--corpus", metavar="NAME", nargs="+", choices=CORPORA, default=["auto"],
+                        help=f"text to learn from, one or several of {', '.join(CORPORA)}; auto is wikitext-2 if it "
+                             "can be had, and else the sample (default: auto)")
 
 
 def take_preset(arguments: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]],

@@ -20,8 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
-from minitransfer.text import CORPORA
-from pretrain.shared import Clock, already_complete, check_out, next_command, read_corpus, resume_command, take_preset
+from pretrain.shared import (
+    Clock,
+    add_corpus,
+    already_complete,
+    check_out,
+    next_command,
+    read_corpus,
+    resume_command,
+    take_preset,
+)
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from torch import Tensor
@@ -54,8 +62,7 @@ on 2 cores: tiny 10 seconds on the sample; small 20 seconds on WikiText-2, 3 min
 def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m pretrain.static", description=DESCRIPTION)
-    parser.add_argument("--corpus", nargs="+", choices=CORPORA, default=["auto"],
-                        help="text to learn from, one or several; auto is wikitext-2 if it can be had")
+    add_corpus(parser)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
     parser.add_argument("--pieces", type=positive_int, metavar="N",
                         help="learn up to N word pieces from the text, and vectors of these, for pretrain.bert "

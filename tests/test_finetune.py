@@ -433,7 +433,17 @@ def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
     code = "import sys; from finetune.imdb import build, main, make_parser, parameter_groups, run_command; " \
            "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.endswith("False\n") and "frozen mean" in out and "scratch bilstm" in out
+    assert out.endswith("False\n")
+    first, second, *table = out[out.index("defaults by mode and head:\n") :].splitlines()[1:-1]
+    one_word, two_words = [flag for flag in FLAGS if "_" not in flag], [flag.split("_") for flag in FLAGS if "_" in flag]
+    assert first.split() == [words[0] for words in two_words]
+    assert sorted(second.split()) == sorted(one_word + [words[1] for words in two_words])
+    for line in table:
+        mode, head, *values = line.split()
+        arguments = make_parser().parse_args(["--mode", mode, "--head", head])
+        check(arguments)
+        assert [None if v == "-" else float(v) for v in values] == [getattr(arguments, flag) for flag in FLAGS]
+    assert len(table) == len(DEFAULTS)
 
 
 def test_minibatches_hold_each_row_once_and_reshuffle_by_the_generator():

@@ -31,10 +31,10 @@ NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they were laid out, and `(default: …)` after each flag that has a default to show."""
+    """Descriptions as they were laid out, and `(default: …)` after each flag that has one and does not say it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        nothing_to_show = action.default is None or action.default is False
+        nothing_to_show = action.default is None or action.default is False or "(default: " in action.help
         return action.help if nothing_to_show else super()._get_help_string(action)
 
 
