@@ -124,7 +124,7 @@ def _defaults_table() -> str:
     names = [name.rpartition("_")[::2] for name in FLAGS]  # of two words each has a line of its own
     widths = [2 + max(map(len, words)) for words in names]
     table = [("", [words[0] for words in names]), ("", [words[1] for words in names])]
-    table += [(f"{mode} {head}", ["-" if v is None else v for v in values]) for (mode, head), values in DEFAULTS.items()]
+    table += [(" ".join(kind), ["-" if v is None else v for v in values]) for kind, values in DEFAULTS.items()]
     rows = (f"  {kind:16}" + "".join(f"{v:>{width}}" for v, width in zip(values, widths)) for kind, values in table)
     return "\n".join(["defaults by mode and head:", *rows])
 

@@ -96,8 +96,7 @@ def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
         raise CheckpointError(what, "leave it out, or give another --encoder")
     say(f"forgetting: reading {name}, which the encoder was pretrained on")
-    corpus = load_corpus(parts, find_data_dir(arguments.data_dir), offline=arguments.offline,
-                         seed=told(run, int, "seed"), say=say)
+    corpus = load_corpus(parts, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
     found = fingerprint(corpus.train)
     if found != known:
         what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {found[:12]}, "

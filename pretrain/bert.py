@@ -124,7 +124,7 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
     from minitransfer.bert.masking import IGNORE_INDEX
     from pretrain.packed import measure
 
-    (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.seed, model.bias.device
+    (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.training_seed, model.bias.device
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
     at = restore(run, model, optimizer)
     guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
@@ -204,7 +204,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
     from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
-    from pretrain.building import ancestry, hidden_size
+    from pretrain.building import ancestry, hidden_size, training_seed
     from pretrain.packed import read_text
     from pretrain.starting import build, check_seq_length, load_origin, read_tokenizer
 
@@ -213,6 +213,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not arguments.init_from:  # else the positions are those of that run
         check_seq_length(arguments.seq_length, arguments.max_positions)
     origin = load_origin(arguments)
+    arguments.training_seed = training_seed(arguments.seed, origin)
     arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
     known = {"kind": "bert", "precision": arguments.precision, "training": training, "preset": arguments.preset,
              "seed": arguments.seed,

@@ -148,7 +148,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     from minitransfer.text.words import PAD_ID
     from pretrain.reading import epoch_windows
 
-    B, T, seed = arguments.batch_size, arguments.window, arguments.seed
+    B, T, seed = arguments.batch_size, arguments.window, arguments.training_seed
     model.charcnn.requires_grad_(not reader.fixed)
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
     softmaxes = model.softmax.twins(2)
@@ -208,7 +208,8 @@ def learn_direction(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, w
     from minitransfer.apparatus.runtime import autocast, derived_seed
 
     device = reader.device
-    noise = torch.Generator(device).manual_seed(derived_seed(arguments.seed, "dropout", at.step, d, *apart()))
+    seed = derived_seed(arguments.training_seed, "dropout", at.step, d, *apart())
+    noise = torch.Generator(device).manual_seed(seed)
     drawn = negatives.to(device) if arguments.softmax == "sampled" else None
     with autocast(device, arguments.precision):
         loss, state = model.direction_loss(d, words[d], targets[d].to(device), at.lstm_states[d], noise, drawn,
@@ -259,7 +260,7 @@ def main(arguments: argparse.Namespace) -> int:
     from minitransfer.apparatus.runtime import (
         SideBySide, Stop, choose_device, choose_precision, environment, say, set_threads,
     )
-    from pretrain.building import ancestry, build, hidden_size, load_origin, stays_fixed
+    from pretrain.building import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
     from pretrain.reading import Reader, read_text
     from pretrain.warm_start import take_up
 
@@ -267,6 +268,7 @@ def main(arguments: argparse.Namespace) -> int:
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
     origin = load_origin(arguments)
     fixed = stays_fixed(arguments, origin)
+    arguments.training_seed = training_seed(arguments.seed, origin)
     arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
     known = {"kind": "bilm", "precision": arguments.precision, "training": training, "softmax": arguments.softmax,
              "preset": arguments.preset, "seed": arguments.seed, "charcnn": "fixed" if fixed else "learning",

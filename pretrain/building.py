@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.transfer.loading import load_encoder, read_vocabulary
@@ -97,6 +98,15 @@ def stays_fixed(arguments: argparse.Namespace, origin: LoadedRun | None) -> bool
 def hidden_size(arguments: argparse.Namespace, origin: LoadedRun | None) -> int:
     """How wide the network will be, a biLM or a BERT: as that of --init-from, or as the preset says."""
     return origin.config["model"]["hidden_size"] if arguments.init_from else arguments.hidden_size
+
+
+def training_seed(seed: int, origin: LoadedRun | None) -> int:
+    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
+
+    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
+    """
+    goes_on = origin is not None and origin.kind != "static"
+    return derived_seed(seed, origin.fingerprint) if goes_on else seed
 
 
 def ancestry(origin: LoadedRun | None) -> dict | None:

@@ -69,8 +69,8 @@ def make_parser() -> Parser:
     group.add_argument("--occurrences", metavar="N", type=positive_int,
                        help=f"lines with the word to look at, at most (default: {OCCURRENCES})")
     group.add_argument("--corpus", metavar="NAME", nargs="+", choices=CORPORA,
-                       help=f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])} (default: what the "
-                            "run was trained on)")
+                       help=f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])} (default: what "
+                            "the run was trained on)")
     group.add_argument("--data-dir", metavar="DIR", type=directory_name,
                        help="where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)")
     group.add_argument("--offline", action="store_true", default=None,  # None: whether it was given at all

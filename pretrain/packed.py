@@ -21,6 +21,7 @@ from torch import Tensor
 
 from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.evaluation import Mask, mask_once, masked_loss
 from minitransfer.bert.masking import IGNORE_INDEX, fixed, mask_tokens, unigram_entropy
@@ -66,13 +67,17 @@ class Text:
 def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiece | None) -> Text:
     """Cut a corpus into pieces, by `tokenizer` or, for None, one that learns at most --vocab-size of them from it.
 
+    The documents are put in an order drawn at random, for a row runs on from one to the next: in that of their files,
+    all negative reviews stand together, and each would tell of its neighbour's label what no reader of it should know.
     Raises: DataError if the text fills too few rows, or nothing of what is held out is masked.
     """
     if tokenizer is None:
         say(f"{corpus.name}: learning the pieces that its words are made of")
         tokenizer = train_wordpiece(corpus.train, arguments.vocab_size, corpus.marks_unknown)
     say(f"{corpus.name}: cutting the text into pieces")
-    rows = fill_rows(f"corpus {corpus.name}", tokenizer.encode(corpus.train, corpus.marks_unknown), arguments)
+    rank = torch.randperm(len(corpus.train), generator=generator(arguments.training_seed, "documents"))
+    documents = tokenizer.encode([corpus.train[d] for d in rank], corpus.marks_unknown)
+    rows = fill_rows(f"corpus {corpus.name}", documents, arguments)
     held_out = fill_rows(f"the held-out part of corpus {corpus.name}",
                          tokenizer.encode(corpus.validation, corpus.marks_unknown), arguments)
     if len(rows) < arguments.batch_size:

@@ -36,7 +36,9 @@ class Text:
 
     vocabulary: every word of the training and of the held-out text; ids below `vocab_size` can be predicted.
     documents: the training text, int32 (N_i,) each.  validation: the held-out text, int32 (N,).
-    log_q: the log-probability of each word to be drawn as a negative, float32 (vocab_size,).
+    log_q: the log-probability of each word to be drawn as a negative, float32 (vocab_size,). It follows the targets, of
+    which <unk> is one wherever a word cannot be predicted: what is asked for often, and drawn hardly ever, would only
+    ever be pushed up.
     """
 
     vocabulary: Vocabulary
@@ -72,8 +74,13 @@ def read_text(corpus: Corpus, vocab_size: int, batch_size: int) -> Text:
         what = (f"corpus {corpus.name} has {found:,} tokens for training and {len(validation):,} held out; "
                 f"the least for {batch_size:,} rows are {least:,} and 2")
         raise DataError(what, "give more text, or a smaller --batch-size")
-    counts = np.bincount(np.concatenate(documents), minlength=vocab_size)[:vocab_size]
+    counts = np.bincount(as_targets(np.concatenate(documents), vocab_size), minlength=vocab_size)
     return Text(vocabulary, vocab_size, documents, validation, proposal(torch.from_numpy(counts)))
+
+
+def as_targets(token_ids: np.ndarray, vocab_size: int) -> np.ndarray:
+    """What the softmax is asked for: the words themselves, and <unk> for those that it cannot predict."""
+    return np.where(token_ids < vocab_size, token_ids, UNK_ID)
 
 
 def epoch_windows(text: Text, batch_size: int, length: int, order: torch.Generator) -> list[tuple[Both, Both]]:
@@ -88,7 +95,7 @@ def epoch_windows(text: Text, batch_size: int, length: int, order: torch.Generat
     stream = np.concatenate([text.documents[d] for d in rank])
     cut = []
     for inputs, targets in (as_rows(s, batch_size) for s in (stream, stream[::-1])):
-        targets[targets >= text.vocab_size] = UNK_ID
+        targets = as_targets(targets, text.vocab_size)
         cut += [[torch.from_numpy(w) for w in windows(rows, length)] for rows in (inputs, targets)]
     ahead, ahead_targets, back, back_targets = cut
     return [([a, b], [c, d]) for a, b, c, d in zip(ahead, back, ahead_targets, back_targets)]

@@ -93,7 +93,7 @@ def read_corpus(arguments: argparse.Namespace) -> tuple[Corpus, dict[str, str]]:
     from minitransfer.text.corpora import find_data_dir, fingerprint, load_corpus
 
     data_dir = find_data_dir(arguments.data_dir)
-    corpus = load_corpus(arguments.corpus, data_dir, offline=arguments.offline, seed=arguments.seed, say=say)
+    corpus = load_corpus(arguments.corpus, data_dir, offline=arguments.offline, say=say)
     return corpus, {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
 
 

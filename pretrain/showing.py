@@ -57,9 +57,8 @@ def find_in_corpus(run: LoadedRun, arguments: argparse.Namespace) -> tuple[list[
 
     Raises: DataError if it is there less than twice; otherwise as `load_corpus`.
     """
-    names, word, seed = arguments.corpus or own_corpus(run), arguments.word, run.config.get("seed")
-    corpus = load_corpus(names, find_data_dir(arguments.data_dir), offline=bool(arguments.offline),
-                         seed=seed if type(seed) is int else 0, say=say)
+    names, word = arguments.corpus or own_corpus(run), arguments.word
+    corpus = load_corpus(names, find_data_dir(arguments.data_dir), offline=bool(arguments.offline), say=say)
     found = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, arguments.occurrences)
     if len(found) < 2:
         what = (f"{one_line(word[:40])!r} stands in {len(found)} lines of text of corpus {corpus.name}, and two are "

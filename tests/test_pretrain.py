@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import signal
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from pretrain_runs import (
     COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets,
 )
 
+from minitransfer.apparatus import runtime
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.runtime import derived_seed
@@ -188,6 +190,15 @@ def test_windows_are_the_documents_in_a_new_order_and_for_the_backward_model_rev
     assert ahead_targets == predicted + [PAD_ID] * spare and back_targets == predicted[::-1] + [PAD_ID] * spare
 
 
+def test_negatives_are_drawn_by_how_often_they_are_asked_for_and_unk_by_all_that_it_stands_for():
+    text = read_text(some_text(100, 5), vocab_size=7, batch_size=4)
+    windows = epoch_windows(text, 4, 9, torch.Generator().manual_seed(3))
+    asked = Counter(i for _, (ahead, _) in windows for i in ahead.flatten().tolist() if i != PAD_ID)
+    assert asked[UNK_ID] > 5 and sum(asked.values()) == text.num_tokens
+    raw = [(asked[i] + 1) ** 0.75 for i in range(7)]
+    assert text.log_q.exp().tolist() == pytest.approx([x / sum(raw) for x in raw], rel=1e-5)
+
+
 def log_probability(model: BiLM, h: torch.Tensor, target: int) -> float:
     """log p(target | h) by the whole softmax, one logit after the other."""
     logits = [(w @ h + b).item() for w, b in zip(model.softmax.weight, model.softmax.bias)]
@@ -238,7 +249,7 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     inputs, targets = epoch_windows(text, 4, 11, torch.Generator().manual_seed(0))[0]
     negatives, reader = torch.tensor([3, 8, 8, 5]), Reader(model, text, fixed=False)
     words, softmaxes = reader.read(inputs), model.softmax.twins(2)
-    arguments = SimpleNamespace(seed=5, softmax=softmax, precision="fp32")
+    arguments = SimpleNamespace(training_seed=5, softmax=softmax, precision="fp32")
     start = bilm.Position()
     losses = [bilm.learn_direction(model, softmaxes, reader, words, targets, negatives, start, arguments, d)[0]
               for d in (1, 0)]
@@ -336,6 +347,19 @@ def test_going_on_with_reviews_keeps_what_was_learned_and_never_opens_their_test
         else:
             assert not (first.tensors["softmax.weight"] == row).all(dim=1).any()
     assert second.config["origin"]["corpus"]["name"] == "wikitext-2" and second.config["corpus"]["name"] == "imdb"
+
+
+def test_going_on_with_the_same_text_is_no_second_look_at_the_same_windows_and_negatives(
+        whole, data, tmp_path, monkeypatch):
+    drawn, derived_seed = [], runtime.derived_seed
+    monkeypatch.setattr(runtime, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
+    uses = {}
+    for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):
+        drawn.clear()
+        assert pretrain("bilm", data, tmp_path / name, "--epochs", "1", *more) == 0
+        uses[name] = {parts for parts in drawn if parts[1] in ("order", "negatives", "dropout")}
+    assert {parts[1] for parts in uses["on"]} == {"order", "negatives", "dropout"}
+    assert len(uses["on"]) == len(uses["again"]) and uses["on"].isdisjoint(uses["again"])
 
 
 def test_a_vocabulary_asked_larger_than_the_corpus_is_what_there_is(data, tmp_path, capsys):

@@ -11,6 +11,7 @@ import torch
 from bert_runs import PRESET, die_at, make_static_pieces, pretrain
 from pretrain_runs import make_wikitext, rows, signal_at, skip_without_bfloat16
 
+from minitransfer.apparatus import runtime
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import generator
@@ -137,7 +138,7 @@ def some_text(**changes) -> tuple[packed.Text, SimpleNamespace]:
     ids = torch.multinomial(torch.arange(12, 0, -1.0), 400, replacement=True, generator=draw).tolist()
     said = " ".join(LETTERS[i] + "xyz"[n % 3] * (n % 2) for n, i in enumerate(ids))
     corpus = Corpus("by hand", [said[:111], said[111:130], said[130:]], [said[50:350]], True, "by hand")
-    arguments = SimpleNamespace(**{**PRESET, "seed": 3, "seq_length": 11, "whole_words": False,
+    arguments = SimpleNamespace(**{**PRESET, "seed": 3, "training_seed": 3, "seq_length": 11, "whole_words": False,
                                    "mask_probability": 0.15, "vocab_size": 29, **changes})
     return packed.read_text(corpus, arguments, None), arguments
 
@@ -148,6 +149,19 @@ def test_held_out_text_is_masked_alike_whenever_the_seed_is_the_same():
         assert torch.equal(first, second) and not torch.equal(first, third)
     drawn = [text.mask(text.rows.long(), generator(3, "masks", step))[0] for step in (0, 1, 0)]
     assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
+def test_neighbours_in_a_row_are_documents_that_chance_brought_together():
+    """A corpus that is sorted by label, as reviews are, is not packed so: rows of it hold both kinds."""
+    sorted_by_label = ["bad bad bad"] * 60 + ["good good good"] * 60
+    corpus = Corpus("sorted", sorted_by_label, ["a bad and a good film"] * 9, False, "by hand")
+    arguments = SimpleNamespace(**{**PRESET, "seed": 3, "training_seed": 3, "seq_length": 17, "whole_words": False,
+                                   "mask_probability": 0.15, "vocab_size": 99})
+    text = packed.read_text(corpus, arguments, None)
+    held = [{text.tokenizer.pieces[i] for i in row} for row in text.rows.tolist()]
+    assert sum({"bad", "good"} <= pieces for pieces in held) > len(held) / 2
+    again = packed.read_text(corpus, SimpleNamespace(**{**vars(arguments), "training_seed": 4}), None)
+    assert not torch.equal(text.rows, again.rows) and torch.equal(text.held_out[0], again.held_out[0])
 
 
 @pytest.mark.parametrize("whole_words", [False, True])
@@ -261,6 +275,18 @@ def test_going_on_with_other_text_takes_over_everything(whole, tmp_path):
     assert first.config["corpus"]["fingerprint"] != second.config["corpus"]["fingerprint"]
     for name, tensor in first.tensors.items():
         assert torch.allclose(second.tensors[name], tensor, rtol=0, atol=1e-20), name
+
+
+def test_going_on_with_the_same_text_is_no_second_look_at_the_same_rows_and_masks(whole, data, tmp_path, monkeypatch):
+    drawn, derived_seed = [], runtime.derived_seed
+    monkeypatch.setattr(runtime, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
+    uses = {}
+    for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):
+        drawn.clear()
+        assert pretrain(data, tmp_path / name, "--epochs", "1", *more) == 0
+        uses[name] = {parts for parts in drawn if parts[1] in ("documents", "order", "masks", "dropout")}
+    assert {parts[1] for parts in uses["on"]} == {"documents", "order", "masks", "dropout"}
+    assert len(uses["on"]) == len(uses["again"]) and uses["on"].isdisjoint(uses["again"])
 
 
 def test_more_pieces_asked_for_than_the_text_has_are_what_there_is(data, tmp_path, capsys):

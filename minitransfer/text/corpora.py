@@ -69,11 +69,11 @@ def find_data_dir(flag: str | None) -> Path:
     raise UsageError(what, "name a folder with --data-dir or MINITRANSFER_DATA")
 
 
-def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, seed: int = 0, say: Say) -> Corpus:
+def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say) -> Corpus:
     """Return the documents of one corpus, or of several one after the other, to pretrain on.
 
-    names: out of CORPORA; `auto` is wikitext-2, or the sample where that cannot be had.  seed: draws the 2 % of
-    the IMDB reviews that are held out for validation (its test half is never part of a corpus).
+    names: out of CORPORA; `auto` is wikitext-2, or the sample where that cannot be had. Of the IMDB reviews 2 %, always
+    the same, are held out for validation, and the test half is never part of a corpus.
     Raises: UsageError for other names; DataError for what cannot be read; NetworkError for a named corpus that is
     absent and cannot be downloaded, and ResourceError where the disk will not take it.
     """
@@ -81,7 +81,7 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, seed: in
     if not names or len(distinct) != len(names) or not distinct <= set(CORPORA):
         raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones out of "
                          f"{', '.join(CORPORA)}", "name one of these, or several once each")
-    parts = [_load_one(name, data_dir, offline, seed, say) for name in names]
+    parts = [_load_one(name, data_dir, offline, say) for name in names]
     if len({part.name for part in parts}) < len(parts):
         raise UsageError("auto stands for the sample here, which is named beside it", "leave one of the two out")
     merged = Corpus("+".join(part.name for part in parts), [text for part in parts for text in part.train],
@@ -123,14 +123,14 @@ def fingerprint(documents: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _load_one(name: str, data_dir: Path, offline: bool, seed: int, say: Say) -> Corpus:
+def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
     """Load a single corpus."""
     real = "wikitext-2" if name == "auto" else name
     place, source = _place(real, name, data_dir, offline, say)
     if place is None:
         real, (train, validation) = "sample", _sample_texts()
     elif real == "imdb":
-        train, validation = imdb.read_texts(place, seed, say)
+        train, validation = imdb.read_texts(place, say)
     else:
         train, validation = wikitext.read_articles(real, place, say)
     marks_unknown = real in wikitext.MARKING

@@ -47,17 +47,19 @@ def read_reviews(place: Path, say: Say) -> tuple[Labelled, Labelled, list[str]]:
     return train, test, list(files["train/unsup"].values())
 
 
-def read_texts(place: Path, seed: int, say: Say) -> tuple[list[str], list[str]]:
+def read_texts(place: Path, say: Say) -> tuple[list[str], list[str]]:
     """Return the training and the unlabelled reviews without their labels, parted into a large and a held-out part.
 
-    Empty ones are left out, and the test half is not read.  seed: draws the HELD_OUT share.
+    Empty ones are left out, and the test half is not read. Which ones are held out depends on the reviews alone, and
+    not on any run's seed: so a run that goes on from another never learns from what that one held out.
     Raises: DataError for a class without text, and for whatever cannot be read.
     """
     files = _review_files(place, TRAIN, say)
     texts = [text for folder in TRAIN for text in files[folder].values() if text]
-    held_out = set(random.Random(seed).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts)))))
+    drawn = random.Random(0).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts))))
+    held_out = set(drawn)
     train = [text for index, text in enumerate(texts) if index not in held_out]
-    return train, [texts[index] for index in sorted(held_out)]
+    return train, [texts[index] for index in drawn]  # as they were drawn: so the first few are a sample of all, too
 
 
 def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, dict[str, str]]:
