@@ -131,7 +131,7 @@ def main(arguments: argparse.Namespace) -> int:
         flags = [word for word in sys.argv[1:] if word != "--resume"]
         with told_how_to_go_on(f"python -m finetune.compare {shlex.join([*flags, '--resume'])}"):
             code = 0 if arguments.show else run_all(cells, known, reviews, out)
-        rows = write_results(cells, known, out)
+        rows = write_results(cells, known, reviews, out)
         if rows:
             print(tables.accuracy_table(rows), end="")
             figures = draw(rows, out) if with_plots else []
@@ -175,7 +175,7 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
     costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
     failed: dict[str, int] = {}
     say(f"{len(cells)} cells, of which {len(costs)} are done")
-    write_results(cells, known, out)
+    write_results(cells, known, reviews, out)
     for i, cell in enumerate(cells, start=1):
         if cell in costs:
             continue
@@ -193,7 +193,7 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
             say(f"cell {cell.name} failed with exit code {code}; the others go on")
         else:
             costs[cell] = time.monotonic() - started
-            write_results(cells, known, out)
+            write_results(cells, known, reviews, out)
     if failed:
         say(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
     return next(iter(failed.values()), 0)
@@ -243,12 +243,14 @@ def typed(flags: Sequence[str]) -> Iterator[None]:
         sys.argv = before
 
 
-def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
+def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
+                  out: Path) -> list[dict[str, Any]]:
     """Write results.jsonl and table.md anew from the run directories of the cells that are done; returns the rows."""
     from minitransfer.apparatus.durable import write_file
 
     found = ((cell, results_of(cell, known[cell])) for cell in cells)
-    rows = [row_of(cell, results) for cell, results in found if results]
+    num_reviews = len(reviews.train_texts) + len(reviews.test_texts)
+    rows = [row_of(cell, results, num_reviews) for cell, results in found if results]
     write_file(out / RESULTS, "".join(json.dumps(row) + "\n" for row in rows).encode())
     if rows:
         write_file(out / TABLE, tables.table(rows).encode())

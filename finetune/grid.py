@@ -152,6 +152,7 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]
 def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
     """What results.json of a cell holds, if the run is complete, whole, and of the `known` settings; None otherwise.
 
+    To it comes the precision that the run was trained in, since `auto` means another one on another machine.
     Where something else is found, the command of the cell says what. The weights are not read: a table needs none.
     """
     from minitransfer.apparatus.checkpoint import COMPLETE
@@ -170,7 +171,8 @@ def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
     model = config.get("model")
     flat = config | (model if isinstance(model, dict) else {})
     as_known = all(flat.get(name, value) == value for name, value in known.items())
-    return results if as_known and _can_be_told(results, cell) else None
+    precision = {name: value for name, value in config.items() if name == "precision"}
+    return results | precision if as_known and _can_be_told(results, cell) else None
 
 
 def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
@@ -181,9 +183,14 @@ def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
         type(number) in (int, float) and abs(number) < 2**53 for number in numbers)  # which nan is not
 
 
-def row_of(cell: Cell, results: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell as a line of results.jsonl: its name, its command, and what came of it."""
-    own = {"cell": cell.name, "model": cell.model, "command": cell.command}
+def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str, Any]:
+    """A cell as a line of results.jsonl: its name, a command that makes it again, and what came of it.
+
+    num_reviews: of both halves together, all of which a frozen encoder reads.
+    """
+    precision = results.get("precision")
+    named = f" --precision {precision}" if precision and "--precision" not in cell.flags else ""
+    own = {"cell": cell.name, "model": cell.model, "command": cell.command + named, "reviews": num_reviews}
     return own | dict(results) | own  # first in order, and not to be overwritten
 
 

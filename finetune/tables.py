@@ -13,8 +13,9 @@ from typing import Any
 NAMES = {"bag": "bag of n-grams", "frozen": "frozen", "top": "upper layers", "finetune": "fine-tuned",
          "gradual": "gradually unfrozen", "scratch": "from scratch"}
 NOTE = """Test accuracy in %, each run scored once: the mean over seeds, and in brackets the least and the greatest.
-Minutes are those of reading and training, mean over seeds, without the scoring of a model that reads every token
-anew; a frozen encoder is charged in each run with the pass over all reviews, though it is made once and kept.
+Minutes are those of reading and training on the labelled reviews, mean over seeds; what it takes to read and score
+the test half is left out everywhere. A frozen encoder reads all reviews once, in the first run, and what it saw is
+kept: each run is charged with the share of that pass that its labelled reviews have.
 Epochs are those until the validation loss was lowest; of a bag, passes over the reviews."""
 
 Row = Mapping[str, Any]
@@ -52,14 +53,15 @@ def mean_and_range(values: Sequence[float]) -> str:
 
 
 def minutes(rows: Sequence[Row], of_line: Iterable[Sequence[Row]]) -> float:
-    """What runs with so many labels take, in minutes, mean; `of_line`: all runs of their line, with any number.
+    """What runs with so many labels take to learn, in minutes, mean; `of_line`: all of their line, with any number.
 
-    A frozen encoder reads all reviews in the first run of a line, and the others find what it saw in the cache:
-    each is charged with the longest reading of them all, as if it had been the first.
+    A frozen encoder reads all reviews in the first run of a line, and the others find what it saw in the cache. Of
+    that one reading, the longest of them all, each run is charged with what its labelled reviews take: no other mode
+    is charged with the reading of reviews that it is only tested on.
     """
     if rows[0]["mode"] == "frozen":
         reading = max(row["seconds_encoding"] for others in of_line for row in others)
-        return mean([reading + row["seconds_training"] for row in rows]) / 60
+        return mean([reading * row["labels"] / row["reviews"] + row["seconds_training"] for row in rows]) / 60
     return mean([row["seconds"] for row in rows]) / 60
 
 

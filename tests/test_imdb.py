@@ -116,9 +116,11 @@ def test_a_test_half_that_is_the_training_half_is_refused(tmp_path):
 def test_texts_in_both_halves_are_counted_aloud(tmp_path):
     said = []
     write(tmp_path / "aclImdb", review_files(test__pos__70_9="train pos 3", test__pos__71_9="train neg 4",
-                                             test__neg__72_1="", train__neg__73_1=""))
+                                             test__neg__72_1="", train__neg__73_1="",
+                                             test__neg__74_1="free", train__unsup__75_0="free"))
     reviews_of(tmp_path, said)
-    assert "warning: 2 texts of the test half are in the training half too" in said
+    assert ("warning: of the texts of the test half 2 are in the training half too, and 1 among the unlabelled reviews, "
+            "which encoders may be pretrained on") in said
 
 
 def test_a_review_that_is_not_utf8_is_named(tmp_path):

@@ -167,7 +167,8 @@ def test_torch_running_out_of_memory_is_told_with_the_flag_to_lower(capsys):
         assert main is on_a_gpu or "tried to allocate 1152921504606846976 bytes" in told
 
 
-@pytest.mark.parametrize("name, code, told", [("numpy", 2, "the package numpy is not installed"), ("numpyy", 1, "a bug")])
+@pytest.mark.parametrize("name, code, told", [
+    ("numpy", 2, "the package numpy is not installed"), ("numpyy", 1, "a bug")])
 def test_a_package_that_has_not_been_installed_is_no_bug(capsys, monkeypatch, name, code, told):
     monkeypatch.setitem(sys.modules, name, None)
 

@@ -48,7 +48,8 @@ def choose_device(name: str) -> torch.device:
     import torch
 
     if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
-        raise UsageError(f"torch {'.'.join(map(str, OLDEST_TORCH))} or newer is needed, and this is {torch.__version__}",
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise UsageError(f"torch {oldest} or newer is needed, and this is {torch.__version__}",
                          "install this package into an environment of its own: pip install -e .")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:

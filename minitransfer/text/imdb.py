@@ -139,12 +139,13 @@ def _check_ratings(files: dict[str, dict[str, str]], place: Path) -> None:
 
 
 def _check_overlap(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
-    """Warn of texts that are in both halves. Raises: DataError if the halves hold the same texts altogether."""
-    train, test = ({text for folder in half for text in files[folder].values() if text}
-                   for half in (TRAIN[:2], TEST))
+    """Warn of test texts that training or pretraining meets too. Raises: DataError if both halves hold the same."""
+    train, unlabelled, test = ({text for folder in folders for text in files[folder].values() if text}
+                               for folders in (TRAIN[:2], TRAIN[2:], TEST))
     if train == test:
         raise DataError(f"train and test of {place} hold the same {len(test):,} texts",
                         "put texts in test that are not in train: an accuracy on these would mean nothing")
-    shared = len(train & test)
-    if shared:
-        say(f"warning: {shared:,} texts of the test half are in the training half too")
+    shared, read = len(train & test), len(unlabelled & test)
+    if shared or read:
+        say(f"warning: of the texts of the test half {shared:,} are in the training half too, and {read:,} among the "
+            "unlabelled reviews, which encoders may be pretrained on")
