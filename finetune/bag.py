@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.transfer.baselines import Half
     from minitransfer.transfer.stopping import Training
 
-STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 SHOWN = 6  # n-grams that speak most for each class
 
 DESCRIPTION = """Train a sentiment classifier that counts words and pairs of words, and knows nothing beforehand.

@@ -32,7 +32,7 @@ FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay",
          "encoder_dropout", "patience", "head_size")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, None, 15, 64),
+    ("frozen", "mean"): (20, 32, 1e-3, None, None, 3.0, 0.2, None, 20, 64),
     ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, None, 2, 64),
     ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, None, 15, 64),
     ("top", "mean"): (6, 32, 1e-3, 2e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
