@@ -5,8 +5,8 @@
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
-scored once. The held-out slice chooses the L2 penalty. Reviews are read whole, since
-counting costs nothing.
+scored once. The held-out slice chooses the L2 penalty. Reviews are read whole, since counting costs nothing; the
+encoders read 256 tokens of each.
 
 Read next: `finetune.compare`, which sets it beside everything else.
 """
@@ -14,7 +14,6 @@ Read next: `finetune.compare`, which sets it beside everything else.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -106,6 +105,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
 def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
                     run: RunDirectory, device: torch.device) -> int:
     """Count both halves, train on the one, score the other once, and save everything; returns the exit code."""
+    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.durable import to_json
     from minitransfer.apparatus.runtime import Stop, say
     from minitransfer.transfer.baselines import count_ngrams
@@ -122,8 +122,7 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], argu
         what = f"with none of the L2 penalties {arguments.strengths} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
     if stop.requested:
-        flags = [word for word in sys.argv[1:] if word != "--resume"]
-        say(f"stopped; to go on: python -m finetune.bag {shlex.join([*flags, '--resume'])}")
+        say(f"stopped; to go on: {resume_command('finetune.bag')}")
         return stop.exit_code
     test_accuracy = loss_and_accuracy(test.logits(at.best["weights"], at.best["b"]), test.labels)[1]
     results = summary(None, None, reviews, sum(map(len, split)), at, test_accuracy, encoding, arguments)

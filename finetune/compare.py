@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -109,7 +107,8 @@ def main(arguments: argparse.Namespace) -> int:
     paths = encoder_names(arguments.encoders)
 
     from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock
-    from minitransfer.apparatus.runtime import say, told_how_to_go_on
+    from minitransfer.apparatus.distributed import resume_command
+    from minitransfer.apparatus.runtime import interruptible, say
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled
 
@@ -128,8 +127,7 @@ def main(arguments: argparse.Namespace) -> int:
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock, out)
-        flags = [word for word in sys.argv[1:] if word != "--resume"]
-        with told_how_to_go_on(f"python -m finetune.compare {shlex.join([*flags, '--resume'])}"):
+        with interruptible(resume_command("finetune.compare")):
             code = 0 if arguments.show else run_all(cells, known, reviews, out)
         rows = write_results(cells, known, reviews, out)
         if rows:
@@ -170,6 +168,7 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
 
     What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
     """
+    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.progress import say
 
     costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
@@ -185,8 +184,7 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
         started = time.monotonic()
         code = run_cell(cell, reviews) or look_after(cell, known[cell])
         if code > SIGNALLED:
-            flags = [word for word in sys.argv[1:] if word != "--resume"]
-            say(f"the comparison goes on with: python -m finetune.compare {shlex.join([*flags, '--resume'])}")
+            say(f"the comparison goes on with: {resume_command('finetune.compare')}")
             return code
         if code:
             failed[cell.name] = code

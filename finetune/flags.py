@@ -83,13 +83,14 @@ def make_parser() -> Parser:
     parser.add_argument("--labels", metavar="N", type=positive_int,
                         help="learn from N labelled reviews, half of each class, validation included (default: all)")
     parser.add_argument("--trial", metavar="N", type=positive_int,
-                        help="to choose flags by: score on N training reviews set aside, which are always the same, "
-                             "and leave the test half alone")
+                        help="for choosing flags: score on N reviews of the training half, always the same, instead of "
+                             "the test half")
     parser.add_argument("--max-tokens", metavar="N", type=positive_int,
                         help="tokens read of a review; a longer one keeps its head and tail (default: 256, or as "
                              "many as a BERT was pretrained on, if fewer)")
     parser.add_argument("--no-cache", action="store_true",
-                        help="neither read nor keep features (kept in `cache` beside --out otherwise)")
+                        help="read the texts anew, and do not keep their features (otherwise kept in `cache` beside "
+                             "--out)")
     parser.add_argument("--measure-forgetting", action="store_true",
                         help="report the encoder's loss on text that its pretraining held out, before and after; "
                              "reads that corpus again, and at most 100,000 held-out tokens")

@@ -19,7 +19,6 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsEr
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.bert.evaluation import mask_once, masked_loss
-from minitransfer.bert.masking import IGNORE_INDEX, mask_tokens
+from minitransfer.bert.evaluation import mask_once, masked_loss, masker
+from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.elmo.charcnn import word_vectors
 from minitransfer.elmo.evaluation import held_out_loss
 from minitransfer.elmo.softmax import WordSoftmax
@@ -133,9 +132,7 @@ def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     if not 3 <= T <= most or batch_size < 1:
         what = f"{run.path / 'config.json'} tells of rows of {T} tokens, {batch_size} at a time, and {most} positions"
         raise CheckpointError(what, ANOTHER)
-    continues = torch.from_numpy(tokenizer.continues) if told(run, bool, "masking", "whole_words") else None
-    mask = partial(mask_tokens, vocab_size=tokenizer.vocab_size, continues=continues,
-                   probability=told(run, float, "masking", "probability"))
+    mask = masker(tokenizer, told(run, float, "masking", "probability"), told(run, bool, "masking", "whole_words"))
     rows = torch.from_numpy(pack(tokenizer.encode(corpus.validation, corpus.marks_unknown), T))
     inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in mask_once(rows, mask, told(run, int, "seed")))
     if not (labels != IGNORE_INDEX).any():

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -87,14 +86,14 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 optimizer.zero_grad()
                 loss.backward()
                 average_gradients(learning.values())
-                if guard.ok(loss.item(), optim.clip_and_check(learning.values(), MAX_GRAD_NORM)):
+                if guard.ok(loss.item(), optim.clip_gradients(learning.values(), MAX_GRAD_NORM)):
                     optimizer.step()
                     at.loss_sum, at.learnt = at.loss_sum + loss.item() * len(rows), at.learnt + len(rows)
                 else:
                     at.skipped += 1
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
-                known = {"validation": at.best_loss} if at.best_epoch else {}
-                progress.advance(loss=loss.item(), **known)
+                shown = {"validation": at.best_loss} if at.best_epoch else {}
+                progress.advance(loss=loss.item(), **shown)
                 stopping = agreed(stop)
                 if stopping or time.monotonic() - saved > arguments.save_every:
                     run.save_state(at.step, at.state(changing, optimizer))
@@ -230,12 +229,12 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     check(arguments)
 
+    import torch
+
     from finetune.forgetting import hold_out
     from minitransfer.apparatus.checkpoint import check_free, load_run
     from minitransfer.apparatus.distributed import check_batch_size, is_first, open_run
-    from minitransfer.apparatus.runtime import (
-        choose_device, choose_precision, environment, say, seed_everything, set_threads,
-    )
+    from minitransfer.apparatus.runtime import choose_device, choose_precision, environment, say, set_threads
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
@@ -245,7 +244,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
     encoder_run = load_run(arguments.encoder)
-    seed_everything(arguments.seed)
+    torch.manual_seed(arguments.seed)  # initial weights are drawn from it
     model = build(encoder_run, arguments).to(device)
     arguments.precision = choose_precision(arguments.precision, device, model.encoder.hidden_size)
     model.encoder.precision = arguments.precision
@@ -277,16 +276,15 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     """
     import numpy as np
 
-    from minitransfer.apparatus.distributed import is_first, starter
+    from minitransfer.apparatus.distributed import is_first, resume_command
     from minitransfer.apparatus.durable import to_json
-    from minitransfer.apparatus.runtime import Stop, say, told_how_to_go_on
+    from minitransfer.apparatus.runtime import Stop, interruptible, say
     from minitransfer.transfer.stopping import loss_and_accuracy
 
-    before = held_out and held_out.measure()
+    before = held_out.measure() if held_out is not None else None
     started = time.monotonic()
-    flags = [word for word in sys.argv[1:] if word != "--resume"]
-    go_on = f"{starter()} finetune.imdb {shlex.join([*flags, '--resume'])}"
-    with told_how_to_go_on(go_on):
+    go_on = resume_command("finetune.imdb")
+    with interruptible(go_on):
         examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
     encoding = time.monotonic() - started
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
@@ -294,8 +292,11 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
         at = train(model, examples, (learn, choose), arguments, run, stop)
-        after = at and held_out and held_out.measure(keep_on=lambda: not stop.requested)
-        logits = at and score(test, stop, arguments.log_every)
+        after = logits = None
+        if at is not None:
+            if held_out is not None:
+                after = held_out.measure(keep_on=lambda: not stop.requested)
+            logits = score(test, stop, arguments.log_every)  # None as well if the measurement was cut short
     if logits is None:
         say(f"stopped and saved; to go on: {go_on}")
         return stop.exit_code
@@ -303,7 +304,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         return 0
     test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
     results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
-    results["forgetting"] = held_out and held_out.summary(before, after)
+    results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
     files = {**encoder_run.files, "results.json": to_json(results)}
     run.save_model(model.state_dict(), files)
     run.mark_complete(at.step, results)

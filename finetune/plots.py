@@ -38,7 +38,7 @@ def looks(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
 
 
 def shown(line: Line) -> str:
-    """A line's title, of which matplotlib is to take nothing for a formula, or for a line without a title."""
+    """A line's title, so that matplotlib neither reads $ as a formula nor hides a name that begins with _."""
     text = as_drawn(title(line))
     return f" {text}" if text.startswith("_") else text
 

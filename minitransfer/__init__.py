@@ -12,12 +12,12 @@ Contents, in reading order (each module opens with the question it answers and n
                                                                    command: pretrain.bert
     Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier
-                                     transfer.examples · transfer.stopping · transfer.baselines · transfer.erasure
+                                     transfer.examples · transfer.stopping · transfer.erasure · transfer.baselines
                                                   commands: finetune.imdb · finetune.predict · finetune.compare
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            bert.names · bert.foreign · text.foreign      command: minitransfer.huggingface
-    Apparatus, when first needed     errors · options · runtime · progress · checkpoint · optim
-                                     distributed · figures
+    Apparatus, when first needed     errors · options · runtime · progress · durable · saved · metrics
+                                     states · checkpoint · optim · distributed · figures
 
 Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
 none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.

@@ -27,12 +27,11 @@ from minitransfer.apparatus.options import (
 )
 from pretrain.shared import (
     Clock,
-    add_corpus,
+    add_corpus_and_preset,
     already_complete,
     check_out,
     next_command,
     read_corpus,
-    resume_command,
     take_preset,
 )
 
@@ -76,8 +75,7 @@ on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base 
 def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m pretrain.bert", description=DESCRIPTION)
-    add_corpus(parser)
-    parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
+    add_corpus_and_preset(parser, PRESETS)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--warm-start", metavar="RUN", type=directory_name,
                        help="a pretrain.static run with --pieces, whose pieces and vectors are begun with")
@@ -146,7 +144,7 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
                 asked = int((labels != IGNORE_INDEX).sum())  # the loss is a mean over so many pieces
                 [loss] = average(asked, loss.item())
                 average_gradients(model.parameters(), asked)
-                norm = optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
+                norm = optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
                     optimizer.step()
                 else:
@@ -173,7 +171,8 @@ def report(run: RunDirectory, found: dict[str, float], step: int, total: int, ev
     from pretrain.packed import tell
 
     run.log_metrics({"step": step, **found}, once=True)
-    tell(found, step / total, late=step - every < total / 3 <= step or step == total)
+    first_after_a_third = step - every < total / 3 <= step
+    tell(found, step / total, late=first_after_a_third or step == total)
 
 
 def save(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer, at: Position) -> None:
@@ -251,13 +250,15 @@ def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace
 
     The first of several processes measures and writes, while the others wait.
     """
-    from minitransfer.apparatus.distributed import agreed, is_first
+    from minitransfer.apparatus.distributed import agreed, is_first, resume_command
     from minitransfer.apparatus.runtime import peak_memory_gib, say
     from pretrain.packed import measure
 
     started = time.monotonic()
     step = train(model, text, arguments, run, stop)
-    found = step and is_first() and measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested)
+    found = None
+    if step is not None and is_first():
+        found = measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested)
     if step is None or agreed(stop):
         say(f"stopped and saved; to go on: {resume_command('pretrain.bert')}")
         return stop.exit_code

@@ -38,12 +38,11 @@ from minitransfer.apparatus.options import (
 )
 from pretrain.shared import (
     Clock,
-    add_corpus,
+    add_corpus_and_preset,
     already_complete,
     check_out,
     next_command,
     read_corpus,
-    resume_command,
     take_preset,
 )
 
@@ -90,8 +89,7 @@ on 2 cores: tiny half a minute on the sample; small half an hour on WikiText-2; 
 def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m pretrain.bilm", description=DESCRIPTION)
-    add_corpus(parser)
-    parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
+    add_corpus_and_preset(parser, PRESETS)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--warm-start", metavar="RUN", type=directory_name,
                        help="a pretrain.static run, whose vectors the character CNN first learns to spell")
@@ -103,7 +101,9 @@ def make_parser() -> Parser:
                              "warm-started, and then each word is spelled only once")
     parser.add_argument("--highways", type=non_negative_int, metavar="N", help="highway layers of a new character CNN; "
                         "the paper has 2 (default: 0)")
-    parser.add_argument("--softmax", choices=("sampled", "full"), default="sampled", help="the loss that is trained")
+    parser.add_argument("--softmax", choices=("sampled", "full"), default="sampled",
+                        help="sampled: over the target and --negatives drawn words; full: over all of the vocabulary, "
+                             "as every perplexity is")
     group = parser.add_argument_group("training (default: by preset)")
     group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
     group.add_argument("--batch-size", type=positive_int, metavar="N", help="rows of text read side by side")
@@ -152,12 +152,12 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     model.charcnn.requires_grad_(not reader.fixed)
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
     softmaxes = model.softmax.twins(2)
-    at = restore(state, model, optimizer, run, reader.device)
+    at = restore(state, optimizer, run, reader.device)
     guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
-    row = math.ceil(text.num_tokens / B)
-    total, read_before = math.ceil(row / T) * arguments.epochs, B * (at.epoch * row + at.in_epoch * T)
+    row_length = math.ceil(text.num_tokens / B)
+    total, read_before = math.ceil(row_length / T) * arguments.epochs, B * (at.epoch * row_length + at.in_epoch * T)
     warmup = min(WARMUP_STEPS, math.ceil(total / 2))
-    with Progress(B * row * arguments.epochs, "words", description="bilm", log_every=arguments.log_every,
+    with Progress(B * row_length * arguments.epochs, "words", description="bilm", log_every=arguments.log_every,
                   done=read_before) as progress:
         while at.epoch < arguments.epochs:
             windows = epoch_windows(text, B, T, generator(seed, "order", at.epoch))
@@ -174,7 +174,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                 num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
                 ahead, back = average(num_targets, ahead, back)
                 average_gradients(model.parameters(), num_targets)
-                loss, norm = (ahead + back) / 2, optim.clip_and_check(model.parameters(), MAX_GRAD_NORM)
+                loss, norm = (ahead + back) / 2, optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
                 if guard.ok(loss, norm):
                     optimizer.step()
                     at.lstm_states = [ahead_state, back_state]
@@ -188,6 +188,7 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
                                      "norm": norm, "skipped": at.skipped})
                 if at.in_epoch == len(windows):  # the next epoch's text begins anew
                     at.epoch, at.in_epoch, at.lstm_states = at.epoch + 1, 0, [None, None]
+                # All save when the first one's clock says so: the LSTM states of all rows have to be gathered.
                 stopping, due = agreed(stop), largest(int(is_first() and save_clock.due()))
                 if stopping or due or at.step == total:
                     save(run, model, optimizer, at, B)
@@ -233,13 +234,12 @@ def in_rows(lstm_states: list[State | None], change: Callable[[Tensor], Tensor])
             for direction in lstm_states]
 
 
-def restore(state: dict | None, model: BiLM, optimizer: torch.optim.Optimizer, run: RunDirectory,
-            device: torch.device) -> Position:
+def restore(state: dict | None, optimizer: torch.optim.Optimizer, run: RunDirectory, device: torch.device) -> Position:
     """Where training goes on: from a saved state of its own, or from the beginning, after a warm start or none."""
     from minitransfer.apparatus.checkpoint import check_state
     from minitransfer.apparatus.distributed import share_of_rows
 
-    if state is None or "optimizer" not in state:
+    if state is None or "optimizer" not in state:  # a state of step 0, which a warm start leaves, holds weights alone
         run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
         return Position()
     check_state(state, ("epoch", "in_epoch", "skipped", "lstm_states"), run.path)
@@ -324,7 +324,9 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
 
     started = time.monotonic()
     step = train(model, reader, text, arguments, run, state, stop, side_by_side)
-    found = step and is_first() and perplexity(model, reader, text, side_by_side, lambda: not stop.requested)
+    found = None
+    if step is not None and is_first():
+        found = perplexity(model, reader, text, side_by_side, keep_on=lambda: not stop.requested)
     if step is None or agreed(stop):
         return stopped(stop)
     if not is_first():
@@ -342,6 +344,7 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
 
 def stopped(stop: Stop, before: str = "") -> int:
     """Say how to go on with the run that was asked to stop, `before` what was saved; returns the signal's exit code."""
+    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.progress import say
 
     say(f"stopped {f'before {before}' if before else 'and saved'}; to go on: {resume_command('pretrain.bilm')}")

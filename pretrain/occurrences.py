@@ -93,7 +93,10 @@ def windows_of_words(occurrences: Sequence[Occurrence]) -> tuple[list[str], list
 
 def windows_of_pieces(occurrences: Sequence[Occurrence], encoder: BertEncoder,
                       marks_unknown: bool) -> tuple[list[str], list[Window]]:
-    """What BERT reads, [CLS] before [SEP], cut to its length with the word in the middle: all pieces, the windows."""
+    """What BERT reads of each occurrence: [CLS], the word with as much text to either side as there is room, [SEP].
+
+    Returns all pieces of the vocabulary, and the windows.
+    """
     sides = [" ".join(side) for o in occurrences for side in (o.before, o.after)]
     encoded = encoder.wordpiece.encode(sides, marks_unknown)
     middle = pieces_of(encoder, occurrences[0].words[occurrences[0].position])

@@ -13,7 +13,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -23,8 +22,8 @@ from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.bert.evaluation import Mask, mask_once, masked_loss
-from minitransfer.bert.masking import IGNORE_INDEX, fixed, mask_tokens, unigram_entropy
+from minitransfer.bert.evaluation import Mask, mask_once, masked_loss, masker
+from minitransfer.bert.masking import IGNORE_INDEX, fixed, unigram_entropy
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.packing import pack
 from minitransfer.text.wordpiece import WordPiece, train_wordpiece
@@ -83,9 +82,7 @@ def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiec
     if len(rows) < arguments.batch_size:
         what = f"corpus {corpus.name} fills {len(rows):,} rows, and a step takes {arguments.batch_size:,}"
         raise DataError(what, "give more text, or a smaller --batch-size or --seq-length")
-    continues = torch.from_numpy(tokenizer.continues) if arguments.whole_words else None
-    mask = partial(mask_tokens, vocab_size=tokenizer.vocab_size, continues=continues,
-                   probability=arguments.mask_probability)
+    mask = masker(tokenizer, arguments.mask_probability, arguments.whole_words)
     inputs, labels = mask_once(held_out, mask, arguments.seed)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of the {labels.numel():,} held-out tokens of corpus {corpus.name} came to be masked"

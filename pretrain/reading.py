@@ -20,11 +20,11 @@ from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.progress import Progress, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import word_vectors
-from minitransfer.elmo.evaluation import ROWS, WINDOW, held_out_loss
+from minitransfer.elmo.evaluation import ROWS, WINDOW, as_targets, held_out_loss
 from minitransfer.elmo.softmax import proposal
 from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.corpora import Corpus
-from minitransfer.text.words import UNK_ID, Vocabulary, spell_all, token_stream
+from minitransfer.text.words import Vocabulary, spell_all, token_stream
 
 Both = list[Tensor]  # one for the forward model, one for the backward model
 MOST_NATS = 700.0  # e to a higher power is no longer a number
@@ -76,11 +76,6 @@ def read_text(corpus: Corpus, vocab_size: int, batch_size: int) -> Text:
         raise DataError(what, "give more text, or a smaller --batch-size")
     counts = np.bincount(as_targets(np.concatenate(documents), vocab_size), minlength=vocab_size)
     return Text(vocabulary, vocab_size, documents, validation, proposal(torch.from_numpy(counts)))
-
-
-def as_targets(token_ids: np.ndarray, vocab_size: int) -> np.ndarray:
-    """What the softmax is asked for: the words themselves, and <unk> for those that it cannot predict."""
-    return np.where(token_ids < vocab_size, token_ids, UNK_ID)
 
 
 def epoch_windows(text: Text, batch_size: int, length: int, order: torch.Generator) -> list[tuple[Both, Both]]:

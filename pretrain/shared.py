@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
-import sys
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,11 +22,13 @@ if TYPE_CHECKING:
     from minitransfer.text.corpora import Corpus
 
 
-def add_corpus(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that names what to learn from."""
+def add_corpus_and_preset(parser: argparse.ArgumentParser, presets: Collection[str]) -> None:
+    """Add the flags that name what to learn from, and how large to learn."""
     parser.add_argument("--corpus", metavar="NAME", nargs="+", choices=CORPORA, default=["auto"],
                         help=f"text to learn from, one or several of {', '.join(CORPORA)}; auto is wikitext-2 if it "
                              "can be had, and else the sample (default: auto)")
+    parser.add_argument("--preset", choices=presets, default="small",
+                        help="sizes of the network, and the default of every training flag below")
 
 
 def take_preset(arguments: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]],
@@ -95,14 +95,6 @@ def read_corpus(arguments: argparse.Namespace) -> tuple[Corpus, dict[str, str]]:
     data_dir = find_data_dir(arguments.data_dir)
     corpus = load_corpus(arguments.corpus, data_dir, offline=arguments.offline, say=say)
     return corpus, {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
-
-
-def resume_command(module: str) -> str:
-    """The command that goes on with this process's run."""
-    from minitransfer.apparatus.distributed import starter
-
-    flags = sys.argv[1:] if "--resume" in sys.argv else [*sys.argv[1:], "--resume"]
-    return f"{starter()} {module} {shlex.join(flags)}"
 
 
 def next_command(arguments: argparse.Namespace, module: str, *more: str) -> str:

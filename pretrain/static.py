@@ -8,7 +8,7 @@ Text in, two tables of vectors out. Frequent words are thinned out, the rest is 
 epoch, and `SkipGram.step` learns from a few dozen blocks at a time. Since a word is only a number to it, that number
 may as well be that of a piece of a word (`minitransfer.text.wordpiece`).
 
-Read next: `minitransfer.elmo.charcnn`, Part III.
+Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `pretrain.shared`, `pretrain.counting`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
 from pretrain.shared import (
     Clock,
-    add_corpus,
+    add_corpus_and_preset,
     already_complete,
     check_out,
     next_command,
     read_corpus,
-    resume_command,
     take_preset,
 )
 
@@ -62,8 +61,7 @@ on 2 cores: tiny 10 seconds on the sample; small 20 seconds on WikiText-2, 3 min
 def make_parser() -> Parser:
     """The flags of this command."""
     parser = Parser(prog="python -m pretrain.static", description=DESCRIPTION)
-    add_corpus(parser)
-    parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes, and what other flags do not say")
+    add_corpus_and_preset(parser, PRESETS)
     parser.add_argument("--pieces", type=positive_int, metavar="N",
                         help="learn up to N word pieces from the text, and vectors of these, for pretrain.bert "
                              "(default: vectors of words)")
@@ -174,6 +172,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
 
     from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
     from minitransfer.static.skipgram import SkipGram, SkipGramConfig
     from pretrain.counting import count_pieces, count_words
@@ -210,11 +209,11 @@ def main(arguments: argparse.Namespace) -> int:
 def show_neighbours(vectors: Tensor, names: list[str]) -> None:
     """Say which words or pieces lie nearest to a few others."""
     from minitransfer.apparatus.progress import say
-    from minitransfer.static.skipgram import neighbours_of
+    from minitransfer.static.skipgram import nearest_words
 
     for word in EXAMPLES:
         if word in names:
-            near = neighbours_of(vectors, names.index(word), min(6, len(names) - 1))
+            near = nearest_words(vectors, names.index(word), min(6, len(names) - 1))
             say(f"  nearest to {word}: " + ", ".join(names[i] for i in near))
 
 

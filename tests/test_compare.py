@@ -177,7 +177,7 @@ def test_a_stderr_that_nobody_reads_ends_no_comparison(whole, encoders, tmp_path
 
 
 def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, tmp_path, monkeypatch, capsys, runs):
-    steps, clip = [], optim.clip_and_check
+    steps, clip = [], optim.clip_gradients
 
     def counting(*arguments):
         steps.append(1)
@@ -187,7 +187,7 @@ def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, 
 
     flags = [*GRID, "--save-every", "1000"]
     with monkeypatch.context() as patched:
-        patched.setattr(optim, "clip_and_check", counting)
+        patched.setattr(optim, "clip_gradients", counting)
         patched.setattr(sys, "argv", ["compare", "--out", "here", "--labels", "8"])
         assert run(encoders, tmp_path / "cut", *flags) == 143
     err = capsys.readouterr().err

@@ -265,7 +265,7 @@ def test_the_process_that_fails_tells_the_cause_and_the_others_end_without_a_wor
     def failing(*arguments):
         raise failure
 
-    ended = pretrain(data, tmp_path / "run", 2, before=only(1, lambda: setattr(optim, "clip_and_check", failing)))
+    ended = pretrain(data, tmp_path / "run", 2, before=only(1, lambda: setattr(optim, "clip_gradients", failing)))
     assert [c for c, _ in ended] == [6, code]
     assert len(errors(ended)) == 1 and told in ended[1].told
 

@@ -247,17 +247,17 @@ def signal_at(monkeypatch, module, name, count):
 
 
 @pytest.mark.parametrize("flags, module, name, count", [
-    (SCRATCH, optim, "clip_and_check", 1),  # the first step
-    (SCRATCH, optim, "clip_and_check", 10),  # amid the second epoch
-    (SCRATCH, optim, "clip_and_check", 14),  # the last step of an epoch
+    (SCRATCH, optim, "clip_gradients", 1),  # the first step
+    (SCRATCH, optim, "clip_gradients", 10),  # amid the second epoch
+    (SCRATCH, optim, "clip_gradients", 14),  # the last step of an epoch
     (SCRATCH, examples, "classify", 2),  # while the held-out slice is scored
     (SCRATCH, examples, "classify", 4),  # while the test half is scored
-    (BILSTM, optim, "clip_and_check", 10),
-    (GRADUAL, optim, "clip_and_check", 7),  # the last step before a layer is unfrozen
-    (GRADUAL, optim, "clip_and_check", 17),
-    (MEAN, optim, "clip_and_check", 10),
-    ((*BILSTM, "--precision", "bf16"), optim, "clip_and_check", 10),
-    ((*GRADUAL, "--precision", "bf16"), optim, "clip_and_check", 17),
+    (BILSTM, optim, "clip_gradients", 10),
+    (GRADUAL, optim, "clip_gradients", 7),  # the last step before a layer is unfrozen
+    (GRADUAL, optim, "clip_gradients", 17),
+    (MEAN, optim, "clip_gradients", 10),
+    ((*BILSTM, "--precision", "bf16"), optim, "clip_gradients", 10),
+    ((*GRADUAL, "--precision", "bf16"), optim, "clip_gradients", 17),
 ])  # fmt: skip
 def test_stopped_at_any_step_and_resumed_a_run_ends_with_the_same_bits(
     encoders, tmp_path, monkeypatch, capsys, flags, module, name, count
@@ -339,7 +339,7 @@ def test_losses_that_are_not_finite_stop_the_run_and_no_nan_is_saved(encoders, t
 
 def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(encoders, tmp_path, monkeypatch):
     """One batch of four is skipped: its texts are neither in the sum nor in what it is divided by."""
-    count, clip, cross_entropy, losses = iter(range(4)), optim.clip_and_check, heads.cross_entropy, []
+    count, clip, cross_entropy, losses = iter(range(4)), optim.clip_gradients, heads.cross_entropy, []
 
     def spoilt(*arguments):
         return float("nan") if next(count) == 1 else clip(*arguments)
@@ -350,7 +350,7 @@ def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(
         return loss
 
     with monkeypatch.context() as patched:
-        patched.setattr(optim, "clip_and_check", spoilt)
+        patched.setattr(optim, "clip_gradients", spoilt)
         patched.setattr(heads, "cross_entropy", listening)
         assert run(encoders / "bilm", tmp_path / "run", "--labels", "40", "--batch-size", "9", "--epochs", "1") == 0
     learnt = [losses[i] for i in (0, 2, 3)]

@@ -153,7 +153,7 @@ def test_stopped_and_resumed_the_numbers_are_the_same(data, encoders, tmp_path, 
     """Before is that of the run's own weights, and not of those that a saved state brings."""
     assert run(data, encoders / "bilm", tmp_path / "whole", *FINETUNE) == 0
     with monkeypatch.context() as patched:
-        owner, name = (optim, "clip_and_check") if where == "in a step" else (forgetting.HeldOut, "measure")
+        owner, name = (optim, "clip_gradients") if where == "in a step" else (forgetting.HeldOut, "measure")
         original, calls = getattr(owner, name), []
 
         def instead(*arguments, **settings):
@@ -166,7 +166,7 @@ def test_stopped_and_resumed_the_numbers_are_the_same(data, encoders, tmp_path, 
         assert run(data, encoders / "bilm", tmp_path / "cut", *FINETUNE) == 143
     assert not (tmp_path / "cut" / "results.json").exists()
     if where != "in a step":  # training is over
-        monkeypatch.setattr(optim, "clip_and_check", lambda *a: 1 / 0)
+        monkeypatch.setattr(optim, "clip_gradients", lambda *a: 1 / 0)
     assert run(data, encoders / "bilm", tmp_path / "cut", *FINETUNE, "--resume") == 0
     assert found(tmp_path / "cut") == found(tmp_path / "whole")
 

@@ -119,8 +119,8 @@ def test_texts_in_both_halves_are_counted_aloud(tmp_path):
                                              test__neg__72_1="", train__neg__73_1="",
                                              test__neg__74_1="free", train__unsup__75_0="free"))
     reviews_of(tmp_path, said)
-    assert ("warning: of the texts of the test half 2 are in the training half too, and 1 among the unlabelled reviews, "
-            "which encoders may be pretrained on") in said
+    assert ("warning: of the texts of the test half 2 are in the training half too, and 1 among the unlabelled "
+            "reviews, which encoders may be pretrained on") in said
 
 
 def test_a_review_that_is_not_utf8_is_named(tmp_path):

@@ -104,14 +104,14 @@ def test_steps_that_were_skipped_before_a_kill_are_still_counted_after_it(tmp_pa
 
     def not_finite_twice(count):
         """The norm of the gradients, which is nan in the 2nd and 3rd step; the process fails after `count`."""
-        norms, original = iter([1.0, torch.nan, torch.nan]), optim.clip_and_check
+        norms, original = iter([1.0, torch.nan, torch.nan]), optim.clip_gradients
         return failing_after(count, lambda *given: (original(*given), next(norms, 1.0))[1])
 
     for out, count in (("whole", 99), ("cut", 5)):
         with monkeypatch.context() as patched:
-            patched.setattr(optim, "clip_and_check", not_finite_twice(count))
+            patched.setattr(optim, "clip_gradients", not_finite_twice(count))
             assert run(out) == (0 if out == "whole" else 1)
-    monkeypatch.setattr(optim, "clip_and_check", lambda *given: 1.0)
+    monkeypatch.setattr(optim, "clip_gradients", lambda *given: 1.0)
     assert run("cut", "--resume") == 0
     found = [[timeless(json.loads(line)) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
              for out in ("whole", "cut")]

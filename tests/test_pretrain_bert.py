@@ -15,6 +15,7 @@ from minitransfer.apparatus import runtime
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import generator
+from minitransfer.bert import evaluation
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.text.corpora import Corpus
@@ -212,14 +213,14 @@ def test_a_new_model_begins_by_guessing_by_frequency():
 
 
 def test_each_row_is_read_once_an_epoch_in_a_new_order_under_new_masks(data, tmp_path, monkeypatch):
-    read, mask_tokens = [], packed.mask_tokens
+    read, mask_tokens = [], evaluation.mask_tokens
 
     def noting(token_ids, draw, **settings):
         inputs, labels = mask_tokens(token_ids, draw, **settings)
         read.extend(zip(map(tuple, token_ids.tolist()), map(tuple, inputs.tolist())))
         return inputs, labels
 
-    monkeypatch.setattr(packed, "mask_tokens", noting)
+    monkeypatch.setattr(evaluation, "mask_tokens", noting)
     assert pretrain(data, tmp_path / "run") == 0
     per_epoch = losses(tmp_path / "run")[-1]["tokens"] // PRESET["seq_length"] // 2
     first, second = read[-2 * per_epoch : -per_epoch], read[-per_epoch:]  # and before these what is held out

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, logsigmoid
 
 from minitransfer.static.skipgram import (
-    SkipGram, SkipGramConfig, neighbours, neighbours_of, standardise, thin_out,
+    SkipGram, SkipGramConfig, window_mask, nearest_words, standardise, thin_out,
 )
 
 B, T, D, V = 3, 7, 5, 11
@@ -97,7 +97,7 @@ def test_words_that_look_nowhere_cost_nothing_and_learn_nothing():
 
 def test_neighbours_are_the_other_words_within_reach_in_the_same_block():
     _, reach, _ = a_step()
-    near, num_pairs = neighbours(reach, T)
+    near, num_pairs = window_mask(reach, T)
     for b in range(B):
         for t in range(T):
             expected = [float(u != t and abs(u - t) <= int(reach[b, t])) for u in range(T)]
@@ -153,7 +153,7 @@ def test_the_nearest_words_are_those_of_the_greatest_cosine_and_never_the_word_i
     for word in (3, 5, 9):
         cosines = {i: (vectors[word] @ vectors[i] / (vectors[word].norm() * vectors[i].norm().clamp(min=1e-9))).item()
                    for i in range(V) if i != word}
-        assert neighbours_of(vectors, word, 4) == sorted(cosines, key=cosines.get, reverse=True)[:4]
+        assert nearest_words(vectors, word, 4) == sorted(cosines, key=cosines.get, reverse=True)[:4]
 
 
 def test_standardised_vectors_have_mean_0_and_variance_1_over_running_text():

@@ -17,6 +17,8 @@ Next: figures.py, what pictures have in common.
 import contextlib
 import io
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -148,7 +150,7 @@ def agreed(stop: Stop) -> bool:
 
 
 def share_of_rows(batch: Rows) -> Rows:
-    """The rows of a batch that this process reads, one in W. Shapes: (B, …) -> (⌈B / W⌉ or one less, …)."""
+    """The rows of a batch that this one of R processes reads. Shapes: (B, …) -> (⌈B / R⌉ or one less, …)."""
     return batch[rank() :: world_size()]
 
 
@@ -158,11 +160,11 @@ def add_up(tensor: Tensor) -> Tensor:
 
 
 def gather_rows(mine: Tensor, B: int) -> Tensor:
-    """Put the rows that each process has worked out back where they stood: (⌈B / W⌉ or one less, …) -> (B, …).
+    """Put the rows that each process has worked out back where they stood: (⌈B / R⌉ or one less, …) -> (B, …).
 
-    All processes can then judge the whole batch alike. What they have it learn goes back to their own rows alone, W
-    times as large, since `average_gradients` will divide by W what one process alone has of these rows. Rows beyond
-    its share, which a process may bring so as not to come with empty hands, are left out.
+    All R processes can then judge the whole batch alike. Backwards, each keeps the gradient of its own rows only, times
+    R, because `average_gradients` divides by R and no other process has a gradient for these rows. A process whose
+    share is empty brings one row all the same, since a network cannot read nothing: that row is dropped here.
     """
     if world_size() == 1:
         return mine
@@ -225,6 +227,12 @@ def check_batch_size(batch_size: int) -> None:
 def starter() -> str:
     """How a command line that starts this run begins, up to the module's name."""
     return f"torchrun --nproc-per-node {world_size()} -m" if world_size() > 1 else "python -m"
+
+
+def resume_command(module: str) -> str:
+    """The command that goes on with this process's run: its own flags, and --resume."""
+    flags = [word for word in sys.argv[1:] if word != "--resume"]
+    return f"{starter()} {module} {shlex.join([*flags, '--resume'])}"
 
 
 def of_processes(threads: int) -> str:

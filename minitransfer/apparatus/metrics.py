@@ -3,7 +3,7 @@
 A row is appended whole, in one write, so a run that is killed leaves at most its last line torn; reading forgives
 that. A resumed run repeats the steps after its last state, so it first drops their rows: each step is there once.
 
-Next: checkpoint.py, the run directory that these rows belong to.
+Next: states.py, what a run goes on from.
 """
 
 import errno

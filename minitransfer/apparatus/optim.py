@@ -5,7 +5,7 @@ Three training loops share these functions and keep the loop itself to themselve
     factor = warmup_linear(step, total_steps, warmup_steps)
     set_learning_rate(optimizer, factor)
     loss.backward()
-    grad_norm = clip_and_check(model.parameters(), max_grad_norm)
+    grad_norm = clip_gradients(model.parameters(), max_grad_norm)
     if guard.ok(loss.item(), grad_norm):
         optimizer.step()
 
@@ -39,11 +39,9 @@ def weight_decay_groups(module: nn.Module, learning_rate: float, weight_decay: f
     return [group for group in groups if group["params"]]
 
 
-def adamw(
-    groups: list[dict[str, Any]], *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
-) -> torch.optim.AdamW:
+def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019), each group with its own rate; fused: all parameters in one kernel."""
-    return torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
@@ -72,7 +70,7 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
     return max(0, total_steps - step) / max(1, total_steps - warmup_steps)
 
 
-def clip_and_check(parameters: Iterable[nn.Parameter], max_grad_norm: float) -> float:
+def clip_gradients(parameters: Iterable[nn.Parameter], max_grad_norm: float) -> float:
     """Scale all gradients so that their common norm is at most `max_grad_norm`; returns the norm before, a float.
 
     A norm of nan or infinity is returned as it is, and has spoilt the gradients: `FiniteGuard` then skips the step.
@@ -83,19 +81,18 @@ def clip_and_check(parameters: Iterable[nn.Parameter], max_grad_norm: float) -> 
 class FiniteGuard:
     """Decides whether a step may be taken, and stops a run in which too many in a row may not.
 
-    `skipped` counts all steps that were refused, `in_a_row` those since the last good one.
+    `in_a_row` counts the steps that were refused since the last good one.
     """
 
     def __init__(self, limit: int = 5):
         """Count from nothing; the `limit`-th refusal in a row will stop the run."""
-        self.limit, self.skipped, self.in_a_row = limit, 0, 0
+        self.limit, self.in_a_row = limit, 0
 
     def ok(self, loss: float, grad_norm: float) -> bool:
         """Whether both are finite. Raises: NumericsError at the `limit`-th refusal in a row."""
         if math.isfinite(loss) and math.isfinite(grad_norm):
             self.in_a_row = 0
             return True
-        self.skipped += 1
         self.in_a_row += 1
         if self.in_a_row >= self.limit:
             what = f"{self.in_a_row} steps in a row gave loss {loss:.4g} and gradient norm {grad_norm:.4g}"

@@ -4,7 +4,7 @@ On a terminal a bar; elsewhere plain lines, one every few seconds, which read we
 since stdout is for results. A terminal that is closed, or a pipe whose reader left, silences the run but never ends
 it: hours of training are worth more than their commentary.
 
-Next: checkpoint.py, what a run leaves on disk.
+Next: durable.py, how a file is written so that no crash leaves half of it.
 """
 
 from __future__ import annotations

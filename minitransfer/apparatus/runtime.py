@@ -15,7 +15,6 @@ import json
 import operator
 import os
 import platform
-import random
 import resource
 import signal
 import sys
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Progress", "SideBySide", "Stop", "autocast", "choose_device", "choose_precision", "derived_seed",
-           "environment", "generator", "peak_memory_gib", "say", "seed_everything", "set_threads", "told_how_to_go_on"]
+           "environment", "generator", "peak_memory_gib", "say", "set_threads", "interruptible"]
 
 OLDEST_TORCH = (2, 10)
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying
@@ -117,16 +116,6 @@ def set_threads(threads: int | None) -> int:
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators, from which initial weights and dropout are drawn."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # numpy takes 32 bits
-    torch.manual_seed(seed)
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -242,7 +231,7 @@ class Stop:
 
 
 @contextlib.contextmanager
-def told_how_to_go_on(command: str) -> Iterator[None]:
+def interruptible(command: str) -> Iterator[None]:
     """Where there is nothing to save: let SIGTERM and SIGHUP end the work at once, as Ctrl-C does, and name `command`.
 
     The previous handlers return on leaving. In a thread other than the main one, which gets no signals, does nothing.
@@ -263,7 +252,7 @@ def told_how_to_go_on(command: str) -> Iterator[None]:
 
 
 def _interrupt(number: int, frame) -> None:
-    """The signal handler of `told_how_to_go_on`."""
+    """The signal handler of `interruptible`."""
     raise Interrupted(number)
 
 

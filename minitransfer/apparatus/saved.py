@@ -4,7 +4,7 @@ Every byte is compared with the manifest before it is used, and weights are read
 holds numbers only. What is wrong is said before anything is built: a biLM given for a BERT, a run that never
 finished, a file of which one bit has changed.
 
-Next: checkpoint.py, which writes what is read here.
+Next: metrics.py, the rows that a run logs.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class LoadedRun:
 
     @property
     def kind(self) -> str:
-        """What the run trained: static, bilm, bert or transfer."""
+        """What the run trained: static, bilm, bert, transfer or bag."""
         return self.config["kind"]
 
     def text(self, name: str) -> str:

@@ -254,7 +254,7 @@ def initialise(module: nn.Module) -> None:
 
 
 def sinusoids(T: int, D: int) -> Tensor:
-    """A vector for each of T positions, near ones more alike than far ones on the whole, for cosines swing: (T, D).
+    """A vector for each of T positions, (T, D): by and large, the nearer two are, the more alike (cosines oscillate).
 
     p_{t, i} = sin(t / 10000^{2i/D}),   p_{t, i + D/2} = cos(t / 10000^{2i/D}),   i = 0 … D/2 − 1
 

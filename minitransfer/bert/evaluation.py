@@ -8,6 +8,7 @@ Read next: `pretrain.bert`, the command.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,8 +16,16 @@ from torch.nn import functional as F
 
 from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
+from minitransfer.bert.masking import mask_tokens
+from minitransfer.text.wordpiece import WordPiece
 
 Mask = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # (token_ids, generator) -> (inputs, labels)
+
+
+def masker(wordpiece: WordPiece, probability: float, whole_words: bool) -> Mask:
+    """How a run masks its text: `mask_tokens`, told what it needs to know of pieces and flags."""
+    continues = torch.from_numpy(wordpiece.continues) if whole_words else None
+    return partial(mask_tokens, vocab_size=wordpiece.vocab_size, continues=continues, probability=probability)
 
 
 def mask_once(rows: Tensor, mask: Mask, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Part IV, chapter 1: masking. What can be asked of a model that sees both sides of every word?
 
 Not the next word, which it would simply look up, but words that are hidden from it. A few pieces of each text are
-chosen; most of them become [MASK], some become another piece, some stay as they are, and each is to be named. Since
+chosen; most of them become [MASK], some a piece drawn at random, some stay as they are, and each is to be named. Since
 the last two kinds look like any other piece, the model has to understand every place and not only those marked.
 
 Read next: `minitransfer.bert.encoder`.

@@ -43,6 +43,11 @@ def held_out_loss(
     return ahead, back
 
 
+def as_targets(token_ids: np.ndarray, vocab_size: int) -> np.ndarray:
+    """What the softmax is asked for: the words themselves, and <unk> for those that it cannot predict."""
+    return np.where(token_ids < vocab_size, token_ids, UNK_ID)
+
+
 def _total_loss(stack: LSTMStack, softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
                 keep_on: Callable[[], bool]) -> float | None:
     """Sum of −log p of every token, in the order in which one direction reads them, in nats."""
@@ -52,7 +57,7 @@ def _total_loss(stack: LSTMStack, softmax: WordSoftmax, table: Tensor, token_ids
             return None
         outputs, state = stack(table[torch.from_numpy(inputs).to(table.device)], state)
         real = targets.ravel() != PAD_ID
-        wanted = np.where(targets < len(softmax.bias), targets, UNK_ID).ravel()[real]
+        wanted = as_targets(targets, len(softmax.bias)).ravel()[real]
         h = outputs[-1].flatten(0, 1)[torch.from_numpy(real).to(table.device)]
         total += softmax.full_loss(h, torch.from_numpy(wanted).to(table.device)).item()
     return total

@@ -18,7 +18,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SkipGramConfig:
-    """What skip-gram is trained with; `window` counts words to each side, `block_size` tokens per matrix product."""
+    """What skip-gram is trained with.
+
+    window              the farthest that a word looks, in words to each side
+    negatives           N of the formula: how many noise words each pair is weighed against
+    shared_negatives    K: how many are really drawn, once for a whole step; each counts N / K times for every pair
+    subsample           t of `thin_out`: words far more frequent than this share of the text are thinned out
+    block_size          T of `SkipGram.step`, blocks_per_step its B
+    """
 
     hidden_size: int = 256
     window: int = 8
@@ -79,7 +86,7 @@ class SkipGram:
         """
         B, T = token_ids.shape
         c, o, o_neg = self.vectors[token_ids], self.contexts[token_ids], self.contexts[negatives]  # (B, T, D), (K, D)
-        near, num_pairs = neighbours(reach, T)  # (B, T, T), (B, T)
+        near, num_pairs = window_mask(reach, T)  # (B, T, T), (B, T)
         weight = num_pairs * (self.config.negatives / len(negatives))  # each pair owes N negatives, K are shared
 
         positive = torch.bmm(c, o.transpose(1, 2))  # (B, T, T)
@@ -88,7 +95,7 @@ class SkipGram:
         loss -= (torch.nn.functional.logsigmoid(-negative) * weight.view(-1, 1)).sum()
 
         # d(−log σ(x))/dx = σ(x) − 1 and d(−log σ(−x))/dx = σ(x): the rest is the product rule.
-        g_pos = (positive.sigmoid_() - 1) * near
+        g_pos = (positive.sigmoid_() - 1) * near  # in place: the loss is done with it, and (B, T, T) is large
         g_neg = negative.sigmoid_() * weight.view(-1, 1)
         grad_c = torch.bmm(g_pos, o).flatten(0, 1) + g_neg @ o_neg
         grad_o = torch.bmm(g_pos.transpose(1, 2), c).flatten(0, 1)
@@ -108,14 +115,14 @@ class SkipGram:
         getattr(self, table).index_add_(0, rows, total)
 
 
-def neighbours(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
+def window_mask(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
     """Mark which words of a block are near which: near (B, T, T) float 0/1, and how many each has, (B, T) float."""
     distance = (torch.arange(T).view(1, -1) - torch.arange(T).view(-1, 1)).abs()
     near = ((distance <= reach.unsqueeze(-1)) & (distance > 0)).float()
     return near, near.sum(dim=-1)
 
 
-def neighbours_of(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
+def nearest_words(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
     """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, without itself."""
     unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-9)
     cosine = unit @ unit[token_id]

@@ -163,14 +163,17 @@ def _written_out(words: Iterable[str], counts: Mapping[str, int]) -> Iterator[st
 
 
 def _plain(text: str, marks_unknown: bool = False) -> str:
-    """The text in a form that UTF-8 has, half a surrogate pair being "?", and `<unk>`, if marked, beyond spelling."""
+    """The text in a form that UTF-8 has, half a surrogate pair being "?".
+
+    With `marks_unknown` each `<unk>` becomes a word longer than any that is cut into pieces, and so comes out as [UNK].
+    """
     if marks_unknown:
         text = text.replace(UNK_WORD, TOO_LONG)
     return text.encode("utf-8", "replace").decode()
 
 
 def _portions(text: str) -> Iterator[str]:
-    """Yield a text bit by bit, parted between words unless there is no space far and wide."""
+    """Yield a text in portions of at most PORTION characters, cut at a space or line end where there is one."""
     start = 0
     while start < len(text):
         end = start + PORTION

@@ -8,7 +8,6 @@ since they may be standardised by one another. Several processes share the first
 Read next: `minitransfer.transfer.examples`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import draw_alike, gather_rows
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
-from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
@@ -58,22 +56,21 @@ class Classifier(nn.Module):
         """Where the model is, and where its inputs must be."""
         return next(self.head.parameters()).device
 
-    def from_tokens(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
-                    B: int | None = None) -> Tensor:
+    def from_tokens(self, x: Tensor, mask: Tensor, B: int | None = None) -> Tensor:
         """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N).
 
         Of several processes each brings its share of the B texts, and gets the logits of all.
         """
-        return self.judge(gather_rows(self.summarise(x, mask, run_both), B or len(x)))
+        return self.judge(gather_rows(self.summarise(x, mask), B or len(x)))
 
-    def summarise(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other) -> Tensor:
+    def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
         """What the head is to know of each text.
 
         Shapes: as `from_tokens`, but -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm, (B, 1, D) for cls.
         """
         if isinstance(self.head, ClsHead):
             return self.read(x, mask, alone=True).unsqueeze(1)
-        layers = self.read(x, mask, run_both)
+        layers = self.read(x, mask)
         if isinstance(self.head, MeanPoolHead):
             return pool_tokens(layers, mask, self.pool)
         with autocast(x.device, self.encoder.precision):
@@ -81,7 +78,8 @@ class Classifier(nn.Module):
 
     def judge(self, summary: Tensor) -> Tensor:
         """Shapes: what `summarise` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, N)."""
-        if self.training:
+        if self.training:  # Every process judges the whole batch, so the head must drop the same units in all of them;
+            # but the encoder's dropout has just drawn from this generator, in each for other rows.
             draw_alike(default_generator(summary.device))
         if isinstance(self.head, BiLSTMHead):
             return self.head.answer(summary)
@@ -90,7 +88,7 @@ class Classifier(nn.Module):
         learning = self.training and not self.encoder.frozen
         return self.head(self.mix(self.standardise(summary, learning).transpose(0, 1)))
 
-    def read(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other, alone: bool = False) -> Tensor:
+    def read(self, x: Tensor, mask: Tensor, alone: bool = False) -> Tensor:
         """The encoder's layers, or what its last one says of the first token `alone`.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D), or (B, D).
@@ -98,7 +96,8 @@ class Classifier(nn.Module):
         """
         noise = default_generator(x.device) if self.encoder.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
-            return self.encoder.encode_cls(x, mask, noise) if alone else self.encoder.encode(x, mask, run_both, noise)
+            read = self.encoder.encode_cls if alone else self.encoder.encode
+            return read(x, mask, generator=noise)
 
 
 def default_generator(device: torch.device) -> torch.Generator:

@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         return tokenise_words(texts, max_tokens)
 
     def look_up(self, tokens: Sequence[str]) -> Tensor:
-        """What stays the same of U distinct tokens however the encoder learns, (U, …), for `token_vectors`."""
+        """Of U distinct tokens, what no training of the encoder changes: ids, or what filters respond, (U, …)."""
         raise NotImplementedError
 
     def token_vectors(self, known: Tensor) -> Tensor:

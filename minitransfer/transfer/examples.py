@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.distributed import share_of_rows
-from minitransfer.elmo.bilm import one_after_the_other
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.text.corpora import fingerprint
 from minitransfer.transfer.classifier import Classifier
@@ -29,10 +28,10 @@ from minitransfer.transfer.tokens import TokenisedTexts
 class Examples:
     """Labelled texts, ready to be classified: `logits` takes row numbers (B,) int64 and gives (B, N).
 
-    `labels` (N,) int64 is where the logits are. `lengths` (N,) int64 is how many tokens reading each text costs, one
-    each for pooled texts: those of like length share a batch. `shortened` is how many had their middle left out.
-    `renew` is called when weights may have changed. `fit_standardise` takes the rows of some
-    texts to learn from, and lets the model standardise by what it now sees in them.
+    `labels`, int64 (N,), are on the device of the logits. `lengths` (N,) int64 is how many tokens reading each text
+    costs, one each for pooled texts: those of like length share a batch. `shortened` is how many had their middle left
+    out. `renew` is called when weights may have changed. `fit_standardise` takes the rows of some texts to learn from,
+    and lets the model standardise by what it now sees in them.
     """
 
     logits: Callable[[np.ndarray], Tensor]
@@ -53,8 +52,7 @@ def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, sho
     return Examples(logits, torch.from_numpy(labels).to(model.device), np.ones(len(labels), np.int64), shortened)
 
 
-def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
-                   run_both: Callable = one_after_the_other) -> Examples:
+def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray) -> Examples:
     """Texts to be read anew each time.
 
     In a step that tokens learn from, the vectors of its own tokens are worked out, each once. Otherwise those of all
@@ -85,7 +83,7 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
 
     def logits(rows: np.ndarray) -> Tensor:
         mine = share_of_rows(rows)
-        return model.from_tokens(*padded(mine if len(mine) else rows[:1]), run_both, len(rows))
+        return model.from_tokens(*padded(mine if len(mine) else rows[:1]), len(rows))
 
     def renew() -> None:
         nonlocal table
@@ -100,7 +98,7 @@ def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray,
         features = []
         for batch in batches_by_length(texts.lengths[rows], TOKENS_PER_BATCH):
             x, mask = padded(rows[batch])
-            features.append(pool_tokens(model.read(x, mask, run_both), mask, model.pool))
+            features.append(pool_tokens(model.read(x, mask), mask, model.pool))
         model.standardise.fit(torch.cat(features))
 
     shortened = int(texts.shortened.sum())

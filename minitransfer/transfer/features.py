@@ -129,7 +129,7 @@ def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cache_key(encoder_fingerprint: str, texts_fingerprint: str, max_tokens: int, pool: str, precision: str) -> str:
-    """The name of a set of features: 64 hex digits that everything which decides them goes into."""
+    """The name of a set of features: the sha256, in hex, of everything that decides them."""
     parts = json.dumps([FORMAT, encoder_fingerprint, texts_fingerprint, max_tokens, pool, precision])
     return hashlib.sha256(parts.encode()).hexdigest()
 

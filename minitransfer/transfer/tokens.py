@@ -38,8 +38,8 @@ class TokenisedTexts:
 def tokenise_words(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
     """Cut texts into words, numbered as they come, and leave out the middle of those with more than `max_tokens`.
 
-    Differs: Peters et al. 2018 mark where sentences begin and end, in pretraining and afterwards. Our biLM is pretrained
-    with <eos> before the first line and after each one; a task gives it the words alone, and a blank memory.
+    Differs: Peters et al. 2018 mark where sentences begin and end, in pretraining and afterwards. Our biLM is
+    pretrained with <eos> before the first line and after each one; a task gives it the words alone, and a blank memory.
     """
     vocabulary = Vocabulary(SPECIAL_WORDS)
     token_ids, shortened = [], np.zeros(len(texts), bool)

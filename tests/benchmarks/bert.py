@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minitransfer.apparatus.distributed import average_gradients
-from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
+from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
 from minitransfer.bert.encoder import BertConfig, MaskedLM
@@ -110,7 +110,7 @@ def make_step(model: torch.nn.Module, loss: Loss, rows: Tensor, V: int, learning
         optimizer.zero_grad()
         found.backward()
         average_gradients(model.parameters())
-        clip_and_check(model.parameters(), MAX_GRAD_NORM)
+        clip_gradients(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
 
     return step

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from minitransfer.apparatus.distributed import average_gradients
-from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
+from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.softmax import draw
@@ -53,7 +53,7 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
         model.softmax.take_gradients(softmaxes)
         reader.back_propagate(words)
         average_gradients(model.parameters())
-        clip_and_check(model.parameters(), MAX_GRAD_NORM)
+        clip_gradients(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
 
     return step
@@ -79,7 +79,7 @@ def plain_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, precision
         with autocast(CPU, precision):
             loss = both_losses()
         loss.backward()
-        clip_and_check(model.parameters(), MAX_GRAD_NORM)
+        clip_gradients(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
 
     return step

@@ -22,7 +22,7 @@ import torch
 
 from finetune.flags import DEFAULTS, FLAGS
 from finetune.imdb import MAX_GRAD_NORM
-from minitransfer.apparatus.optim import adamw, clip_and_check, weight_decay_groups
+from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import positive_int, run_command
 from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
 from minitransfer.bert.encoder import BertConfig
@@ -82,7 +82,7 @@ def learn(model: torch.nn.Module, logits: Logits, labels: torch.Tensor, batches:
             loss = cross_entropy(logits(rows), labels[torch.from_numpy(rows)])
             optimizer.zero_grad()
             loss.backward()
-            clip_and_check(model.parameters(), MAX_GRAD_NORM)
+            clip_gradients(model.parameters(), MAX_GRAD_NORM)
             optimizer.step()
 
     return one_pass
