@@ -434,15 +434,19 @@ def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
            "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n")
-    first, second, *table = out[out.index("defaults by mode and head:\n") :].splitlines()[1:-1]
+    first, second, *table, note = out[out.index("defaults by mode and head:\n") :].splitlines()[1:-1]
     words = [flag.split("_") for flag in FLAGS]
     assert first.split() == [two[0] for two in words if len(two) == 2] and second.split() == [two[-1] for two in words]
     for line in table:
         mode, head, *values = line.split()
-        arguments = make_parser().parse_args(["--mode", mode, "--head", head])
+        arguments = make_parser().parse_args(["--mode", mode, "--head", head, "--labels", "2000"])
         check(arguments)
         assert [None if v == "-" else float(v) for v in values] == [getattr(arguments, flag) for flag in FLAGS]
     assert len(table) == len(DEFAULTS)
+    for flags in ([], ["--labels", "2002"]):
+        many = make_parser().parse_args(flags)
+        check(many)
+        assert f"frozen mean with all labels, or more than 2,000: {many.epochs} epochs" == note and many.epochs == 20
 
 
 def test_minibatches_hold_each_row_once_and_reshuffle_by_the_generator():
