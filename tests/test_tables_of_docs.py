@@ -56,11 +56,14 @@ def test_every_section_of_the_lecture_has_code_a_test_and_something_to_look_at()
             "5.3", "5.4", "7"} == sections
 
 
+def table_of_chapters() -> str:
+    section = (ROOT / "README.md").read_text().partition("## Chapters")[2].partition("\n## ")[0]
+    return "\n".join(line for line in section.splitlines() if line.startswith("|"))
+
+
 def chapters() -> list[str]:
     """The files in the README's table of chapters, in its order."""
-    table = (ROOT / "README.md").read_text().partition("## Chapters")[2].partition("\n## ")[0]
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    return re.findall(r"\]\(([\w/]+\.py)\)", "\n".join(lines))
+    return re.findall(r"\]\(([\w/]+\.py)\)", table_of_chapters())
 
 
 def read_next(path: str) -> str:
@@ -76,6 +79,13 @@ def test_whoever_follows_read_next_comes_through_all_chapters_in_the_order_of_th
         met.append(path)
         path = read_next(path)
     assert [path for path in met if path in listed] == listed
+
+
+def test_each_file_outside_the_apparatus_is_in_the_table_of_chapters():
+    paths = [path for top in ("minitransfer", "pretrain", "finetune") for path in (ROOT / top).rglob("*.py")]
+    chosen = [path for path in paths if path.name != "__init__.py" and path.parent.name != "apparatus"]
+    named = re.findall(r"\b(\w+\.py)\b", table_of_chapters())
+    assert sorted({path.name for path in chosen} - set(named)) == [] and len(chosen) > 50
 
 
 def test_what_the_readme_counts_is_what_the_table_holds():
