@@ -193,16 +193,16 @@ def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np
          arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
     """The chosen reviews as examples, and their features where these can be known once and for all."""
     from minitransfer.apparatus.runtime import say
-    from minitransfer.transfer.examples import pooled_examples, pooled_features, token_examples
+    from minitransfer.transfer.examples import PooledExamples, TokenExamples, pooled_features
 
     if arguments.mode == "frozen" and arguments.head != "bilstm":
         cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
         features, shortened = pooled_features(
             model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
             log_every=arguments.log_every, say=say)
-        return pooled_examples(model, features, labels[chosen], shortened), features
+        return PooledExamples(model, features, labels[chosen], shortened), features
     tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
-    return token_examples(model, tokenised, labels[chosen]), None
+    return TokenExamples(model, tokenised, labels[chosen]), None
 
 
 def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,

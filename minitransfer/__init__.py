@@ -26,7 +26,7 @@ The dimension key, used in every shape:
 
     B batch · T tokens · C bytes of a word · U distinct words · D width · P projection · V vocabulary · K words drawn
     L layers above layer 0 · H heads, or LSTM units in elmo · d width of a head · S tokens looked at · W pooled width
-    N how many, where there is no batch: running tokens, texts; of logits, classes
+    Y classes that a text may belong to · N how many, where there is no batch: running tokens, texts
 """
 
 import sys

@@ -9,7 +9,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.text.words import spell
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BiLMEncoder
-from minitransfer.transfer.examples import classify, token_examples
+from minitransfer.transfer.examples import TokenExamples, classify
 from minitransfer.transfer.freezing import encoder_parameter_groups, group_rates, learning_depth, unfreeze_top
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.loading import load_encoder
@@ -103,12 +103,12 @@ def test_a_classification_after_a_step_sees_the_words_as_they_now_are(encoder):
     unfreeze_top(encoder, 3)
     model = Classifier(encoder, head="mean", pool="mean", head_size=4, dropout=0.0).eval()
     texts = encoder.tokenise(["the film", "never seen the film the film"], 9)
-    examples = token_examples(model, texts, np.array([0, 1]))
+    examples = TokenExamples(model, texts, np.array([0, 1]))
     before = classify(examples, np.arange(2))
     optimizer = torch.optim.AdamW(encoder.groups()[0], lr=0.1, fused=True)
     examples.logits(np.arange(2)).square().sum().backward()
     optimizer.step()
-    again = token_examples(model, texts, np.array([0, 1]))
+    again = TokenExamples(model, texts, np.array([0, 1]))
     after = classify(examples, np.arange(2))
     assert not torch.allclose(before, after)
     assert torch.equal(after, classify(again, np.arange(2)))
@@ -136,7 +136,7 @@ def test_tokens_that_stand_in_many_places_learn_the_same_bits_each_time_though_t
     encoder.set_dropout(0.0)
     model = Classifier(encoder, head="mean", pool="mean", head_size=5, dropout=0.0).train()
     texts = encoder.tokenise(["the film was the worst of the worst " * 30] * 40, 240)
-    found = token_examples(model, texts, np.arange(40) % 2)
+    found = TokenExamples(model, texts, np.arange(40) % 2)
     before, gradients = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:

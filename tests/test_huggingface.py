@@ -24,7 +24,7 @@ from minitransfer.bert.names import SMALL, linear_through_tanh
 from minitransfer.text import corpora
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import load_classifier
-from minitransfer.transfer.examples import classify, token_examples
+from minitransfer.transfer.examples import TokenExamples, classify
 from minitransfer.transfer.loading import load_encoder
 
 TEXTS = [
@@ -200,7 +200,7 @@ def test_there_a_language_model_has_the_same_logits(transformers, runs):
 def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):
     theirs = loaded(transformers.AutoModelForSequenceClassification, runs / "classifier-folder")
     model = load_classifier(load_run(runs / "classifier"), CPU)
-    examples = token_examples(model, model.encoder.tokenise(TEXTS, 120), np.zeros(len(TEXTS), np.int64))
+    examples = TokenExamples(model, model.encoder.tokenise(TEXTS, 120), np.zeros(len(TEXTS), np.int64))
     ours = classify(examples, np.arange(len(TEXTS)))
     batch = transformers.AutoTokenizer.from_pretrained(runs / "classifier-folder")(
         TEXTS, padding=True, return_tensors="pt")

@@ -57,7 +57,7 @@ class Classifier(nn.Module):
         return next(self.head.parameters()).device
 
     def from_tokens(self, x: Tensor, mask: Tensor, B: int | None = None) -> Tensor:
-        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, N).
+        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, Y).
 
         Of several processes each brings its share of the B texts, and gets the logits of all.
         """
@@ -77,7 +77,7 @@ class Classifier(nn.Module):
             return self.head.summarise(self.mix(layers), mask)
 
     def judge(self, summary: Tensor) -> Tensor:
-        """Shapes: what `summarise` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, N)."""
+        """Shapes: what `summarise` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
         if self.training:  # Every process judges the whole batch, so the head must drop the same units in all of them;
             # but the encoder's dropout has just drawn from this generator, in each for other rows.
             draw_alike(default_generator(summary.device))

@@ -7,8 +7,8 @@ the seed decides chance.
 Read next: `minitransfer.transfer.stopping`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,90 +24,100 @@ from minitransfer.transfer.heads import MeanPoolHead
 from minitransfer.transfer.tokens import TokenisedTexts
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Labelled texts, ready to be classified: `logits` takes row numbers (B,) int64 and gives (B, N).
+class Examples(ABC):
+    """Labelled texts, ready to be classified.
 
     `labels`, int64 (N,), are on the device of the logits. `lengths` (N,) int64 is how many tokens reading each text
     costs, one each for pooled texts: those of like length share a batch. `shortened` is how many had their middle left
-    out. `renew` is called when weights may have changed. `fit_standardise` takes the rows of some texts to learn from,
-    and lets the model standardise by what it now sees in them.
+    out.
     """
 
-    logits: Callable[[np.ndarray], Tensor]
-    labels: Tensor
-    lengths: np.ndarray
-    shortened: int = 0
-    renew: Callable[[], None] = lambda: None
-    fit_standardise: Callable[[np.ndarray], None] = lambda rows: None
+    def __init__(self, model: Classifier, labels: np.ndarray, lengths: np.ndarray, shortened: int) -> None:
+        self.model = model
+        self.labels = torch.from_numpy(labels).to(model.device)
+        self.lengths = lengths
+        self.shortened = shortened
+
+    @abstractmethod
+    def logits(self, rows: np.ndarray) -> Tensor:
+        """Shapes: rows (B,) int64, which of the texts -> (B, Y)."""
+
+    def renew(self) -> None:
+        """To be called when weights may have changed: forgets what was worked out with the earlier ones."""
+
+    def fit_standardise(self, rows: np.ndarray) -> None:
+        """Let the model standardise by what it now sees in the texts of these rows, if that may change."""
 
 
-def pooled_examples(model: Classifier, features: Tensor, labels: np.ndarray, shortened: int = 0) -> Examples:
-    """Texts of which the pooled layers (N, L + 1, W) are known."""
-    features = features.to(model.device)
+class PooledExamples(Examples):
+    """Texts of which the pooled layers (N, L + 1, W) are known, since the encoder is frozen."""
 
-    def logits(rows: np.ndarray) -> Tensor:
-        return model.judge(features[torch.from_numpy(rows)])
+    def __init__(self, model: Classifier, features: Tensor, labels: np.ndarray, shortened: int = 0) -> None:
+        super().__init__(model, labels, np.ones(len(labels), np.int64), shortened)
+        self.features = features.to(model.device)
 
-    return Examples(logits, torch.from_numpy(labels).to(model.device), np.ones(len(labels), np.int64), shortened)
+    def logits(self, rows: np.ndarray) -> Tensor:
+        return self.model.judge(self.features[torch.from_numpy(rows)])
 
 
-def token_examples(model: Classifier, texts: TokenisedTexts, labels: np.ndarray) -> Examples:
+class TokenExamples(Examples):
     """Texts to be read anew each time.
 
     In a step that tokens learn from, the vectors of its own tokens are worked out, each once. Otherwise those of all
     tokens are, at once, and serve as long as no token learns, or until the classification ends. Several processes
     share the texts of a batch, and all have the logits of all of it.
     """
-    encoder = model.encoder
-    known, table = None, None
 
-    def vectors_of(token_ids: np.ndarray) -> Tensor:
-        """Shapes: (B, T) numbers of tokens -> (B, T, D)."""
-        nonlocal known, table
-        if encoder.tokens_learn and torch.is_grad_enabled():
-            if known is None:
-                known = encoder.look_up(texts.tokens)
-            distinct, place = np.unique(token_ids, return_inverse=True)
-            x = encoder.token_vectors(known[torch.from_numpy(distinct).to(known.device)])
-            # index_select, since threads add up the gradient of x[place] in any order, and round differently each.
-            return x.index_select(0, torch.from_numpy(place.ravel()).to(x.device)).view(*token_ids.shape, -1)
-        if table is None:
-            table = encoder.token_table(texts.tokens)
-        return table[torch.from_numpy(token_ids).to(table.device)]
+    def __init__(self, model: Classifier, texts: TokenisedTexts, labels: np.ndarray) -> None:
+        super().__init__(model, labels, texts.lengths, int(texts.shortened.sum()))
+        self.texts = texts
+        self.known: Tensor | None = None  # `look_up` of all tokens, which no training changes
+        self.table: Tensor | None = None  # the vectors of all tokens, as of the last `renew`
 
-    def padded(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        token_ids, mask = pad([texts.token_ids[i] for i in rows])
-        x = vectors_of(token_ids)
+    def logits(self, rows: np.ndarray) -> Tensor:
+        mine = share_of_rows(rows)
+        return self.model.from_tokens(*self.padded(mine if len(mine) else rows[:1]), len(rows))
+
+    def padded(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The vectors (B, T, D) of the texts of these rows, and the mask (B, T) bool of what is not padding."""
+        token_ids, mask = pad([self.texts.token_ids[i] for i in rows])
+        x = self.vectors_of(token_ids)
         return x, torch.from_numpy(mask).to(x.device)
 
-    def logits(rows: np.ndarray) -> Tensor:
-        mine = share_of_rows(rows)
-        return model.from_tokens(*padded(mine if len(mine) else rows[:1]), len(rows))
+    def vectors_of(self, token_ids: np.ndarray) -> Tensor:
+        """Shapes: (B, T) numbers of tokens -> (B, T, D)."""
+        encoder = self.model.encoder
+        if encoder.tokens_learn and torch.is_grad_enabled():
+            if self.known is None:
+                self.known = encoder.look_up(self.texts.tokens)
+            distinct, place = np.unique(token_ids, return_inverse=True)
+            x = encoder.token_vectors(self.known[torch.from_numpy(distinct).to(self.known.device)])
+            # index_select, since threads add up the gradient of x[place] in any order, and round differently each.
+            return x.index_select(0, torch.from_numpy(place.ravel()).to(x.device)).view(*token_ids.shape, -1)
+        if self.table is None:
+            self.table = encoder.token_table(self.texts.tokens)
+        return self.table[torch.from_numpy(token_ids).to(self.table.device)]
 
-    def renew() -> None:
-        nonlocal table
-        if encoder.tokens_learn:
-            table = None
+    def renew(self) -> None:
+        if self.model.encoder.tokens_learn:
+            self.table = None
 
     @torch.no_grad()
-    def fit_standardise(rows: np.ndarray) -> None:
+    def fit_standardise(self, rows: np.ndarray) -> None:
+        model = self.model
         if not isinstance(model.head, MeanPoolHead):
             return
-        renew()
+        self.renew()
         features = []
-        for batch in batches_by_length(texts.lengths[rows], TOKENS_PER_BATCH):
-            x, mask = padded(rows[batch])
+        for batch in batches_by_length(self.lengths[rows], TOKENS_PER_BATCH):
+            x, mask = self.padded(rows[batch])
             features.append(pool_tokens(model.read(x, mask), mask, model.pool))
         model.standardise.fit(torch.cat(features))
-
-    shortened = int(texts.shortened.sum())
-    return Examples(logits, torch.from_numpy(labels).to(model.device), texts.lengths, shortened, renew, fit_standardise)
 
 
 def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True,
              advance: Callable[[int], None] = lambda tokens: None) -> Tensor | None:
-    """The logits of the given rows, (len(rows), N) on the CPU, without gradients; None if told not to keep on.
+    """The logits of the given rows, (len(rows), Y) on the CPU, without gradients; None if told not to keep on.
 
     The model must be in evaluation mode. `advance` is told what each batch has cost, in tokens, once it is done.
     """
@@ -161,11 +171,11 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
 
 
 def predict(model: Classifier, texts: TokenisedTexts) -> Tensor:
-    """The probability of each class for each text: (N, classes), rows that sum to one."""
+    """The probability of each class for each text: (N, Y), rows that sum to one."""
     return answers(model, texts).softmax(dim=-1)
 
 
 def answers(model: Classifier, texts: TokenisedTexts) -> Tensor:
-    """The logits of texts whose labels nobody knows: (N, classes)."""
+    """The logits of texts whose labels nobody knows: (N, Y)."""
     N = len(texts.token_ids)
-    return classify(token_examples(model, texts, np.zeros(N, np.int64)), np.arange(N))
+    return classify(TokenExamples(model, texts, np.zeros(N, np.int64)), np.arange(N))

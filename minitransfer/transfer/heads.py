@@ -34,7 +34,7 @@ class MeanPoolHead(nn.Module):
             self.W2.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: x (B, D), pooled -> logits (B, N)."""
+        """Shapes: x (B, D), pooled -> logits (B, Y)."""
         return self.W2(self.dropout(torch.tanh(self.W1(self.dropout(x)))))
 
 
@@ -55,7 +55,7 @@ class BiLSTMHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Shapes: x (B, T, D), mask (B, T) bool, True = real token, first in each row -> logits (B, N)."""
+        """Shapes: x (B, T, D), mask (B, T) bool, True = real token, first in each row -> logits (B, Y)."""
         return self.answer(self.summarise(x, mask))
 
     def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class BiLSTMHead(nn.Module):
         return h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
 
     def answer(self, summary: Tensor) -> Tensor:
-        """Shapes: summary (B, 2 head_size) -> logits (B, N)."""
+        """Shapes: summary (B, 2 head_size) -> logits (B, Y)."""
         return self.W(self.dropout(summary))
 
 
@@ -91,7 +91,7 @@ class ClsHead(nn.Module):
         nn.init.zeros_(self.W.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Shapes: h (B, D), the [CLS] state of each text -> logits (B, N)."""
+        """Shapes: h (B, D), the [CLS] state of each text -> logits (B, Y)."""
         return self.W(self.dropout(h))
 
 
@@ -100,7 +100,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     L = −Σ_i y_i log softmax(logits)_i,  y = 1 for the right class and 0 for the others        (lecture 3.4)
 
-    Shapes: logits (B, N), labels (B,) int64 -> scalar.
+    Shapes: logits (B, Y), labels (B,) int64 -> scalar.
     """
     log_p = logits.log_softmax(dim=-1)
     return -log_p.gather(1, labels.unsqueeze(1)).mean()

@@ -29,7 +29,7 @@ from minitransfer.bert.encoder import BertConfig
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.examples import Examples, minibatches, token_examples
+from minitransfer.transfer.examples import Examples, TokenExamples, minibatches
 from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.tokens import TokenisedTexts
@@ -143,7 +143,7 @@ def main(args) -> None:
     torch.manual_seed(0)
     texts = make_texts(reviews, config.vocab_size, most)
     model = make_classifier(config, texts, precision)
-    examples = token_examples(model, texts, np.arange(reviews) % 2)
+    examples = TokenExamples(model, texts, np.arange(reviews) % 2)
     learning, reading = ways(config, texts, examples, model, precision, 4 if args.quick else SETTINGS["batch_size"])
     tokens = int(texts.lengths.sum())
     report("fine-tuning", learning, tokens, args.rounds)
