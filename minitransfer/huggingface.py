@@ -158,14 +158,14 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
 def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
                has_head: bool = True) -> BertConfig:
     """The shape of a run's BERT. Raises: CheckpointError unless config, weights and tokenizer fit together."""
+    from minitransfer.apparatus.saved import check_depth
     from minitransfer.bert.encoder import BertConfig
     from minitransfer.bert.names import HEAD, compare, shapes
     from minitransfer.text.wordpiece import WordPiece
 
     try:
         shape = BertConfig.from_dict(config["model"])
-        if shape.num_layers > len(tensors):  # or a billion layers would be built, if only of shapes
-            raise ValueError(f"{shape.num_layers:,} layers cannot be made of {len(tensors)} tensors")
+        check_depth(shape.num_layers, tensors)
         needed = {name: size for name, size in shapes(shape).items() if has_head or name not in HEAD}
         compare({name: tuple(tensor.shape) for name, tensor in tensors.items()}, needed)
         pieces = WordPiece.from_json(run.text(TOKENIZER)).vocab_size

@@ -14,6 +14,7 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.saved import check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
@@ -89,8 +90,7 @@ def check_network(origin: LoadedRun) -> BertConfig:
 
     def make() -> MaskedLM:
         shape = BertConfig.from_dict(origin.config["model"])
-        if shape.num_layers > len(origin.tensors):  # or a billion layers would be built, if only of shapes
-            raise ValueError(f"{shape.num_layers:,} layers cannot be made of {len(origin.tensors)} tensors")
+        check_depth(shape.num_layers, origin.tensors)
         return MaskedLM(shape)
 
     shape = build_to_fit(make, origin.tensors, origin.path).config

@@ -9,7 +9,7 @@ Next: metrics.py, the rows that a run logs.
 
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,15 @@ def read_config(path: Path, fix: str = "give the directory of a finished run, su
         what = f"{path} was written by format v{version}, and this program reads up to v{FORMAT_VERSION}"
         raise CheckpointError(what, "use the newer program that wrote it")
     return config
+
+
+def check_depth(num_layers: int, tensors: Collection[str]) -> None:
+    """Raises: ValueError if a config claims more layers than there are tensors to make them of.
+
+    To be asked before they are built: a billion layers fill the memory, even if only their shapes are kept.
+    """
+    if num_layers > len(tensors):
+        raise ValueError(f"{num_layers:,} layers cannot be made of {len(tensors)} tensors")
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

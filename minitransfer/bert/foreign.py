@@ -17,7 +17,7 @@ from torch import Tensor
 
 from minitransfer.apparatus.durable import MANIFEST, read_json
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.saved import CONFIG, WEIGHTS
+from minitransfer.apparatus.saved import CONFIG, WEIGHTS, check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.bert.names import COMPUTED, HEAD, RATES, SIZES, compare, from_theirs, shapes, table
 
@@ -123,8 +123,7 @@ def check_shapes(found: Mapping[str, tuple[int, ...]], config: BertConfig) -> bo
 
     Raises: ValueError naming what is missing, not known, or of another shape.
     """
-    if config.num_layers > len(found):  # or a billion layers would be built, if only of shapes
-        raise ValueError(f"{config.num_layers:,} layers cannot be made of {len(found)} tensors")
+    check_depth(config.num_layers, found)
     names, ours = table(config.num_layers), shapes(config)
     head = {part for name in HEAD for part in names[name]}
     has_head = not head.isdisjoint(found)

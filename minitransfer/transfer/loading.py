@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import LoadedRun, finite, load_weights
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.saved import check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.static.skipgram import standardise
@@ -60,8 +61,8 @@ def new_encoder(
     layers = shape.num_layers
     if not bert:
         layers = max(layers, shape.charcnn.num_highways, len(shape.charcnn.filters))
-    if tensors and layers > len(tensors):
-        raise ValueError(f"{layers:,} layers cannot be made of {len(tensors)} tensors")
+    if tensors is not None:
+        check_depth(layers, tensors)
     found = len(tokens.pieces if bert else tokens)
     if shape.vocab_size != found:
         raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
