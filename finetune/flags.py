@@ -87,7 +87,7 @@ def make_parser() -> Parser:
                         help="for choosing flags: score on N reviews of the training half, always the same, instead of "
                              "the test half")
     parser.add_argument("--max-tokens", metavar="N", type=positive_int,
-                        help="tokens read of a review; a longer one keeps its head and tail (default: 256, or as "
+                        help="tokens read of a review; a longer one keeps its head and tail (default: 512, or as "
                              "many as a BERT was pretrained on, if fewer)")
     parser.add_argument("--no-cache", action="store_true",
                         help="read the texts anew, and do not keep their features (otherwise kept in `cache` beside "

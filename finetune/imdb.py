@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.transfer.examples import Examples
     from minitransfer.transfer.stopping import Training
 
-MAX_TOKENS = 256  # of a review, where neither flag nor encoder says otherwise
+MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
 STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised

@@ -93,7 +93,7 @@ def test_results_tell_what_was_done_and_what_came_of_it(encoders, tmp_path, caps
     told = results(tmp_path / "run")
     expected = {"encoder": str(encoders / "bilm"), "encoder_kind": "bilm", "encoder_corpus": "sample",
                 "mode": "frozen", "head": "mean", "pool": "mean", "data": "sample", "labels": 100, "seed": 4,
-                "max_tokens": 256}
+                "max_tokens": 512}
     assert told | expected == told
     assert 0 <= told["test_accuracy"] <= 1 and 0 <= told["validation_accuracy"] <= 1 and told["validation_loss"] > 0
     assert told["epochs"] <= 3
