@@ -31,7 +31,8 @@ FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
 FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout",
          "encoder_dropout", "patience", "head_size")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
-FEW_LABELS, PASSES_OVER_MANY = 2_000, 20  # with more labels, or all, a frozen mean head has learnt in fewer passes
+FEW_LABELS = 2_000  # with more of them, or all, a mean head has learnt in so many epochs:
+PASSES_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
     ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, None, 60, 64),
     ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, None, 2, 64),
@@ -128,7 +129,8 @@ def _defaults_table() -> str:
     table = [("", [words[0] for words in names]), ("", [words[1] for words in names])]
     table += [(" ".join(kind), ["-" if v is None else v for v in values]) for kind, values in DEFAULTS.items()]
     rows = (f"  {kind:16}" + "".join(f"{v:>{width}}" for v, width in zip(values, widths)) for kind, values in table)
-    note = f"frozen mean with all labels, or more than {FEW_LABELS:,}: {PASSES_OVER_MANY} epochs"
+    fewer = ", ".join(f"{mode} {epochs}" for mode, epochs in PASSES_OVER_MANY.items())
+    note = f"epochs of the mean head with all labels, or more than {FEW_LABELS:,}: {fewer}"
     return "\n".join(["defaults by mode and head:", *rows, note])
 
 
@@ -157,8 +159,8 @@ def check(arguments: argparse.Namespace) -> None:
                          "leave it out, or use --mode finetune")
     arguments.unfreeze = arguments.unfreeze or 1
     many = arguments.labels is None or arguments.labels > FEW_LABELS
-    if many and (arguments.mode, arguments.head) == ("frozen", "mean"):
-        arguments.epochs = arguments.epochs or PASSES_OVER_MANY
+    if many and arguments.head == "mean" and arguments.mode in PASSES_OVER_MANY:
+        arguments.epochs = arguments.epochs or PASSES_OVER_MANY[arguments.mode]
     for name, value in zip(FLAGS, DEFAULTS[arguments.mode, arguments.head]):
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
