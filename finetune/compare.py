@@ -117,7 +117,7 @@ def main(arguments: argparse.Namespace) -> int:
     counts = arguments.labels or LABELS[reviews.name]
     for n in counts:
         choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer
-    kinds = {name: kind for name, (kind, _) in encoders.items()}
+    kinds = {name: kind for name, (kind, *_) in encoders.items()}
     cells = grid(kinds, paths, reviews.name, counts, arguments, make_parser().parse_args([]))
     known = known_settings(cells, encoders, reviews)
     out = Path(arguments.out)

@@ -28,27 +28,26 @@ MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
 FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
-FLAGS = ("epochs", "batch_size", "learning_rate", "encoder_rate", "layer_decay", "weight_decay", "dropout",
-         "encoder_dropout", "patience", "head_size")
+FLAGS = ("epochs", "encoder_rate", "layer_decay", "weight_decay", "dropout", "encoder_dropout", "patience")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
 FEW_LABELS = 2_000  # with more of them, or all, a mean head has learnt in so many epochs:
 PASSES_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (60, 32, 1e-3, None, None, 3.0, 0.2, None, 60, 64),
-    ("frozen", "bilstm"): (8, 32, 1e-3, None, None, 0.01, 0.3, None, 2, 64),
-    ("frozen", "cls"): (60, 32, 1e-3, None, None, 0.01, 0.2, None, 15, 64),
-    ("top", "mean"): (6, 32, 1e-3, 2e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
-    ("top", "bilstm"): (8, 32, 1e-3, 5e-4, 1.0, 0.01, 0.3, 0.0, 2, 64),
-    ("top", "cls"): (5, 32, 1e-3, 2e-4, 1.0, 0.01, 0.1, 0.1, 2, 64),
-    ("finetune", "mean"): (6, 32, 1e-3, 2e-4, 0.4, 0.01, 0.3, 0.0, 3, 64),
-    ("finetune", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 2, 64),
-    ("finetune", "cls"): (4, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 2, 64),
-    ("gradual", "mean"): (6, 32, 1e-3, 2e-4, 0.4, 0.01, 0.3, 0.0, 4, 64),
-    ("gradual", "bilstm"): (8, 32, 1e-3, 5e-4, 0.4, 0.01, 0.3, 0.0, 4, 64),
-    ("gradual", "cls"): (8, 32, 1e-3, 2e-4, 0.9, 0.01, 0.1, 0.1, 6, 64),
-    ("scratch", "mean"): (12, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 4, 64),
-    ("scratch", "bilstm"): (8, 32, 1e-3, 1e-3, 1.0, 0.01, 0.3, 0.0, 2, 64),
-    ("scratch", "cls"): (12, 32, 1e-3, 5e-4, 1.0, 0.01, 0.1, 0.1, 6, 64),
+    ("frozen", "mean"): (60, None, None, 3.0, 0.2, None, 60),
+    ("frozen", "bilstm"): (8, None, None, 0.01, 0.3, None, 2),
+    ("frozen", "cls"): (60, None, None, 0.01, 0.2, None, 15),
+    ("top", "mean"): (6, 2e-4, 1.0, 0.01, 0.3, 0.0, 2),
+    ("top", "bilstm"): (8, 5e-4, 1.0, 0.01, 0.3, 0.0, 2),
+    ("top", "cls"): (5, 2e-4, 1.0, 0.01, 0.1, 0.1, 2),
+    ("finetune", "mean"): (6, 2e-4, 0.4, 0.01, 0.3, 0.0, 3),
+    ("finetune", "bilstm"): (8, 5e-4, 0.4, 0.01, 0.3, 0.0, 2),
+    ("finetune", "cls"): (4, 2e-4, 0.9, 0.01, 0.1, 0.1, 2),
+    ("gradual", "mean"): (6, 2e-4, 0.4, 0.01, 0.3, 0.0, 4),
+    ("gradual", "bilstm"): (8, 5e-4, 0.4, 0.01, 0.3, 0.0, 4),
+    ("gradual", "cls"): (8, 2e-4, 0.9, 0.01, 0.1, 0.1, 6),
+    ("scratch", "mean"): (12, 1e-3, 1.0, 0.01, 0.3, 0.0, 4),
+    ("scratch", "bilstm"): (8, 1e-3, 1.0, 0.01, 0.3, 0.0, 2),
+    ("scratch", "cls"): (12, 5e-4, 1.0, 0.01, 0.1, 0.1, 6),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
@@ -103,11 +102,13 @@ def make_parser() -> Parser:
 
 
 def _add_training(parser: Parser) -> None:
-    """The flags whose defaults depend on mode and head."""
-    group = parser.add_argument_group("training (defaults by mode and head: see the end)")
+    """The flags of the training, of which those in `FLAGS` have defaults that depend on mode and head."""
+    group = parser.add_argument_group("training (what has no default here has one by mode and head: see the end)")
     group.add_argument("--epochs", metavar="N", type=positive_int, help="passes over the labelled reviews at most")
-    group.add_argument("--batch-size", metavar="N", type=positive_int, help="reviews per step")
-    group.add_argument("--learning-rate", metavar="X", type=positive_float, help="of AdamW, at its highest")
+    group.add_argument("--batch-size", metavar="N", type=positive_int, default=32,
+                       help="reviews per step (default: 32)")
+    group.add_argument("--learning-rate", metavar="X", type=positive_float, default=1e-3,
+                       help="of AdamW for the head, at its highest (default: 0.001)")
     group.add_argument("--encoder-rate", metavar="X", type=positive_float,
                        help="learning rate of the encoder's uppermost layer")
     group.add_argument("--layer-decay", metavar="X", type=share,
@@ -119,7 +120,8 @@ def _add_training(parser: Parser) -> None:
     group.add_argument("--patience", metavar="N", type=non_negative_int,
                        help="epochs without a lower validation loss before stopping; 0 trains to the "
                             "end, and keeps the last weights instead of the best")
-    group.add_argument("--head-size", metavar="N", type=positive_int, help="units of the head's hidden layer")
+    group.add_argument("--head-size", metavar="N", type=positive_int, default=64,
+                       help="units of the head's hidden layer (default: 64)")
 
 
 def _defaults_table() -> str:

@@ -116,23 +116,25 @@ def _which(path: str, kind: str, mode: str) -> list[str]:
     return ["--encoder", path, "--mode", mode, *head]
 
 
-def look_at(path: str) -> tuple[str, str]:
-    """The kind and fingerprint of an encoder. Raises: CheckpointError, now and not in an hour, if it is none."""
+def look_at(path: str) -> tuple[str, str, int]:
+    """The kind and fingerprint of an encoder, and how many tokens it reads of a review.
+
+    Raises: CheckpointError, now and not in an hour, if it is none.
+    """
     import torch
 
     from minitransfer.apparatus.checkpoint import load_run
     from minitransfer.transfer.loading import load_encoder
 
     run = load_run(path)
-    load_encoder(run, torch.device("cpu"))
-    return run.kind, run.fingerprint
+    return run.kind, run.fingerprint, imdb.longest_read(load_encoder(run, torch.device("cpu")))
 
 
-def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]],
+def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str, int]],
                    reviews: Reviews) -> dict[Cell, dict[str, Any]]:
     """What the config of each cell has to say for it to count as done: its flags, these reviews, this encoder.
 
-    The reviews' fingerprint is taken once for all cells.
+    encoders: what `look_at` tells of each by its name. The reviews' fingerprint is taken once for all cells.
     """
     data, known = fingerprints(reviews), {}
     for cell in cells:
@@ -143,8 +145,10 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str]
             names, own = [*names, "strengths"], {}
         else:
             check(arguments)
-            names, own = [*names, *FLAGS, "unfreeze", "head", "trial"], {"encoder_fingerprint": encoders[cell.model][1]}
+            _, fingerprint, longest = encoders[cell.model]
+            names += [*FLAGS, "batch_size", "learning_rate", "head_size", "unfreeze", "head", "trial"]
             names += [] if arguments.precision == "auto" else ["precision"]
+            own = {"encoder_fingerprint": fingerprint, "max_tokens": longest}
         known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
     return known
 

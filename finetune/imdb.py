@@ -160,7 +160,7 @@ def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
     Raises: UsageError if the encoder cannot give what the flags ask of it.
     """
     if arguments.max_tokens is None:
-        arguments.max_tokens = min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)
+        arguments.max_tokens = longest_read(encoder)
     if arguments.head == "cls" and not encoder.has_cls:
         raise UsageError(f"--head cls reads the [CLS] token, and {arguments.encoder} has none",
                          "use --head mean, or the --encoder of a pretrain.bert run")
@@ -171,6 +171,11 @@ def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
     if encoder.has_cls and arguments.max_tokens < 3:
         raise UsageError(f"--max-tokens {arguments.max_tokens} has no room for a piece between [CLS] and [SEP]",
                          "use --max-tokens 3 or more")
+
+
+def longest_read(encoder: Encoder) -> int:
+    """How many tokens are read of a review, where no flag says so: no more than the encoder was pretrained on."""
+    return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)
 
 
 def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:

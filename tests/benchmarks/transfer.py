@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from finetune.flags import DEFAULTS, FLAGS
+from finetune.flags import DEFAULTS, FLAGS, make_parser
 from finetune.imdb import MAX_GRAD_NORM
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import positive_int, run_command
@@ -41,7 +41,7 @@ from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_
 
 OURS, UNSORTED, THEIRS = "ours", "ours, batches as they come", "transformers"
 THEIRS_SORTED = "transformers, on our batches"
-SETTINGS = dict(zip(FLAGS, DEFAULTS["finetune", "cls"]))
+SETTINGS = vars(make_parser().parse_args([])) | dict(zip(FLAGS, DEFAULTS["finetune", "cls"]))
 Logits = Callable[[np.ndarray], torch.Tensor]  # rows (B,) -> (B, 2)
 Batches = list[np.ndarray]
 
