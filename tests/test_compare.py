@@ -286,6 +286,14 @@ def test_an_encoder_trained_anew_does_not_pass_for_the_old_one(copy, encoders, t
     assert {row["model"] for row in lines_of(copy)} == {"bag", "oracle"}
 
 
+def test_cells_that_read_fewer_tokens_do_not_pass_for_cells_of_now(copy, encoders, monkeypatch, capsys):
+    monkeypatch.setattr(finetune.imdb, "MAX_TOKENS", 23)
+    assert run(encoders, copy, *GRID, "--resume") == 4
+    err = capsys.readouterr().err
+    assert "max_tokens: 512 there, 23 now" in err and "16 of 20 cells failed" in err
+    assert {row["model"] for row in lines_of(copy)} == {"bag"}
+
+
 def test_damaged_results_are_noticed(copy, encoders, capsys):
     path = copy / "oracle-frozen-12-0" / "results.json"
     path.write_text(path.read_text().replace('"labels": 12', '"labels": 13'))
