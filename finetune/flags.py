@@ -30,7 +30,7 @@ POOLS = ("mean", "mean-max", "mean-spread")
 FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
 FLAGS = ("epochs", "encoder_rate", "layer_decay", "weight_decay", "dropout", "encoder_dropout", "patience")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
-FEW_LABELS = 2_000  # with more of them, or all, a mean head has learnt in so many epochs:
+FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
 PASSES_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
     ("frozen", "mean"): (60, None, None, 3.0, 0.2, None, 60),
@@ -132,7 +132,7 @@ def _defaults_table() -> str:
     table += [(" ".join(kind), ["-" if v is None else v for v in values]) for kind, values in DEFAULTS.items()]
     rows = (f"  {kind:16}" + "".join(f"{v:>{width}}" for v, width in zip(values, widths)) for kind, values in table)
     fewer = ", ".join(f"{mode} {epochs}" for mode, epochs in PASSES_OVER_MANY.items())
-    note = f"epochs of the mean head with all labels, or more than {FEW_LABELS:,}: {fewer}"
+    note = f"epochs of the mean head with more than {FEW_LABELS:,} labels: {fewer}"
     return "\n".join(["defaults by mode and head:", *rows, note])
 
 
@@ -144,7 +144,7 @@ def check_labels(n: int | None) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Fill in the defaults that depend on others. Raises: UsageError for flags that contradict each other."""
+    """Fill in the defaults that depend on other flags. Raises: UsageError for flags that contradict each other."""
     check_labels(arguments.labels)
     if arguments.head != "mean" and arguments.pool is not None:
         reads = {"bilstm": "every token", "cls": "the first token alone"}[arguments.head]
@@ -160,9 +160,14 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                          "leave it out, or use --mode finetune")
     arguments.unfreeze = arguments.unfreeze or 1
-    many = arguments.labels is None or arguments.labels > FEW_LABELS
-    if many and arguments.head == "mean" and arguments.mode in PASSES_OVER_MANY:
-        arguments.epochs = arguments.epochs or PASSES_OVER_MANY[arguments.mode]
     for name, value in zip(FLAGS, DEFAULTS[arguments.mode, arguments.head]):
-        if getattr(arguments, name) is None:
+        if name != "epochs" and getattr(arguments, name) is None:
             setattr(arguments, name, value)
+
+
+def take_epochs(arguments: argparse.Namespace, num_labels: int) -> None:
+    """Fill in --epochs, of which the default depends on how many labelled reviews there are."""
+    usual = DEFAULTS[arguments.mode, arguments.head][FLAGS.index("epochs")]
+    if arguments.head == "mean" and num_labels > FEW_LABELS:
+        usual = PASSES_OVER_MANY.get(arguments.mode, usual)
+    arguments.epochs = arguments.epochs or usual

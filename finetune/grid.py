@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import bag, imdb
-from finetune.flags import FLAGS, check
+from finetune.flags import FLAGS, check, take_epochs
 from finetune.reports import fingerprints
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 
@@ -145,6 +145,7 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str,
             names, own = [*names, "strengths"], {}
         else:
             check(arguments)
+            take_epochs(arguments, cell.labels)
             _, fingerprint, longest = encoders[cell.model]
             names += [*FLAGS, "batch_size", "learning_rate", "head_size", "unfreeze", "head", "trial"]
             names += [] if arguments.precision == "auto" else ["precision"]

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.flags import check, make_parser
+from finetune.flags import check, make_parser, take_epochs
 from finetune.reports import banner, fingerprints, report, summary
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
@@ -140,7 +140,6 @@ def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
     import torch
 
     from minitransfer.transfer.classifier import Classifier
-    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
     from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
     frozen = arguments.mode == "frozen"
@@ -149,9 +148,15 @@ def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
         encoder = new_encoder(encoder_run.config, read_tokens(encoder_run, encoder_run.kind))
     check_encoder(encoder, arguments)
     encoder.set_dropout(arguments.encoder_dropout or 0.0)
-    depth = learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, arguments.epochs - 1)
-    unfreeze_top(encoder, depth)
     return Classifier(encoder, **head_settings(arguments))
+
+
+def let_learn(encoder: Encoder, arguments: argparse.Namespace) -> None:
+    """Let those layers of an encoder learn that will do so in one epoch or another, and no others."""
+    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
+
+    last = arguments.epochs - 1
+    unfreeze_top(encoder, learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, last))
 
 
 def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
@@ -259,6 +264,8 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
         reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
     reviews = set_aside(reviews, arguments.trial)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
+    take_epochs(arguments, len(chosen))
+    let_learn(model.encoder, arguments)
     split = split_validation(chosen, reviews.train_labels, arguments.seed)
     config = settings(encoder_run, reviews, arguments) | {"environment": environment()}
     with open_run(arguments.out, config, resume=arguments.resume) as run:

@@ -15,7 +15,7 @@ import torch
 from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
-from finetune.flags import DEFAULTS, FLAGS, MODES, check
+from finetune.flags import DEFAULTS, FLAGS, MODES, check, take_epochs
 from finetune.imdb import build, main, make_parser, parameter_groups
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
@@ -429,9 +429,10 @@ def test_a_transfer_run_is_no_encoder(encoders, tmp_path, capsys):
     assert "kind 'transfer'" in capsys.readouterr().err
 
 
-def with_defaults(*flags):
+def with_defaults(num_labels, *flags):
     arguments = make_parser().parse_args(flags)
     check(arguments)
+    take_epochs(arguments, num_labels)
     return arguments
 
 
@@ -445,14 +446,14 @@ def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
     assert first.split() == [two[0] for two in words if len(two) == 2] and second.split() == [two[-1] for two in words]
     for line in table:
         mode, head, *values = line.split()
-        arguments = with_defaults("--mode", mode, "--head", head, "--labels", "2000")
+        arguments = with_defaults(2000, "--mode", mode, "--head", head)
         assert [None if v == "-" else float(v) for v in values] == [getattr(arguments, flag) for flag in FLAGS]
     assert len(table) == len(DEFAULTS)
-    for flags in ([], ["--labels", "2002"]):
-        epochs = {mode: with_defaults("--mode", mode, *flags).epochs for mode in MODES}
-        assert epochs == {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4, "scratch": 12}
-        assert note == "epochs of the mean head with all labels, or more than 2,000: " + ", ".join(
-            f"{mode} {n}" for mode, n in epochs.items() if n != DEFAULTS[mode, "mean"][0])
+    epochs = {mode: with_defaults(2002, "--mode", mode).epochs for mode in MODES}
+    assert epochs == {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4, "scratch": 12}
+    assert note == "epochs of the mean head with more than 2,000 labels: " + ", ".join(
+        f"{mode} {n}" for mode, n in epochs.items() if n != DEFAULTS[mode, "mean"][0])
+    assert with_defaults(2002, "--mode", "finetune", "--epochs", "7").epochs == 7
 
 
 def test_minibatches_hold_each_row_once_and_reshuffle_by_the_generator():
