@@ -106,8 +106,8 @@ def main(arguments: argparse.Namespace) -> int:
     with_plots = can_plot(arguments.plots)
     paths = encoder_names(arguments.encoders)
 
-    from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock
     from minitransfer.apparatus.distributed import resume_command
+    from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock
     from minitransfer.apparatus.runtime import interruptible, say
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled

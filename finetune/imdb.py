@@ -62,12 +62,11 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     from minitransfer.apparatus.distributed import agreed, apart, average_gradients
     from minitransfer.apparatus.runtime import Progress, derived_seed, generator
     from minitransfer.transfer.examples import classify, minibatches
-    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
     from minitransfer.transfer.heads import cross_entropy
     from minitransfer.transfer.stopping import Training, loss_and_accuracy
 
     learn, choose = split
-    optimizer, num_groups = optim.adamw(parameter_groups(model, arguments)), len(model.encoder.groups())
+    optimizer = optim.adamw(parameter_groups(model, arguments))
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
     changing = learning | dict(model.named_buffers())
     at = Training.restore(run.load_state(), changing, optimizer)
@@ -77,7 +76,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
         while at.epoch < arguments.epochs and at.stale < max(1, arguments.patience):
             model.train()
-            unfreeze_top(model.encoder, learning_depth(arguments.mode, num_groups, arguments.unfreeze, at.epoch))
+            let_learn(model.encoder, arguments, at.epoch)
             order = generator(arguments.seed, "order", at.epoch)
             for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
                 torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step, *apart()))
@@ -151,12 +150,11 @@ def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
     return Classifier(encoder, **head_settings(arguments))
 
 
-def let_learn(encoder: Encoder, arguments: argparse.Namespace) -> None:
-    """Let those layers of an encoder learn that will do so in one epoch or another, and no others."""
+def let_learn(encoder: Encoder, arguments: argparse.Namespace, epoch: int) -> None:
+    """Let those layers of an encoder learn that the mode says for an epoch, counted from 0, and no others."""
     from minitransfer.transfer.freezing import learning_depth, unfreeze_top
 
-    last = arguments.epochs - 1
-    unfreeze_top(encoder, learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, last))
+    unfreeze_top(encoder, learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, epoch))
 
 
 def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
@@ -265,7 +263,7 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     reviews = set_aside(reviews, arguments.trial)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
     take_epochs(arguments, len(chosen))
-    let_learn(model.encoder, arguments)
+    let_learn(model.encoder, arguments, arguments.epochs - 1)  # all that will learn in one epoch or another
     split = split_validation(chosen, reviews.train_labels, arguments.seed)
     config = settings(encoder_run, reviews, arguments) | {"environment": environment()}
     with open_run(arguments.out, config, resume=arguments.resume) as run:
