@@ -105,10 +105,9 @@ def _add_training(parser: Parser) -> None:
     """The flags of the training, of which those in `FLAGS` have defaults that depend on mode and head."""
     group = parser.add_argument_group("training (what has no default here has one by mode and head: see the end)")
     group.add_argument("--epochs", metavar="N", type=positive_int, help="passes over the labelled reviews at most")
-    group.add_argument("--batch-size", metavar="N", type=positive_int, default=32,
-                       help="reviews per step (default: 32)")
+    group.add_argument("--batch-size", metavar="N", type=positive_int, default=32, help="reviews per step")
     group.add_argument("--learning-rate", metavar="X", type=positive_float, default=1e-3,
-                       help="of AdamW for the head, at its highest (default: 0.001)")
+                       help="of AdamW for the head, at its highest")
     group.add_argument("--encoder-rate", metavar="X", type=positive_float,
                        help="learning rate of the encoder's uppermost layer")
     group.add_argument("--layer-decay", metavar="X", type=share,
@@ -120,8 +119,7 @@ def _add_training(parser: Parser) -> None:
     group.add_argument("--patience", metavar="N", type=non_negative_int,
                        help="epochs without a lower validation loss before stopping; 0 trains to the "
                             "end, and keeps the last weights instead of the best")
-    group.add_argument("--head-size", metavar="N", type=positive_int, default=64,
-                       help="units of the head's hidden layer (default: 64)")
+    group.add_argument("--head-size", metavar="N", type=positive_int, default=64, help="units of the head's hidden layer")
 
 
 def _defaults_table() -> str:
