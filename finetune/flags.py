@@ -119,7 +119,8 @@ def _add_training(parser: Parser) -> None:
     group.add_argument("--patience", metavar="N", type=non_negative_int,
                        help="epochs without a lower validation loss before stopping; 0 trains to the "
                             "end, and keeps the last weights instead of the best")
-    group.add_argument("--head-size", metavar="N", type=positive_int, default=64, help="units of the head's hidden layer")
+    group.add_argument("--head-size", metavar="N", type=positive_int, default=64,
+                       help="units of the head's hidden layer")
 
 
 def _defaults_table() -> str:
