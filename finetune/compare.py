@@ -3,6 +3,7 @@
     python -m finetune.compare                                            # runs/static and runs/bilm, on IMDB
     python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2
     python -m finetune.compare --data sample --encoders runs/static-tiny runs/bilm-tiny --out runs/compare-sample
+    python -m finetune.compare --draw docs/experiment/results.jsonl --out runs/recorded   # tables, figures: no runs
 
 Encoders, modes, numbers of labels and seeds make a grid (lecture 5.1 and 5.3). Each of its cells is a run of
 `finetune.imdb`, or of `finetune.bag`, with a directory of its own; so a comparison that was stopped goes on cell by
@@ -31,6 +32,7 @@ from finetune.grid import (
     grid,
     known_settings,
     look_at,
+    recorded,
     results_of,
     row_of,
     seconds_left,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.text.corpora import Reviews
 
 ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
+GRID = ("encoders", "modes", "labels", "seeds", "epochs", "resume", "show")  # flags that say which cells there are
 LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
 RESULTS, TABLE = "results.jsonl", "table.md"
 SIGNALLED = 128  # exit codes above it are those of signals
@@ -62,6 +65,7 @@ examples:
   python -m finetune.compare
   python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2
   python -m finetune.compare --data sample --encoders runs/static-tiny runs/bilm-tiny --out runs/compare-sample
+  python -m finetune.compare --draw docs/experiment/results.jsonl --out runs/recorded
 
 writes to --out: one run directory for each cell of the grid, results.jsonl, table.md, accuracy.png, convergence.png,
 cost.png, and cache/ with what frozen encoders said
@@ -87,6 +91,9 @@ def make_parser() -> Parser:
     parser.add_argument("--show", action="store_true",
                         help="run nothing: draw up what is done of this grid, of whatever pieces it was run in; "
                              "implies --resume")
+    parser.add_argument("--draw", metavar="FILE", nargs="+",
+                        help="run nothing, and read neither encoders nor reviews: draw up the lines of these "
+                             "results.jsonl, such as pieces of a grid that were run on several machines")
     parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction,
                         help="draw the figures (default: if matplotlib is installed)")
@@ -100,10 +107,16 @@ def main(arguments: argparse.Namespace) -> int:
     """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
     if arguments.seed is not None:
         raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
-    for name, value in (("encoders", ENCODERS), ("modes", USUAL), ("seeds", SEEDS)):
-        setattr(arguments, name, getattr(arguments, name) or value)
+    given = [name for name in GRID if arguments.draw and getattr(arguments, name)]
+    if given:
+        raise UsageError(f"--draw shows every line that it is given, whatever --{given[0]} says",
+                         f"leave out --{given[0]}, or take lines out of the file")
     check_out(Path(arguments.out), arguments.resume or arguments.show)
     with_plots = can_plot(arguments.plots)
+    if arguments.draw:
+        return draw_recorded(arguments, with_plots)
+    for name, value in (("encoders", ENCODERS), ("modes", USUAL), ("seeds", SEEDS)):
+        setattr(arguments, name, getattr(arguments, name) or value)
     paths = encoder_names(arguments.encoders)
 
     from minitransfer.apparatus.distributed import resume_command
@@ -131,10 +144,20 @@ def main(arguments: argparse.Namespace) -> int:
             code = 0 if arguments.show else run_all(cells, known, reviews, out)
         rows = write_results(cells, known, reviews, out)
         if rows:
-            print(tables.accuracy_table(rows), end="")
-            figures = draw(rows, out) if with_plots else []
-            print(f"saved in {out}: {', '.join([RESULTS, TABLE, *figures])}, and each run's directory")
+            draw_up(rows, out, with_plots)
     return code
+
+
+def draw_recorded(arguments: argparse.Namespace, with_plots: bool) -> int:
+    """Table and figures from lines that were recorded before, here or elsewhere; nothing is run, and no review read."""
+    from minitransfer.apparatus.durable import disk_errors
+
+    rows, out = recorded(arguments.draw), Path(arguments.out)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_rows(rows, out)
+    draw_up(rows, out, with_plots)
+    return 0
 
 
 def check_out(out: Path, resume: bool) -> None:
@@ -244,25 +267,35 @@ def typed(flags: Sequence[str]) -> Iterator[None]:
 def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
                   out: Path) -> list[dict[str, Any]]:
     """Write results.jsonl and table.md anew from the run directories of the cells that are done; returns the rows."""
-    from minitransfer.apparatus.durable import write_file
-
     found = ((cell, results_of(cell, known[cell])) for cell in cells)
     num_reviews = len(reviews.train_texts) + len(reviews.test_texts)
     rows = [row_of(cell, results, num_reviews) for cell, results in found if results]
+    write_rows(rows, out)
+    return rows
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write results.jsonl and, if there is something to tell, table.md."""
+    from minitransfer.apparatus.durable import write_file
+
     write_file(out / RESULTS, "".join(json.dumps(row) + "\n" for row in rows).encode())
     if rows:
         write_file(out / TABLE, tables.table(rows).encode())
-    return rows
+
+
+def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> None:
+    """Show the table of accuracies, draw the figures if they are wanted, and tell what is where."""
+    print(tables.accuracy_table(rows), end="")
+    figures = draw(rows, out) if with_plots else []
+    print(f"saved in {out}: {', '.join([RESULTS, TABLE, *figures])}")
 
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     """Draw the figures, and return their names."""
     from finetune import plots
     from minitransfer.apparatus.durable import write_file
-    from minitransfer.apparatus.metrics import read_rows
 
-    metrics = {row["cell"]: read_rows(out / row["cell"] / "metrics.jsonl") for row in rows}
-    figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows, metrics),
+    figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows),
                "cost.png": plots.cost(rows)}
     for name, figure in figures.items():
         write_file(out / name, png(figure, bbox_inches="tight"))

@@ -9,6 +9,7 @@ Read next: `finetune.tables`.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import bag, imdb
-from finetune.flags import FLAGS, check, take_epochs
+from finetune.flags import FLAGS, MODES, check, take_epochs
 from finetune.reports import fingerprints
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from minitransfer.text.corpora import Reviews
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-BAG, RESULTS = "bag", "results.json"
+BAG, RESULTS, METRICS = "bag", "results.json", "metrics.jsonl"
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
 
@@ -184,8 +185,7 @@ def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
     """Whether results are of this cell, and hold what a table is made of: numbers that are not absurd."""
     numbers = [results.get(name) for name in NUMBERS]
     of_cell = all(results.get(name) == getattr(cell, name) for name in ("mode", "labels", "seed"))
-    return of_cell and isinstance(results.get("data"), str) and all(
-        type(number) in (int, float) and abs(number) < 2**53 for number in numbers)  # which nan is not
+    return of_cell and isinstance(results.get("data"), str) and all(map(_is_number, numbers))
 
 
 def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str, Any]:
@@ -193,10 +193,59 @@ def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str
 
     num_reviews: of both halves together, all of which a frozen encoder reads.
     """
+    from minitransfer.apparatus.metrics import read_rows
+
     precision = results.get("precision")
     named = f" --precision {precision}" if precision and "--precision" not in cell.flags else ""
     own = {"cell": cell.name, "model": cell.model, "command": cell.command + named, "reviews": num_reviews}
-    return own | dict(results) | own  # first in order, and not to be overwritten
+    logged = {at.get("epoch"): at.get("validation_accuracy") for at in read_rows(cell.out / METRICS)}
+    curve = {"validation_accuracies": [accuracy for accuracy in logged.values() if _is_number(accuracy)]}
+    return own | dict(results) | own | curve  # its own first in order, and not to be overwritten
+
+
+def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of several results.jsonl, one after the other: pieces of a comparison, run wherever they were.
+
+    Raises: UsageError if a cell stands there twice; CheckpointError for what is no such file.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        try:
+            lines = Path(path).read_bytes().splitlines()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}", "name results.jsonl of a comparison")
+        for number, line in enumerate(lines, start=1):
+            row = _parse(line)
+            if row is None:
+                raise CheckpointError(f"line {number} of {path} is not of a comparison: {line[:60]!r}",
+                                      "name results.jsonl of a comparison, or take that line out")
+            if row["cell"] in rows:
+                raise UsageError(f"{row['cell']} stands twice in {', '.join(paths)}", "take one of the two lines out")
+            rows[row["cell"]] = row
+    if not rows:
+        raise CheckpointError(f"there are no lines in {', '.join(paths)}", "name results.jsonl of a comparison")
+    return list(rows.values())
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The row of a line of results.jsonl; None if something is wrong with it that a table or figure would trip over."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or row.get("mode") not in (BAG, *MODES):
+        return None
+    words = all(isinstance(row.get(name), str) for name in ("cell", "model", "command", "data"))
+    counts = all(type(row.get(name)) is int and 0 <= row[name] < 2**53 for name in ("labels", "seed", "reviews"))
+    curve = row.get("validation_accuracies")
+    curved = isinstance(curve, list) and all(map(_is_number, curve))
+    whole = words and counts and curved and row["labels"] and row["reviews"]
+    return row if whole and all(_is_number(row.get(name)) for name in NUMBERS) else None
+
+
+def _is_number(value: object) -> bool:
+    """Whether a table can hold it: neither nan nor absurd."""
+    return type(value) in (int, float) and abs(value) < 2**53  # which nan is not
 
 
 def seconds_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> tuple[float, int]:

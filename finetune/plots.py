@@ -61,11 +61,10 @@ def accuracy(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def convergence(rows: Sequence[Row], metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def convergence(rows: Sequence[Row]) -> Figure:
     """Validation accuracy after each epoch, one panel for each model, one thin line for each seed.
 
-    At the largest number of labels that most lines have. metrics: the rows of metrics.jsonl by cell. A bag has no
-    epochs, and is left out.
+    At the largest number of labels that most lines have. A bag has no epochs, and is left out.
     """
     neural = [row for row in rows if row["mode"] != "bag"]
     lines, look = by_line(neural), looks(rows)
@@ -75,8 +74,8 @@ def convergence(rows: Sequence[Row], metrics: Mapping[str, Sequence[Mapping[str,
     for axes, model in zip(panels, models):
         for line, of in lines.items():
             for row in of.get(labels, []) if line[0] == model else []:
-                logged = metrics[row["cell"]]
-                axes.plot([at["epoch"] for at in logged], [100 * at["validation_accuracy"] for at in logged],
+                curve = [100 * accuracy for accuracy in row["validation_accuracies"]]
+                axes.plot(range(1, len(curve) + 1), curve,
                           **look[line] | {"linewidth": 1, "markersize": 2.5, "alpha": 0.8})
         axes.set_title(as_drawn(model))
     for axes in panels:

@@ -332,6 +332,52 @@ def test_time_left_is_told_by_the_latest_like_cell():
     assert grid.seconds_left([cell("b", "scratch", 100, 2), cell("a", "scratch", 100, 1)], costs) == (40, 1)
 
 
+def draw(out, *files):
+    """The exit code of the command that runs nothing."""
+    return run_command(main, make_parser(), ["--draw", *map(str, files), "--out", str(out), "--no-plots"])
+
+
+def test_recorded_lines_are_drawn_up_without_encoders_or_reviews(whole, tmp_path, runs, reviews_are_few, capsys):
+    """Cut in two, as if two machines had run it, it gives the table and the lines of the whole."""
+    lines = (whole / "results.jsonl").read_text().splitlines(keepends=True)
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    one.write_text("".join(lines[:7]))
+    other.write_text("".join(lines[7:]))
+    assert draw(tmp_path / "out", one, other) == 0 and runs == reviews_are_few == []
+    for name in ("results.jsonl", "table.md"):
+        assert (tmp_path / "out" / name).read_text() == (whole / name).read_text()
+    assert capsys.readouterr().out.startswith("|  | 12 labels | 30 labels |")
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda row: [],
+    lambda row: row | {"test_accuracy": float("nan")},
+    lambda row: row | {"validation_accuracies": None},
+    lambda row: row | {"mode": "fried"},
+    lambda row: row | {"labels": 0},
+    lambda row: row | {"reviews": "many"},
+    lambda row: {name: row[name] for name in row if name != "command"},
+])  # fmt: skip
+def test_a_line_that_is_not_of_a_comparison_is_named(whole, tmp_path, capsys, spoil):
+    rows = lines_of(whole)
+    rows[1] = spoil(rows[1])
+    (tmp_path / "lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert draw(tmp_path / "out", tmp_path / "lines.jsonl") == 4
+    assert "line 2 of" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_drawn_up_is_said(whole, copy, encoders, tmp_path, capsys):
+    (tmp_path / "empty").touch()
+    lines = whole / "results.jsonl"
+    for files, code, told in (([tmp_path / "empty"], 4, "there are no lines in"), ([tmp_path], 4, "cannot be read"),
+                              ([tmp_path / "none"], 4, "cannot be read"), ([lines, lines], 2, "stands twice")):
+        assert draw(tmp_path / "out", *files) == code
+        assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert draw(copy, lines) == 2 and "add --resume" in capsys.readouterr().err
+    assert run(encoders, tmp_path / "out", "--draw", str(lines)) == 2
+    assert "--draw shows every line" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags, code, told", [
     (["--labels", "8", "1000"], 2, "--labels 1000 cannot be chosen"),
     (["--labels", "7"], 2, "--labels 7 cannot be chosen"),
@@ -397,9 +443,12 @@ def test_help_answers_without_torch():
     assert out.endswith("False\n") and "--no-plots" in out
 
 
-def metrics_of(path):
-    return {name: [json.loads(line) for line in (path / name / "metrics.jsonl").read_text().splitlines()]
-            for name in cells_in(path)}
+def curves_of(path):
+    """What metrics.jsonl of each cell says of the accuracy on the reviews held out, epoch by epoch."""
+    logged = {name: [json.loads(line) for line in (path / name / "metrics.jsonl").read_text().splitlines()]
+              for name in cells_in(path)}
+    assert all([row["epoch"] for row in rows] == [1, 2] for name, rows in logged.items() if "bag" not in name)
+    return {name: [row["validation_accuracy"] for row in rows] for name, rows in logged.items()}
 
 
 def test_figures_show_the_numbers_of_the_run_directories(whole):
@@ -416,12 +465,13 @@ def test_figures_show_the_numbers_of_the_run_directories(whole):
             assert (y, low, high) == pytest.approx((statistics.mean(scores), min(scores), max(scores)))
             assert x == pytest.approx(n, rel=0.1)
     assert len(axes.containers) == len(LINES)
-    panels = plots.convergence(rows, metrics_of(whole)).axes
+    panels = plots.convergence(rows).axes
     assert [panel.get_title() for panel in panels] == ["oracle", "bilm"]
     drawn = [tuple(line.get_ydata()) for panel in panels for line in panel.lines]
-    expected = [tuple(100 * at["validation_accuracy"] for at in logged) for name, logged in metrics_of(whole).items()
+    expected = [tuple(100 * accuracy for accuracy in curve) for name, curve in curves_of(whole).items()
                 if "-30-" in name and not name.startswith("bag")]
     assert sorted(drawn) == sorted(expected) and len(drawn) == 8
+    assert all(tuple(line.get_xdata()) == (1, 2) for panel in panels for line in panel.lines)
     drawn = {line.get_label(): line.get_ydata() for line in plots.cost(rows).axes[0].lines}
     for (name, n), told in found.items():
         expected = statistics.mean(100 * run["test_accuracy"] for run in told)
@@ -436,6 +486,6 @@ def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
     names = {"oracle": "_$a$ | b_", "bilm": "möwe", "bag": "bag"}
     rows = [row | {"model": names[row["model"]]} for row in lines_of(whole)]
     for some in (rows, [row for row in rows if row["mode"] == "bag"], rows[:1]):
-        figures = plots.accuracy(some), plots.convergence(some, metrics_of(whole)), plots.cost(some)
+        figures = plots.accuracy(some), plots.convergence(some), plots.cost(some)
         assert all(png(figure).startswith(b"\x89PNG") for figure in figures)
     assert "_$a$ \\| b_, frozen" in tables.accuracy_table(rows)
