@@ -82,7 +82,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused
     mask = None if mask is None else mask.to(q.dtype)
     if fused or fused is None and (q.is_cuda or q.dtype != torch.bfloat16):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, S)
+    scores = q / math.sqrt(q.shape[-1]) @ k.transpose(-2, -1)  # (B, H, T, S); of these there are more than of q
     if mask is not None:
         scores = scores + mask
     return scores.softmax(dim=-1) @ v
