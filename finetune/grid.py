@@ -235,11 +235,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(row, dict) or row.get("mode") not in (BAG, *MODES):
         return None
-    words = all(isinstance(row.get(name), str) for name in ("cell", "model", "command", "data"))
+    words = [row.get(name) for name in ("cell", "model", "command", "data")]
     counts = all(type(row.get(name)) is int and 0 <= row[name] < 2**53 for name in ("labels", "seed", "reviews"))
     curve = row.get("validation_accuracies")
     curved = isinstance(curve, list) and all(map(_is_number, curve))
-    whole = words and counts and curved and row["labels"] and row["reviews"]
+    told = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
+    whole = told and counts and curved and row["labels"] and row["reviews"]
     return row if whole and all(_is_number(row.get(name)) for name in NUMBERS) else None
 
 

@@ -355,6 +355,8 @@ def test_recorded_lines_are_drawn_up_without_encoders_or_reviews(whole, tmp_path
     lambda row: row | {"validation_accuracies": None},
     lambda row: row | {"mode": "fried"},
     lambda row: row | {"labels": 0},
+    lambda row: row | {"model": "\ud800"},
+    lambda row: row | {"cell": ["bag"]},
     lambda row: row | {"reviews": "many"},
     lambda row: {name: row[name] for name in row if name != "command"},
 ])  # fmt: skip
