@@ -64,9 +64,10 @@ def accuracy(rows: Sequence[Row]) -> Figure:
 def convergence(rows: Sequence[Row]) -> Figure:
     """Validation accuracy after each epoch, one panel for each model, one thin line for each seed.
 
-    At the largest number of labels that most lines have. A bag has no epochs, and is left out.
+    At the largest number of labels that most lines have. A bag has no epochs, and is left out, as is a run of which no
+    accuracies but the last were kept.
     """
-    neural = [row for row in rows if row["mode"] != "bag"]
+    neural = [row for row in rows if row["mode"] != "bag" and row["validation_accuracies"]]
     lines, look = by_line(neural), looks(rows)
     models = list(dict.fromkeys(model for model, _ in lines))
     figure, panels = _figure(max(1, len(models)))

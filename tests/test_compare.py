@@ -490,4 +490,6 @@ def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
     for some in (rows, [row for row in rows if row["mode"] == "bag"], rows[:1]):
         figures = plots.accuracy(some), plots.convergence(some), plots.cost(some)
         assert all(png(figure).startswith(b"\x89PNG") for figure in figures)
+    lost = [row | {"validation_accuracies": []} if row["model"] == "möwe" else row for row in rows]
+    assert [panel.get_title() for panel in plots.convergence(lost).axes] == [r"_\$a\$ | b_"]
     assert "_$a$ \\| b_, frozen" in tables.accuracy_table(rows)
