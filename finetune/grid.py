@@ -9,7 +9,6 @@ Read next: `finetune.tables`.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import shlex
@@ -22,12 +21,13 @@ from finetune import bag, imdb
 from finetune.flags import FLAGS, MODES, check, take_epochs
 from finetune.reports import fingerprints
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.metrics import METRICS, parse_row, read_rows
 
 if TYPE_CHECKING:
     from minitransfer.text.corpora import Reviews
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-BAG, RESULTS, METRICS = "bag", "results.json", "metrics.jsonl"
+BAG, RESULTS = "bag", "results.json"
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
 
@@ -193,13 +193,11 @@ def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str
 
     num_reviews: of both halves together, all of which a frozen encoder reads.
     """
-    from minitransfer.apparatus.metrics import read_rows
-
     precision = results.get("precision")
     named = f" --precision {precision}" if precision and "--precision" not in cell.flags else ""
     own = {"cell": cell.name, "model": cell.model, "command": cell.command + named, "reviews": num_reviews}
-    logged = {at.get("epoch"): at.get("validation_accuracy") for at in read_rows(cell.out / METRICS)}
-    curve = {"validation_accuracies": [accuracy for accuracy in logged.values() if _is_number(accuracy)]}
+    logged = [at.get("validation_accuracy") for at in read_rows(cell.out / METRICS)]
+    curve = {"validation_accuracies": list(filter(_is_number, logged))}
     return own | dict(results) | own | curve  # its own first in order, and not to be overwritten
 
 
@@ -215,8 +213,8 @@ def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}", "name results.jsonl of a comparison")
         for number, line in enumerate(lines, start=1):
-            row = _parse(line)
-            if row is None:
+            row = parse_row(line)
+            if row is None or not _can_be_drawn(row):
                 raise CheckpointError(f"line {number} of {path} is not of a comparison: {line[:60]!r}",
                                       "name results.jsonl of a comparison, or take that line out")
             if row["cell"] in rows:
@@ -227,21 +225,16 @@ def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The row of a line of results.jsonl; None if something is wrong with it that a table or figure would trip over."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or row.get("mode") not in (BAG, *MODES):
-        return None
+def _can_be_drawn(row: Mapping[str, Any]) -> bool:
+    """Whether a row of results.jsonl holds what tables and figures are made of, and nothing that they trip over."""
     words = [row.get(name) for name in ("cell", "model", "command", "data")]
-    counts = all(type(row.get(name)) is int and 0 <= row[name] < 2**53 for name in ("labels", "seed", "reviews"))
+    least = {"labels": 1, "seed": 0, "reviews": 1}
+    counts = all(type(row.get(name)) is int and n <= row[name] < 2**53 for name, n in least.items())
     curve = row.get("validation_accuracies")
     curved = isinstance(curve, list) and all(map(_is_number, curve))
     told = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
-    whole = told and counts and curved and row["labels"] and row["reviews"]
-    return row if whole and all(_is_number(row.get(name)) for name in NUMBERS) else None
+    numbers = all(_is_number(row.get(name)) for name in NUMBERS)
+    return row.get("mode") in (BAG, *MODES) and told and counts and curved and numbers
 
 
 def _is_number(value: object) -> bool:

@@ -15,9 +15,8 @@ from typing import Any
 
 from minitransfer.apparatus.checkpoint import read_config
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.metrics import read_rows
+from minitransfer.apparatus.metrics import METRICS, read_rows
 
-METRICS = "metrics.jsonl"
 PANELS = {  # what is drawn, from top to bottom: the axis -> the columns of metrics.jsonl, and what to call them
     "loss, nats": {"loss": "training", "validation_loss": "validation", "held_out_loss": "held out"},
     "perplexity": {"perplexity": "held out"},

@@ -41,6 +41,7 @@ from minitransfer.apparatus.durable import (
     write_file,
 )
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.metrics import METRICS
 from minitransfer.apparatus.progress import say as say_on_stderr
 from minitransfer.apparatus.saved import (
     CONFIG,
@@ -55,7 +56,7 @@ from minitransfer.apparatus.states import finite
 
 __all__ = ["LoadedRun", "RunDirectory", "finite", "load_run", "load_weights"]
 
-METRICS, COMPLETE, STATES = "metrics.jsonl", "complete.json", "state"
+COMPLETE, STATES = "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"

@@ -17,6 +17,8 @@ from typing import Any
 from minitransfer.apparatus.durable import disk_errors, plain_number, write_file
 from minitransfer.apparatus.progress import say
 
+METRICS = "metrics.jsonl"  # as a run directory calls it
+
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Append a row, whole or not at all, to the lines at `path`; nan and infinity, which JSON lacks, become null.
@@ -38,7 +40,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")
-    rows = [_parse(line) for line in lines]
+    rows = [parse_row(line) for line in lines]
     unreadable = sum(row is None and line.strip() != b"" for row, line in zip(rows[:-1], lines[:-1], strict=True))
     if unreadable:  # the last line is not counted: torn by a kill, it is nothing to worry about
         say(f"warning: {unreadable} damaged lines of {path} are left out")
@@ -60,7 +62,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
     return (json.dumps(finite) + "\n").encode()
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse_row(line: bytes) -> dict[str, Any] | None:
     """The row of a line, or None if it is torn, damaged or empty."""
     try:
         row = json.loads(line)
