@@ -16,6 +16,7 @@ from collections import Counter
 import pytest
 import torch
 from encoder_runs import make_bert, make_bilm, make_oracle
+from markdown_tables import table_rows
 
 import finetune.bag
 import finetune.imdb
@@ -109,7 +110,7 @@ def test_the_grid_is_exactly_these_cells_each_with_its_command(whole, encoders):
     assert len(found) == len(NAMES) and {row["cell"] for row in found} == NAMES
     for row in found:
         words = shlex.split(row["command"])
-        module = {"finetune.imdb": finetune.imdb, "finetune.bag": finetune.bag}[words[2]]
+        module = grid.COMMANDS[words[2]]
         asked = module.make_parser().parse_args(words[3:])
         config = json.loads((whole / row["cell"] / "config.json").read_text())
         for name in ("mode", "labels", "seed", *(["precision"] if row["mode"] != "bag" else [])):
@@ -124,7 +125,7 @@ def test_typed_by_hand_a_command_of_the_table_gives_the_same_bits(whole, tmp_pat
     row = next(row for row in lines_of(whole) if row["cell"] == cell)
     words = shlex.split(row["command"])
     words[words.index("--out") + 1] = str(tmp_path / cell)
-    module = {"finetune.imdb": finetune.imdb, "finetune.bag": finetune.bag}[words[2]]
+    module = grid.COMMANDS[words[2]]
     assert run_command(module.main, module.make_parser(), words[3:]) == 0
     first, second = load_run(whole / cell).tensors, load_run(tmp_path / cell).tensors
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -221,11 +222,6 @@ def results_in(path):
             f"{os.path.basename(told['encoder'])}, {'frozen' if told['mode'] == 'frozen' else 'from scratch'}"
         found.setdefault((name, told["labels"]), []).append(told)
     return found
-
-
-def table_rows(text):
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
-            if line.startswith("| ") and "---" not in line]
 
 
 def test_the_tables_are_what_the_run_directories_say(whole, few_reviews):

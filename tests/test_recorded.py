@@ -5,11 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from markdown_tables import table_rows
 
-import finetune.bag
-import finetune.imdb
 from finetune import tables
-from finetune.grid import recorded
+from finetune.grid import COMMANDS, recorded
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "docs" / "experiment"
@@ -37,8 +36,7 @@ def rows():
 def readme_table() -> list[list[str]]:
     """The rows of the README's table of results, its head first."""
     section = (ROOT / "README.md").read_text().partition("## What pretraining is worth")[2].partition("\n## ")[0]
-    found = [line for line in section.splitlines() if line.startswith("|") and "---" not in line]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found]
+    return table_rows(section)
 
 
 def test_the_table_in_docs_is_drawn_from_its_lines(rows):
@@ -51,7 +49,7 @@ def test_each_number_in_the_readme_is_the_mean_of_its_lines(rows):
     of = tables.by_line(rows)
     told = {}
     for name, *cells in body:
-        line = next(line for begins, line in LINES.items() if name.replace("*", "").startswith(begins))
+        line = next(line for begins, line in LINES.items() if name.startswith(begins))
         for n, cell in zip(counts, cells, strict=True):
             if cell != "—":
                 told[line, n] = cell
@@ -61,9 +59,8 @@ def test_each_number_in_the_readme_is_the_mean_of_its_lines(rows):
 
 
 def test_each_line_has_the_command_that_makes_it(rows):
-    modules = {"finetune.imdb": finetune.imdb, "finetune.bag": finetune.bag}
     for row in rows:
         python, m, module, *flags = shlex.split(row["command"])
-        asked = modules[module].make_parser().parse_args(flags)
+        asked = COMMANDS[module].make_parser().parse_args(flags)
         assert (python, m, asked.labels, asked.seed) == ("python", "-m", row["labels"], row["seed"])
         assert module == "finetune.bag" or (asked.mode, Path(asked.encoder).name) == (row["mode"], row["model"])

@@ -7,6 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+from markdown_tables import table_rows
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 LEAST_ROWS = 60
@@ -14,10 +16,9 @@ LEAST_ROWS = 60
 
 def rows(name: str = "faults.md") -> list[list[str]]:
     """The cells of every row of every table of a file in docs/, without head and rule."""
-    lines = [line for line in (ROOT / "docs" / name).read_text().splitlines() if line.startswith("|")]
-    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    found = table_rows((ROOT / "docs" / name).read_text())
     heads = ("fault", "§", "command")
-    return [row for row in split if row[0] not in heads and row[-1] != "equal" and not set(row[0]) <= set("-")]
+    return [row for row in found if row[0] not in heads and row[-1] != "equal" and not set(row[0]) <= set("-")]
 
 
 @functools.cache
