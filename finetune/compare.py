@@ -15,28 +15,17 @@ Read next: `finetune.grid`.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import functools
 import json
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import tables
 from finetune.flags import MODES
-from finetune.grid import (
-    COMMANDS,
-    Cell,
-    encoder_names,
-    grid,
-    known_settings,
-    look_at,
-    recorded,
-    results_of,
-    row_of,
-    seconds_left,
-)
+from finetune.grid import Cell, encoder_names, grid, known_settings, look_at, recorded, results_of, row_of
+from finetune.running import run_all
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.options import (
@@ -57,7 +46,6 @@ ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (
 GRID = ("encoders", "modes", "labels", "seeds", "epochs", "resume", "show")  # flags that say which cells there are
 LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
 RESULTS, TABLE = "results.jsonl", "table.md"
-SIGNALLED = 128  # exit codes above it are those of signals
 
 DESCRIPTION = """Compare encoders, modes of transfer and baselines over numbers of labels and seeds.
 
@@ -104,7 +92,7 @@ def make_parser() -> Parser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
+    """Check the flags, and do what they ask for: a grid of runs, or tables and figures of recorded ones."""
     if arguments.seed is not None:
         raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
     given = [name for name in GRID if arguments.draw and getattr(arguments, name)]
@@ -113,8 +101,11 @@ def main(arguments: argparse.Namespace) -> int:
                          f"leave out --{given[0]}, or take lines out of the file")
     check_out(Path(arguments.out), arguments.resume or arguments.show)
     with_plots = can_plot(arguments.plots)
-    if arguments.draw:
-        return draw_recorded(arguments, with_plots)
+    return draw_recorded(arguments, with_plots) if arguments.draw else run_grid(arguments, with_plots)
+
+
+def run_grid(arguments: argparse.Namespace, with_plots: bool) -> int:
+    """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
     for name, value in (("encoders", ENCODERS), ("modes", USUAL), ("seeds", SEEDS)):
         setattr(arguments, name, getattr(arguments, name) or value)
     paths = encoder_names(arguments.encoders)
@@ -132,8 +123,8 @@ def main(arguments: argparse.Namespace) -> int:
         choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer
     kinds = {name: kind for name, (kind, *_) in encoders.items()}
     cells = grid(kinds, paths, reviews.name, counts, arguments, make_parser().parse_args([]))
-    known = known_settings(cells, encoders, reviews)
-    out = Path(arguments.out)
+    known, out = known_settings(cells, encoders, reviews), Path(arguments.out)
+    record = functools.partial(write_results, cells, known, reviews, out)
     if arguments.show and not any(results_of(cell, known[cell]) for cell in cells):
         raise CheckpointError(f"nothing of this grid is done in {out}", "leave out --show to run it")
     with disk_errors(out):
@@ -141,8 +132,8 @@ def main(arguments: argparse.Namespace) -> int:
     with take_lock(out) as lock:
         sign_lock(lock, out)
         with interruptible(resume_command("finetune.compare")):
-            code = 0 if arguments.show else run_all(cells, known, reviews, out)
-        rows = write_results(cells, known, reviews, out)
+            code = 0 if arguments.show else run_all(cells, known, reviews, record)
+        rows = record()
         if rows:
             draw_up(rows, out, with_plots)
     return code
@@ -184,84 +175,6 @@ def can_plot(wanted: bool | None) -> bool:
         raise UsageError("--plots needs matplotlib, which is not installed", f"{INSTALL}, or use --no-plots")
     say(f"no figures will be drawn: matplotlib is not installed ({INSTALL})")
     return False
-
-
-def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews, out: Path) -> int:
-    """Run each cell that is not done, one after the other; returns the exit code of the first that failed.
-
-    What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
-    """
-    from minitransfer.apparatus.distributed import resume_command
-    from minitransfer.apparatus.progress import say
-
-    costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
-    failed: dict[str, int] = {}
-    say(f"{len(cells)} cells, of which {len(costs)} are done")
-    write_results(cells, known, reviews, out)
-    for i, cell in enumerate(cells, start=1):
-        if cell in costs:
-            continue
-        left = told_left([other for other in cells[i - 1 :] if other not in costs], costs)
-        say(f"\ncell {i} of {len(cells)}: {cell.name}{left}")
-        say(cell.command)
-        started = time.monotonic()
-        code = run_cell(cell, reviews) or look_after(cell, known[cell])
-        if code > SIGNALLED:
-            say(f"the comparison goes on with: {resume_command('finetune.compare')}")
-            return code
-        if code:
-            failed[cell.name] = code
-            say(f"cell {cell.name} failed with exit code {code}; the others go on")
-        else:
-            costs[cell] = time.monotonic() - started
-            write_results(cells, known, reviews, out)
-    if failed:
-        say(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
-    return next(iter(failed.values()), 0)
-
-
-def told_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> str:
-    """How long the cells will still take, as far as is known."""
-    seconds, unknown = seconds_left(cells, costs)
-    some = f"about {seconds / 60:.1f} min left" if unknown < len(cells) else ""
-    more = f"{unknown} cells of a kind that has not run yet" if unknown else ""
-    told = ", and ".join(text for text in (some, more) if text)
-    return f" ({told})" if told else ""
-
-
-def run_cell(cell: Cell, reviews: Reviews) -> int:
-    """Run the command of a cell in this process, and go on where it was if it had been begun; returns its exit code.
-
-    The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
-    """
-    from minitransfer.apparatus.progress import Aside
-
-    module = COMMANDS[cell.module]
-    flags = [*cell.flags, *(["--resume"] if (cell.out / "config.json").is_file() else [])]
-    with typed(flags), contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
-        return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
-
-
-def look_after(cell: Cell, known: Mapping[str, Any]) -> int:
-    """0 if a cell that says it is complete has its results, and else, once that is told, the code of a checkpoint."""
-    from minitransfer.apparatus.progress import say
-
-    if results_of(cell, known):
-        return 0
-    failure = CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
-                              f"delete {cell.out}, and the cell is run again")
-    say(f"error: {failure}")
-    return failure.exit_code
-
-
-@contextlib.contextmanager
-def typed(flags: Sequence[str]) -> Iterator[None]:
-    """Let these be the process's arguments for a while: a run that is stopped says from them how to go on."""
-    before, sys.argv = sys.argv, [sys.argv[0], *flags]
-    try:
-        yield
-    finally:
-        sys.argv = before
 
 
 def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,

@@ -3,7 +3,7 @@
 A cell is one run of `finetune.imdb` or `finetune.bag`: a model, a mode, a number of labels and a seed. It is nothing
 but its command, and has a run directory of its own, so that whatever is true of those commands is true of it.
 
-Read next: `finetune.tables`.
+Read next: `finetune.running`.
 """
 
 from __future__ import annotations
