@@ -39,6 +39,17 @@ def test_the_mean_head_is_the_lectures_formula():
     assert torch.allclose(head(x), torch.tensor(expected), atol=1e-6)
 
 
+def test_the_mean_head_begins_as_a_straight_line():
+    """Both matrices begin at a tenth of 1 / √(inputs), within which torch draws them, and so tanh is not yet bent."""
+    torch.manual_seed(0)
+    head, x = MeanPoolHead(256, 64), torch.randn(50, 256)
+    for matrix in (head.W1.weight, head.W2.weight):
+        largest = 0.1 / math.sqrt(matrix.shape[1])
+        assert 0.9 * largest < matrix.abs().max() <= largest
+    once, thrice = (head(k * x).detach() - head.W2.bias.detach() for k in (1, 3))
+    assert torch.allclose(thrice, 3 * once, rtol=0.03, atol=0.03 * float(thrice.abs().max()))
+
+
 def test_the_bilstm_head_reads_each_text_in_both_directions_from_its_own_ends():
     torch.manual_seed(1)
     head = BiLSTMHead(3, 2, num_classes=5)
