@@ -23,7 +23,9 @@ LINES = {  # how a row of the README's result table begins -> its model and mode
     "frozen biLM, with a second such pass": ("bilm-imdb2", "frozen"),
     "fine-tuned biLM": ("bilm-imdb2", "finetune"),
     "the same, its upper layer alone": ("bilm-imdb2", "top"),
-    "frozen BERT": ("bert-imdb", "frozen"),
+    "the same, gradually unfrozen": ("bilm-imdb2", "gradual"),
+    "frozen BERT, WikiText-2": ("bert", "frozen"),
+    "frozen BERT, pretrained further": ("bert-imdb", "frozen"),
     "fine-tuned BERT": ("bert-imdb", "finetune"),
 }
 
