@@ -8,6 +8,7 @@ This is the end of the comparison. Read next: `minitransfer.huggingface`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 STYLES = {"bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
           "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
+ABREAST = 3  # panels side by side; more begin another row
 DODGE = 0.012  # decades of labels between two lines, so that the bars of one do not hide those of another
 
 
@@ -62,7 +64,7 @@ def accuracy(rows: Sequence[Row]) -> Figure:
 
 
 def convergence(rows: Sequence[Row]) -> Figure:
-    """Validation accuracy after each epoch, one panel for each model, one thin line for each seed.
+    """Validation accuracy after each epoch, one panel for each model, three abreast, one thin line for each seed.
 
     At the largest number of labels that most lines have. A bag has no epochs, and is left out, as is a run of which no
     accuracies but the last were kept.
@@ -81,7 +83,8 @@ def convergence(rows: Sequence[Row]) -> Figure:
         axes.set_title(as_drawn(model))
     for axes in panels:
         _log_axis(axes, "epoch", (1, 2, 5, 10, 20, 50))
-    panels[0].set_ylabel("validation accuracy in %")
+    for axes in panels[::ABREAST]:
+        axes.set_ylabel("validation accuracy in %")
     grey = {NAMES[mode]: _grey(mode) for mode in dict.fromkeys(mode for _, mode in lines)}
     figure.legend(grey.values(), grey, loc="outside lower center", ncols=5, frameon=False, fontsize=9, handlelength=3)
     figure.suptitle(f"{_data(rows)}, {labels:,} labels: convergence, each seed a line")
@@ -107,12 +110,16 @@ def cost(rows: Sequence[Row]) -> Figure:
 
 
 def _figure(panels: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes, side by side if there are several panels, with the same range upwards."""
+    """A figure and its axes, at most `ABREAST` side by side if there are several, with the same range upwards."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 4.5) if panels == 1 else (3.6 * panels, 4.0), layout="constrained")
-    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
-    return figure, axes
+    across, rows = min(panels, ABREAST), math.ceil(panels / ABREAST)
+    size = (7.0, 4.5) if panels == 1 else (3.6 * across, 0.8 + 3.2 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, across, sharey=True, squeeze=False).ravel()
+    for unused in axes[panels:]:
+        unused.remove()
+    return figure, axes[:panels]
 
 
 def _grey(mode: str) -> Line2D:

@@ -489,3 +489,15 @@ def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
     lost = [row | {"validation_accuracies": []} if row["model"] == "möwe" else row for row in rows]
     assert [panel.get_title() for panel in plots.convergence(lost).axes] == [r"_\$a\$ | b_"]
     assert "_$a$ \\| b_, frozen" in tables.accuracy_table(rows)
+
+
+def test_a_fourth_panel_of_convergence_begins_another_row(whole):
+    pytest.importorskip("matplotlib")
+    from finetune import plots
+
+    found = [row for row in lines_of(whole) if row["model"] == "bilm"]
+    rows = [row | {"model": name} for name in "abcd" for row in found]
+    figure = plots.convergence(rows)
+    places = [axes.get_subplotspec() for axes in figure.axes]
+    assert [axes.get_title() for axes in figure.axes] == list("abcd")
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [(0, 0), (0, 1), (0, 2), (1, 0)]
