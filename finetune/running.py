@@ -75,9 +75,10 @@ def run_cell(cell: Cell, reviews: Reviews) -> int:
     The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
     """
     from minitransfer.apparatus.progress import Aside
+    from minitransfer.apparatus.saved import CONFIG
 
     module = COMMANDS[cell.module]
-    flags = [*cell.flags, *(["--resume"] if (cell.out / "config.json").is_file() else [])]
+    flags = [*cell.flags, *(["--resume"] if (cell.out / CONFIG).is_file() else [])]
     with typed(flags), contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
         return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
 
