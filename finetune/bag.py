@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.flags import check_labels
+from finetune.imdb.settings import check_labels
 from finetune.reports import fingerprints, report, summary
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command

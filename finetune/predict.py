@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import Parser, directory_name, one_line, positive_int, run_command
-from minitransfer.text.archives import clean_text, decode
+from minitransfer.text.cleaning import clean_text, decode
 from minitransfer.text.imdb import LINE_BREAK
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Part V, around the command: reports. What does a run say of itself, before, afterwards, and for good?
 
-Read next: `finetune.forgetting`.
+Read next: `finetune.imdb.forgetting`.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ PATIENCE = timedelta(hours=1)  # with one that is at work alone, measuring; one 
 LAST_WORDS = 1.0  # seconds: torchrun, which looks ten times a second, takes the first that ends for the cause
 
 
-class Bereft(ResourceError):
+class PeerLost(ResourceError):
     """Another process of the run is gone, for a reason that is its own to tell."""
 
 
@@ -74,7 +74,7 @@ def joined() -> Iterator[None]:
     try:
         store = _find_others(number, size)
         yield
-        meet()  # whoever left with an exit code above 0 would have torchrun stop the first, perhaps amid its saving
+        barrier()  # whoever left with an exit code above 0 would have torchrun stop the first, perhaps amid its saving
         dist.destroy_process_group()
     except BaseException as failure:
         failure.told = store is not None and _told_before(store, failure)
@@ -110,31 +110,31 @@ def _told_before(store: dist.Store, failure: BaseException) -> bool:
     try:
         same, all_told = store.add(f"{type(failure).__name__}: {failure}", 1), store.add("failures", 1)
     except RuntimeError:  # the store has gone, and with it the process that kept it, which has told its own failure
-        return not isinstance(failure, Bereft)
-    return (all_told if isinstance(failure, Bereft) else same) > 1
+        return not isinstance(failure, PeerLost)
+    return (all_told if isinstance(failure, PeerLost) else same) > 1
 
 
 def _all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
     """Replace a tensor by the sum of all processes' tensors, or another `operation`: the same bits in all of them.
 
-    Raises: Bereft if one of them has ended.
+    Raises: PeerLost if one of them has ended.
     """
     try:
         dist.all_reduce(tensor, operation)
     except RuntimeError as failure:
         time.sleep(LAST_WORDS)
         what = "another process of this run has ended, or has been silent for too long"
-        raise Bereft(what, "see what it or torchrun says of it, and go on with --resume") from failure
+        raise PeerLost(what, "see what it or torchrun says of it, and go on with --resume") from failure
     return tensor
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until all processes have come this far."""
     if world_size() > 1:
         _all_reduce(torch.zeros(1))
 
 
-def largest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of the numbers that the processes have brought, the same in all."""
     if world_size() == 1:
         return number
@@ -143,7 +143,7 @@ def largest(number: int) -> int:
 
 def agreed(stop: Stop) -> bool:
     """Whether any process has been asked to stop: all get the same answer, and so stop at the same step."""
-    signal = largest(stop.requested or 0)
+    signal = all_reduce_max(stop.requested or 0)
     if signal:
         stop.requested = signal  # so that all end with its exit code
     return signal > 0
@@ -154,7 +154,7 @@ def share_of_rows(batch: Rows) -> Rows:
     return batch[rank() :: world_size()]
 
 
-def add_up(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Replace a tensor by the sum of all processes' tensors."""
     return _all_reduce(tensor) if world_size() > 1 else tensor
 
@@ -201,7 +201,7 @@ def average(n: int, *means: float) -> list[float]:
     return (sums[1:] / sums[0].clamp(min=1)).tolist()
 
 
-def apart() -> tuple[int, ...]:
+def rank_seed() -> tuple[int, ...]:
     """What to add to the parts of a seed where processes should not draw alike; nothing for the first of them.
 
     So the first, which may be alone, draws what a process that is alone does.
@@ -209,7 +209,7 @@ def apart() -> tuple[int, ...]:
     return () if is_first() else (rank(),)
 
 
-def draw_alike(generator: torch.Generator) -> None:
+def broadcast_generator(generator: torch.Generator) -> None:
     """From here on, draw in all processes what the first one will."""
     if world_size() > 1:
         state = generator.get_state()
@@ -240,7 +240,7 @@ def of_processes(threads: int) -> str:
     return f"{threads} thread{'s' * (threads != 1)}" + f" in each of {world_size()} processes" * (world_size() > 1)
 
 
-class Onlooker(RunDirectory):
+class ReadOnlyRun(RunDirectory):
     """A run directory as it is to all processes but the first: they read what is there, and write nothing."""
 
     def _nothing(self, *arguments, **settings) -> None:
@@ -255,13 +255,13 @@ def open_run(path: str, config: Mapping[str, Any], *, resume: bool) -> Iterator[
 
     Raises: what RunDirectory.create does; CheckpointError if this process has other settings than the first.
     """
-    meet()  # those who look whether the directory is free have looked
+    barrier()  # those who look whether the directory is free have looked
     if is_first():
         with RunDirectory.create(path, config, resume=resume) as run:
-            meet()
+            barrier()
             yield run
     else:
-        meet()
+        barrier()
         saved = read_config(Path(path))
         compare_settings(saved, as_saved(config), Path(path), say)
-        yield Onlooker(Path(path), saved, io.StringIO(), say)
+        yield ReadOnlyRun(Path(path), saved, io.StringIO(), say)

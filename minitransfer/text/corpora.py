@@ -12,7 +12,7 @@ is what somebody wrote, and becomes `< unk >` in a `Corpus`: the same three toke
 punctuation, and no longer mistaken for the mark when corpora are mixed.
 
 Read next: `minitransfer.text.wikitext`, which finds the articles in a file of lines. Around this file: where corpora
-come from, `minitransfer.text.mirrors`, `download` and `archives`, and the one that is built in, `sample`.
+come from, `minitransfer.apparatus.mirrors`, `download` and `archives`, and the one that is built in, `sample`.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ import numpy as np
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
 from minitransfer.text import CORPORA, REVIEWS, imdb, wikitext
-from minitransfer.text.archives import Say
-from minitransfer.text.download import fetch, file_sha256
-from minitransfer.text.mirrors import ARCHIVES, by_hand
+from minitransfer.text.cleaning import Say
+from minitransfer.apparatus.download import fetch, file_sha256
+from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
 
 UNKNOWN = "<unk>"
 BUILT_IN = "built in, written by a small grammar"

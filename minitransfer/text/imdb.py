@@ -16,7 +16,8 @@ from itertools import chain
 from pathlib import Path
 
 from minitransfer.apparatus.errors import DataError
-from minitransfer.text.archives import Say, decode, file_lines, say_normalised, tar_members
+from minitransfer.apparatus.archives import file_lines, tar_members
+from minitransfer.text.cleaning import Say, decode, say_normalised
 
 HELD_OUT = 0.02  # of the reviews, when they are a pretraining corpus
 

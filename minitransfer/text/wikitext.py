@@ -20,7 +20,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from minitransfer.apparatus.errors import DataError
-from minitransfer.text.archives import Say, file_lines, say_normalised, text_lines, zip_lines
+from minitransfer.apparatus.archives import file_lines, zip_lines
+from minitransfer.text.cleaning import Say, say_normalised, text_lines
 
 MARKING = ("wikitext-2", "wikitext-103")  # the word-level ones, where rare words are replaced
 OFFICIAL_ARTICLES = {"wikitext-2": (600, 60), "wikitext-2-raw": (600, 60)}  # train, validation

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import LoadedRun
-from minitransfer.apparatus.distributed import draw_alike, gather_rows
+from minitransfer.apparatus.distributed import broadcast_generator, gather_rows
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.mix import ScalarMix
@@ -80,7 +80,7 @@ class Classifier(nn.Module):
         """Shapes: what `summarise` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
         if self.training:  # Every process judges the whole batch, so the head must drop the same units in all of them;
             # but the encoder's dropout has just drawn from this generator, in each for other rows.
-            draw_alike(default_generator(summary.device))
+            broadcast_generator(default_generator(summary.device))
         if isinstance(self.head, BiLSTMHead):
             return self.head.answer(summary)
         if isinstance(self.head, ClsHead):

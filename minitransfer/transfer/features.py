@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from minitransfer.apparatus.distributed import add_up, is_first, largest, share_of_rows
+from minitransfer.apparatus.distributed import all_reduce_sum, is_first, all_reduce_max, share_of_rows
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.runtime import Progress, SideBySide
@@ -82,7 +82,7 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
             layers = encoder.encode(table[torch.from_numpy(token_ids).to(device)], mask, side_by_side)
             features[torch.from_numpy(rows)] = pool_tokens(layers, mask, pool).cpu()
             progress.advance(int(lengths[rows].sum()))
-    return add_up(features)
+    return all_reduce_sum(features)
 
 
 class Standardise(nn.Module):
@@ -152,7 +152,7 @@ def cached(directory: Path | None, key: str, compute: Callable[[], dict[str, Ten
             tensors = _read(directory, name, manifest)
         except CheckpointError as failure:
             say(f"warning: {failure.what.rstrip('.')}; the features are computed again")
-    if not largest(int(tensors is None)):
+    if not all_reduce_max(int(tensors is None)):
         say(f"features: read from {directory / name}")
         return tensors
     tensors = compute()

@@ -20,8 +20,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from finetune.flags import DEFAULTS, FLAGS, make_parser
-from finetune.imdb import MAX_GRAD_NORM
+from finetune.imdb.settings import DEFAULTS, FLAGS, make_parser
+from finetune.imdb.train import MAX_GRAD_NORM
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import positive_int, run_command
 from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
@@ -33,7 +33,7 @@ from minitransfer.transfer.examples import Examples, TokenExamples, minibatches
 from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.tokens import TokenisedTexts
-from pretrain.bert import PRESETS
+from pretrain.bert.train import PRESETS
 from tests.benchmarks.bert import make_rows, their_model
 from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import review_lengths

@@ -1,0 +1,259 @@
+"""Part V, around the comparison: the grid. Which runs is the lecture's experiment made of, and which are done?
+
+A cell is one run of `finetune.imdb` or `finetune.bag`: a model, a mode, a number of labels and a seed. It is nothing
+but its command, and has a run directory of its own, so that whatever is true of those commands is true of it.
+
+Read next: `finetune.compare.running`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import bag
+from finetune.imdb.train import train as imdb
+from finetune.imdb.settings import FLAGS, MODES, check, take_epochs
+from finetune.reports import fingerprints
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.metrics import METRICS, parse_row, read_rows
+
+if TYPE_CHECKING:
+    from minitransfer.text.corpora import Reviews
+
+COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
+BAG, RESULTS = "bag", "results.json"
+NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
+SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid: `module` with `flags`, which writes to `out`. `model` is an encoder's name, or bag."""
+
+    model: str
+    mode: str
+    labels: int
+    seed: int
+    module: str
+    flags: tuple[str, ...]
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """The name of its run directory."""
+        return self.out.name
+
+    @property
+    def command(self) -> str:
+        """What a reader would type to have this run."""
+        return f"python -m {self.module} {shlex.join(self.flags)}"
+
+
+def encoder_names(paths: Sequence[str]) -> dict[str, str]:
+    """The encoders' paths by the names that stand in the table: those of their directories.
+
+    Raises: UsageError if two have the same name.
+    """
+    names: dict[str, str] = {}
+    distinct: dict[str, str] = {}
+    for path in paths:
+        distinct.setdefault(os.path.abspath(path), path)
+    for path in distinct.values():
+        name = os.path.basename(os.path.abspath(path))
+        if name in names:
+            raise UsageError(f"--encoders {names[name]} and {path} would both be called {name!r} in the table",
+                             "rename one of the two directories")
+        names[name] = path
+    return names
+
+
+def modes_of(kind: str, modes: Sequence[str], baselines: bool) -> list[str]:
+    """The modes in which an encoder of this kind is run: those asked for, and those it is to be compared with.
+
+    Every encoder has itself from random weights for its control; static vectors, frozen, are the lecture's starting
+    point, and from scratch they are its randomly initialised embeddings (5.1).
+    """
+    controls = (["frozen"] if kind == "static" else []) + ["scratch"]
+    return list(dict.fromkeys([*modes, *controls] if baselines else modes))
+
+
+def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: Sequence[int],
+         arguments: argparse.Namespace, defaults: argparse.Namespace) -> list[Cell]:
+    """All cells, few labels first, so that the whole picture is there early, if coarse.
+
+    kinds and paths: of each encoder by its name; data: the reviews' name; `defaults`: what a flag not given is.
+    """
+    lines = [] if arguments.no_baselines else [(BAG, BAG)]
+    lines += [(name, mode) for name, kind in kinds.items()
+              for mode in modes_of(kind, arguments.modes, not arguments.no_baselines)]
+    shared = ["--data", data, *(["--offline"] if arguments.offline else [])]
+    for name in SHARED:
+        if getattr(arguments, name) != getattr(defaults, name):
+            shared += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    networks = ["--epochs", str(arguments.epochs)] if arguments.epochs else []
+    if arguments.precision != defaults.precision:
+        networks += ["--precision", arguments.precision]
+    cells = []
+    for n in dict.fromkeys(labels):
+        for seed in dict.fromkeys(arguments.seeds):
+            for model, mode in lines:
+                out = Path(arguments.out) / "-".join([*dict.fromkeys((model, mode)), str(n), str(seed)])
+                own = [] if mode == BAG else [*_which(paths[model], kinds[model], mode), *networks]
+                flags = [*own, "--labels", str(n), "--seed", str(seed), *shared, "--out", str(out)]
+                module = "finetune.bag" if mode == BAG else "finetune.imdb"
+                cells.append(Cell(model, mode, n, seed, module, tuple(flags), out))
+    return cells
+
+
+def _which(path: str, kind: str, mode: str) -> list[str]:
+    """The flags that name encoder, mode and head: a BERT that learns is read at [CLS] (lecture 3.4, 5.4)."""
+    head = ["--head", "cls"] if kind == "bert" and mode != "frozen" else []
+    return ["--encoder", path, "--mode", mode, *head]
+
+
+def look_at(path: str) -> tuple[str, str, int]:
+    """The kind and fingerprint of an encoder, and how many tokens it reads of a review.
+
+    Raises: CheckpointError, now and not in an hour, if it is none.
+    """
+    import torch
+
+    from minitransfer.apparatus.checkpoint import load_run
+    from minitransfer.transfer.loading import load_encoder
+
+    run = load_run(path)
+    return run.kind, run.fingerprint, imdb.longest_read(load_encoder(run, torch.device("cpu")))
+
+
+def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str, int]],
+                   reviews: Reviews) -> dict[Cell, dict[str, Any]]:
+    """What the config of each cell has to say for it to count as done: its flags, these reviews, this encoder.
+
+    encoders: what `look_at` tells of each by its name. The reviews' fingerprint is taken once for all cells.
+    """
+    data, known = fingerprints(reviews), {}
+    for cell in cells:
+        arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
+        names = ["mode", "labels", "seed"]
+        if cell.mode == BAG:
+            bag.check(arguments)
+            names, own = [*names, "strengths"], {}
+        else:
+            check(arguments)
+            take_epochs(arguments, cell.labels)
+            _, fingerprint, longest = encoders[cell.model]
+            names += [*FLAGS, "batch_size", "learning_rate", "head_size", "unfreeze", "head", "trial"]
+            names += [] if arguments.precision == "auto" else ["precision"]
+            own = {"encoder_fingerprint": fingerprint, "max_tokens": longest}
+        known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
+    return known
+
+
+def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What results.json of a cell holds, if the run is complete, whole, and of the `known` settings; None otherwise.
+
+    To it comes the precision that the run was trained in, since `auto` means another one on another machine.
+    Where something else is found, the command of the cell says what. The weights are not read: a table needs none.
+    """
+    from minitransfer.apparatus.checkpoint import COMPLETE
+    from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
+    from minitransfer.apparatus.saved import read_config
+
+    if not (cell.out / COMPLETE).is_file():
+        return None
+    try:
+        config, files = read_config(cell.out), read_json(cell.out / MANIFEST).get("files")
+        listed = files.get(RESULTS) if isinstance(files, dict) else None
+        read_verified(cell.out, {"files": {RESULTS: listed}})
+        results = read_json(cell.out / RESULTS)
+    except CheckpointError:
+        return None
+    model = config.get("model")
+    flat = config | (model if isinstance(model, dict) else {})
+    as_known = all(flat.get(name, value) == value for name, value in known.items())
+    precision = {name: value for name, value in config.items() if name == "precision"}
+    return results | precision if as_known and _can_be_told(results, cell) else None
+
+
+def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
+    """Whether results are of this cell, and hold what a table is made of: numbers that are not absurd."""
+    numbers = [results.get(name) for name in NUMBERS]
+    of_cell = all(results.get(name) == getattr(cell, name) for name in ("mode", "labels", "seed"))
+    return of_cell and isinstance(results.get("data"), str) and all(map(_is_number, numbers))
+
+
+def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str, Any]:
+    """A cell as a line of results.jsonl: its name, a command that makes it again, and what came of it.
+
+    num_reviews: of both halves together, all of which a frozen encoder reads.
+    """
+    precision = results.get("precision")
+    named = f" --precision {precision}" if precision and "--precision" not in cell.flags else ""
+    own = {"cell": cell.name, "model": cell.model, "command": cell.command + named, "reviews": num_reviews}
+    logged = [at.get("validation_accuracy") for at in read_rows(cell.out / METRICS)]
+    curve = {"validation_accuracies": list(filter(_is_number, logged))}
+    return own | dict(results) | own | curve  # its own first in order, and not to be overwritten
+
+
+def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of several results.jsonl, one after the other: pieces of a comparison, run wherever they were.
+
+    Raises: UsageError if a cell stands there twice; CheckpointError for what is no such file.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        try:
+            lines = Path(path).read_bytes().splitlines()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}", "name results.jsonl of a comparison")
+        for number, line in enumerate(lines, start=1):
+            row = parse_row(line)
+            if row is None or not _can_be_drawn(row):
+                raise CheckpointError(f"line {number} of {path} is not of a comparison: {line[:60]!r}",
+                                      "name results.jsonl of a comparison, or take that line out")
+            if row["cell"] in rows:
+                raise UsageError(f"{row['cell']} stands twice in {', '.join(paths)}", "take one of the two lines out")
+            rows[row["cell"]] = row
+    if not rows:
+        raise CheckpointError(f"there are no lines in {', '.join(paths)}", "name results.jsonl of a comparison")
+    return list(rows.values())
+
+
+def _can_be_drawn(row: Mapping[str, Any]) -> bool:
+    """Whether a row of results.jsonl holds what tables and figures are made of, and nothing that they trip over."""
+    words = [row.get(name) for name in ("cell", "model", "command", "data")]
+    least = {"labels": 1, "seed": 0, "reviews": 1}
+    counts = all(type(row.get(name)) is int and n <= row[name] < 2**53 for name, n in least.items())
+    curve = row.get("validation_accuracies")
+    curved = isinstance(curve, list) and all(map(_is_number, curve))
+    told = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
+    numbers = all(_is_number(row.get(name)) for name in NUMBERS)
+    return row.get("mode") in (BAG, *MODES) and told and counts and curved and numbers
+
+
+def _is_number(value: object) -> bool:
+    """Whether a table can hold it: neither nan nor absurd."""
+    return type(value) in (int, float) and abs(value) < 2**53  # which nan is not
+
+
+def seconds_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> tuple[float, int]:
+    """How long the cells will take, by what like cells took; and how many have none that is like them.
+
+    Like is the same model in the same mode, with as near a number of labels as there is, the latest of these. With
+    more labels a cell is taken to cost more in proportion, with fewer no less.
+    """
+    seconds, unknown = 0.0, 0
+    for cell in cells:
+        like = [c for c in reversed(costs) if (c.model, c.mode) == (cell.model, cell.mode)]
+        if like:
+            near = min(like, key=lambda c: abs(math.log(c.labels / cell.labels)))
+            seconds += costs[near] * max(1.0, cell.labels / near.labels)
+        unknown += not like
+    return seconds, unknown

@@ -1,0 +1,105 @@
+"""Part V, around the comparison: running. How does a grid of runs get done, whatever happens on the way?
+
+The cells are run in this process, one after the other, each by the very command that stands in the table. A cell that
+is done is not run again, one that was begun goes on where it was, and one that fails takes no other with it.
+
+Read next: `finetune.compare.tables`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from finetune.compare.grid import COMMANDS, Cell, results_of, seconds_left
+from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.options import run_command
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    from minitransfer.text.corpora import Reviews
+
+SIGNALLED = 128  # exit codes above it are those of signals
+
+
+def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
+            record: Callable[[], object]) -> int:
+    """Run each cell that is not done, one after the other; returns the exit code of the first that failed.
+
+    known: of each cell what `known_settings` tells; record: called after each, to write down what is done so far.
+    What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
+    """
+    from minitransfer.apparatus.distributed import resume_command
+    from minitransfer.apparatus.progress import say
+
+    costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
+    failed: dict[str, int] = {}
+    say(f"{len(cells)} cells, of which {len(costs)} are done")
+    record()
+    for i, cell in enumerate(cells, start=1):
+        if cell in costs:
+            continue
+        left = told_left([other for other in cells[i - 1 :] if other not in costs], costs)
+        say(f"\ncell {i} of {len(cells)}: {cell.name}{left}")
+        say(cell.command)
+        started = time.monotonic()
+        code = run_cell(cell, reviews) or look_after(cell, known[cell])
+        if code > SIGNALLED:
+            say(f"the comparison goes on with: {resume_command('finetune.compare')}")
+            return code
+        if code:
+            failed[cell.name] = code
+            say(f"cell {cell.name} failed with exit code {code}; the others go on")
+        else:
+            costs[cell] = time.monotonic() - started
+            record()
+    if failed:
+        say(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
+    return next(iter(failed.values()), 0)
+
+
+def told_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> str:
+    """How long the cells will still take, as far as is known."""
+    seconds, unknown = seconds_left(cells, costs)
+    some = f"about {seconds / 60:.1f} min left" if unknown < len(cells) else ""
+    more = f"{unknown} cells of a kind that has not run yet" if unknown else ""
+    told = ", and ".join(text for text in (some, more) if text)
+    return f" ({told})" if told else ""
+
+
+def run_cell(cell: Cell, reviews: Reviews) -> int:
+    """Run the command of a cell in this process, and go on where it was if it had been begun; returns its exit code.
+
+    The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
+    """
+    from minitransfer.apparatus.progress import Aside
+    from minitransfer.apparatus.saved import CONFIG
+
+    module = COMMANDS[cell.module]
+    flags = [*cell.flags, *(["--resume"] if (cell.out / CONFIG).is_file() else [])]
+    with typed(flags), contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
+        return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
+
+
+def look_after(cell: Cell, known: Mapping[str, Any]) -> int:
+    """0 if a cell that says it is complete has its results, and else, once that is told, the code of a checkpoint."""
+    from minitransfer.apparatus.progress import say
+
+    if results_of(cell, known):
+        return 0
+    failure = CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
+                              f"delete {cell.out}, and the cell is run again")
+    say(f"error: {failure}")
+    return failure.exit_code
+
+
+@contextlib.contextmanager
+def typed(flags: Sequence[str]) -> Iterator[None]:
+    """Let these be the process's arguments for a while: a run that is stopped says from them how to go on."""
+    before, sys.argv = sys.argv, [sys.argv[0], *flags]
+    try:
+        yield
+    finally:
+        sys.argv = before

@@ -1,0 +1,335 @@
+"""Part V, the command: transfer. How much does a pretrained encoder know about a task it was never trained for?
+
+    python -m finetune.imdb --mode frozen                                  # on runs/bilm: the lecture's recipe
+    python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
+    python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500    # the control: no pretraining
+    python -m finetune.imdb --data sample --encoder runs/bilm-tiny --out runs/sample    # seconds, offline
+    torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned   # two processes, one model
+
+Reviews in, positive or negative out (lecture 5). The labelled reviews are chosen, a slice of them held out; a frozen
+encoder reads each review once, or the model reads them again in every epoch; the loop below trains, as much of the
+encoder as the mode says; and only then is the test half scored, once.
+
+The flags are in `finetune.imdb.settings`. Read next: `finetune.reports`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.imdb.settings import check, make_parser, take_epochs
+from finetune.reports import banner, fingerprints, report, summary
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.options import run_command
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    import numpy as np
+    from torch import Tensor
+
+    from finetune.imdb.forgetting import HeldOut
+    from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
+    from minitransfer.apparatus.runtime import Stop
+    from minitransfer.text.corpora import Reviews
+    from minitransfer.transfer.classifier import Classifier
+    from minitransfer.transfer.encoders import Encoder
+    from minitransfer.transfer.examples import Examples
+    from minitransfer.transfer.stopping import Training
+
+MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
+MAX_GRAD_NORM = 1.0
+WARMUP = 0.05  # of all steps
+STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
+MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
+
+
+def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
+          run: RunDirectory, stop: Stop) -> Training | None:
+    """Train what learns in `model`; it is left with the weights of its lowest validation loss, or its last ones.
+
+    split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
+    step alone, so a run that goes on from a saved state ends as if it had never been stopped. Of several processes
+    each reads its share of a batch, and all have the logits, and so the loss, of the whole of it.
+    Returns how training went, or None if `stop` was requested: then a state has been saved.
+    """
+    import torch
+
+    from minitransfer.apparatus import optim
+    from minitransfer.apparatus.distributed import agreed, rank_seed, average_gradients
+    from minitransfer.apparatus.runtime import Progress, derived_seed, generator
+    from minitransfer.transfer.examples import classify, minibatches
+    from minitransfer.transfer.heads import cross_entropy
+    from minitransfer.transfer.stopping import Training, loss_and_accuracy
+
+    learn, choose = split
+    optimizer = optim.adamw(parameter_groups(model, arguments))
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
+    changing = learning | dict(model.named_buffers())
+    at = Training.restore(run.load_state(), changing, optimizer)
+    run.truncate_metrics(at.logged)
+    guard, saved, clock = optim.FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
+    total = arguments.epochs * math.ceil(len(learn) / arguments.batch_size)
+    with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
+        while at.epoch < arguments.epochs and at.stale < max(1, arguments.patience):
+            model.train()
+            let_learn(model.encoder, arguments, at.epoch)
+            order = generator(arguments.seed, "order", at.epoch)
+            for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
+                torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step, *rank_seed()))
+                optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, math.ceil(WARMUP * total)))
+                loss = cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
+                optimizer.zero_grad()
+                loss.backward()
+                average_gradients(learning.values())
+                if guard.ok(loss.item(), optim.clip_gradients(learning.values(), MAX_GRAD_NORM)):
+                    optimizer.step()
+                    at.loss_sum, at.learnt = at.loss_sum + loss.item() * len(rows), at.learnt + len(rows)
+                else:
+                    at.skipped += 1
+                at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
+                shown = {"validation": at.best_loss} if at.best_epoch else {}
+                progress.advance(loss=loss.item(), **shown)
+                stopping = agreed(stop)
+                if stopping or time.monotonic() - saved > arguments.save_every:
+                    run.save_state(at.step, at.state(changing, optimizer))
+                    saved = time.monotonic()
+                if stopping:
+                    return None
+            model.eval()
+            examples.fit_standardise(learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
+            logits = classify(examples, choose, keep_on=lambda: not agreed(stop))
+            if logits is None:
+                run.save_state(at.step, at.state(changing, optimizer))
+                return None
+            told = {"loss": at.loss_sum / max(1, at.learnt), "skipped": at.skipped, "seconds": at.seconds,
+                    "learning_rate": optimizer.param_groups[0]["lr"]}
+            loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
+            at.end_epoch(loss, accuracy, changing, keep_last=arguments.patience == 0)
+            run.log_metrics({"step": at.step, "epoch": at.epoch, "validation_loss": loss,
+                             "validation_accuracy": accuracy, **told})
+    run.save_state(at.step, at.state(changing, optimizer))
+    at.take_best(changing)
+    model.eval()
+    return at
+
+
+def parameter_groups(model: Classifier, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """What will learn, for `adamw`: the head; the mix, at MIX_RATE times the head's rate; groups of the encoder.
+
+    The mix does not decay: its weights are relative, and γ has no reason to be small.
+    """
+    from minitransfer.apparatus.optim import weight_decay_groups
+    from minitransfer.transfer.freezing import encoder_parameter_groups
+
+    decay = arguments.weight_decay
+    listed = weight_decay_groups(model.head, arguments.learning_rate, decay)
+    if model.mix is not None:
+        listed += weight_decay_groups(model.mix, MIX_RATE * arguments.learning_rate, 0.0)
+    if arguments.mode != "frozen":
+        listed += encoder_parameter_groups(model.encoder, arguments.encoder_rate, arguments.layer_decay, decay)
+    return listed
+
+
+def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
+    """The model to train: the encoder of a run, or for `scratch` one of its shape with random weights."""
+    import torch
+
+    from minitransfer.transfer.classifier import Classifier
+    from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
+
+    frozen = arguments.mode == "frozen"
+    encoder = load_encoder(encoder_run, torch.device("cpu"), frozen)  # for scratch too: its shape is checked thereby
+    if arguments.mode == "scratch":
+        encoder = new_encoder(encoder_run.config, read_tokens(encoder_run, encoder_run.kind))
+    check_encoder(encoder, arguments)
+    encoder.set_dropout(arguments.encoder_dropout or 0.0)
+    return Classifier(encoder, **head_settings(arguments))
+
+
+def let_learn(encoder: Encoder, arguments: argparse.Namespace, epoch: int) -> None:
+    """Let those layers of an encoder learn that the mode says for an epoch, counted from 0, and no others."""
+    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
+
+    unfreeze_top(encoder, learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, epoch))
+
+
+def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
+    """Fill in how much is read of a review.
+
+    Raises: UsageError if the encoder cannot give what the flags ask of it.
+    """
+    if arguments.max_tokens is None:
+        arguments.max_tokens = longest_read(encoder)
+    if arguments.head == "cls" and not encoder.has_cls:
+        raise UsageError(f"--head cls reads the [CLS] token, and {arguments.encoder} has none",
+                         "use --head mean, or the --encoder of a pretrain.bert run")
+    if encoder.max_tokens is not None and arguments.max_tokens > encoder.max_tokens:
+        raise UsageError(f"--max-tokens {arguments.max_tokens}, but {arguments.encoder} was pretrained on texts of "
+                         f"up to {encoder.max_tokens} tokens",
+                         f"use --max-tokens {encoder.max_tokens} or fewer, or pretrain with a larger --seq-length")
+    if encoder.has_cls and arguments.max_tokens < 3:
+        raise UsageError(f"--max-tokens {arguments.max_tokens} has no room for a piece between [CLS] and [SEP]",
+                         "use --max-tokens 3 or more")
+
+
+def longest_read(encoder: Encoder) -> int:
+    """How many tokens are read of a review, where no flag says so: no more than the encoder was pretrained on."""
+    return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)
+
+
+def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a classifier needs to be built again, beside its encoder."""
+    return {name: getattr(arguments, name) for name in ("head", "pool", "head_size", "dropout")}
+
+
+def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The run's config: every setting that decides its result, and what a later process needs to build its model."""
+    names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
+             "layer_decay", "weight_decay", "encoder_dropout", "patience", "max_tokens", "no_cache", "precision",
+             "trial", "measure_forgetting")
+    return {"kind": "transfer", **{name: getattr(arguments, name) for name in names},
+            "data": fingerprints(reviews), "model": head_settings(arguments),
+            "encoder_fingerprint": encoder_run.fingerprint,
+            "encoder": encoder_run.config}
+
+
+def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
+         arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
+    """The chosen reviews as examples, and their features where these can be known once and for all."""
+    from minitransfer.apparatus.runtime import say
+    from minitransfer.transfer.examples import PooledExamples, TokenExamples, pooled_features
+
+    if arguments.mode == "frozen" and arguments.head != "bilstm":
+        cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
+        features, shortened = pooled_features(
+            model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
+            log_every=arguments.log_every, say=say)
+        return PooledExamples(model, features, labels[chosen], shortened), features
+    tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
+    return TokenExamples(model, tokenised, labels[chosen]), None
+
+
+def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
+                arguments: argparse.Namespace) -> tuple[Examples, Examples, Tensor | None]:
+    """The chosen reviews, all that are to be tested on, and the features of the chosen, as `read` gives them.
+
+    Says how many were shortened, and how much an epoch reads where nothing can be kept.
+    """
+    import numpy as np
+
+    from minitransfer.apparatus.runtime import say
+
+    every_test = np.arange(len(reviews.test_labels))
+    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
+    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
+    say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
+        f"{test.shortened:,} of {len(every_test):,} to test on")
+    if features is None:
+        say(f"every epoch reads {int(examples.lengths.sum()):,} tokens anew")
+    return examples, test, features
+
+
+def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
+    """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
+    check(arguments)
+
+    import torch
+
+    from finetune.imdb.forgetting import hold_out
+    from minitransfer.apparatus.checkpoint import check_free, load_run
+    from minitransfer.apparatus.distributed import check_batch_size, is_first, open_run
+    from minitransfer.apparatus.runtime import choose_device, choose_precision, environment, say, set_threads
+    from minitransfer.text.corpora import find_data_dir, load_reviews
+    from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
+
+    check_batch_size(arguments.batch_size)
+    if not arguments.resume:
+        check_free(Path(arguments.out))  # now, and not after a download
+    device = choose_device(arguments.device)
+    set_threads(arguments.threads)
+    encoder_run = load_run(arguments.encoder)
+    torch.manual_seed(arguments.seed)  # initial weights are drawn from it
+    model = build(encoder_run, arguments).to(device)
+    arguments.precision = choose_precision(arguments.precision, device, model.encoder.hidden_size)
+    model.encoder.precision = arguments.precision
+    measures = arguments.measure_forgetting and is_first()
+    held_out = hold_out(encoder_run, model.encoder, arguments) if measures else None
+    if reviews is None:
+        reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    reviews = set_aside(reviews, arguments.trial)
+    chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
+    take_epochs(arguments, len(chosen))
+    let_learn(model.encoder, arguments, arguments.epochs - 1)  # all that will learn in one epoch or another
+    split = split_validation(chosen, reviews.train_labels, arguments.seed)
+    config = settings(encoder_run, reviews, arguments) | {"environment": environment()}
+    with open_run(arguments.out, config, resume=arguments.resume) as run:
+        if run.completed is not None:
+            if is_first():
+                print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+            return 0
+        banner(model, encoder_run, reviews, split, arguments)
+        return learn_and_score(model, encoder_run, reviews, chosen, split, arguments, run, held_out)
+
+
+def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
+                    split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace, run: RunDirectory,
+                    held_out: HeldOut | None = None) -> int:
+    """Read both halves, train on the one, score the other once, and save everything; returns the exit code.
+
+    What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
+    when it begins, since a saved state is taken up only in `train`. Of several processes the first measures it, and
+    writes.
+    """
+    import numpy as np
+
+    from minitransfer.apparatus.distributed import is_first, resume_command
+    from minitransfer.apparatus.durable import to_json
+    from minitransfer.apparatus.runtime import Stop, interruptible, say
+    from minitransfer.transfer.stopping import loss_and_accuracy
+
+    before = held_out.measure() if held_out is not None else None
+    started = time.monotonic()
+    go_on = resume_command("finetune.imdb")
+    with interruptible(go_on):
+        examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
+    encoding = time.monotonic() - started
+    learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
+    if features is not None and arguments.head == "mean":
+        model.standardise.fit(features[learn].to(model.device))
+    with Stop() as stop:
+        at = train(model, examples, (learn, choose), arguments, run, stop)
+        after = logits = None
+        if at is not None:
+            if held_out is not None:
+                after = held_out.measure(keep_on=lambda: not stop.requested)
+            logits = score(test, stop, arguments.log_every)  # None as well if the measurement was cut short
+    if logits is None:
+        say(f"stopped and saved; to go on: {go_on}")
+        return stop.exit_code
+    if not is_first():
+        return 0
+    test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
+    results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
+    results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
+    files = {**encoder_run.files, "results.json": to_json(results)}
+    run.save_model(model.state_dict(), files)
+    run.mark_complete(at.step, results)
+    report(results, run.path)
+    return 0
+
+
+def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
+    """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
+    import numpy as np
+
+    from minitransfer.apparatus.distributed import agreed
+    from minitransfer.apparatus.runtime import Progress
+    from minitransfer.transfer.examples import classify
+
+    unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
+    with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
+        return classify(test, np.arange(len(test.lengths)), lambda: not agreed(stop), progress.advance)

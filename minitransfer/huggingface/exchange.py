@@ -1,0 +1,236 @@
+"""Between here and elsewhere. How does a BERT move to the `transformers` library, and one of its BERTs move here?
+
+    python -m minitransfer.huggingface export runs/bert bert-folder              # what was pretrained here
+    python -m minitransfer.huggingface export runs/bert-finetuned imdb-folder    # a classifier, with --head cls
+    python -m minitransfer.huggingface import bert-base-uncased runs/bert-base   # config, weights, pieces
+
+What leaves is loaded there by `from_pretrained`, and gives the same numbers; what comes is a run as `pretrain.bert`
+leaves it, for `finetune.imdb --encoder`. Neither needs that library: files are written and read here, and nothing in
+them can run. A biLM has no counterpart there; docs/format.md tells how its run is read without us.
+
+Read next: `minitransfer.huggingface.names`, how the same weights are called there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.options import Parser, directory_name, run_command
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    from torch import Tensor
+
+    from minitransfer.apparatus.checkpoint import LoadedRun
+    from minitransfer.bert.encoder import BertConfig
+
+LABELS = ("negative", "positive")
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+NO_COUNTERPART = "read its files without us: docs/format.md shows how"
+TRAIN_ANEW = "give the directory of another run, or train this one anew"
+
+DESCRIPTION = """Bring a BERT to the format of the transformers library, or from there.
+
+examples:
+  python -m minitransfer.huggingface export runs/bert bert-folder
+  python -m minitransfer.huggingface export runs/bert-finetuned imdb-folder
+  python -m minitransfer.huggingface import bert-base-uncased runs/bert-base
+
+seconds; neither that library nor a network is needed"""
+
+
+def make_parser() -> Parser:
+    """The flags of this command."""
+    parser = Parser(prog="python -m minitransfer.huggingface", description=DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", metavar="{export,import}", required=True)
+    leave = commands.add_parser(
+        "export", help="write a run as a folder for from_pretrained",
+        description="Write a run of pretrain.bert as a BertForMaskedLM, or one of `finetune.imdb --head cls`\n"
+                    "on such a BERT as a BertForSequenceClassification.")
+    leave.add_argument("run", metavar="RUN", type=directory_name, help="a finished run")
+    leave.add_argument("folder", metavar="DIR", type=directory_name, help="the folder to write, new or empty")
+    come = commands.add_parser(
+        "import", help="make a run of a folder that was saved there",
+        description="Make a run of an uncased BERT, which `finetune.imdb --encoder` takes. Of the folder are read\n"
+                    "config.json, model.safetensors, and tokenizer.json or vocab.txt.")
+    come.add_argument("folder", metavar="DIR", type=directory_name, help="the folder with these files")
+    come.add_argument("run", metavar="RUN", type=directory_name, help="the run directory to write, new or empty")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Bring a run there, or a folder here."""
+    run, folder = Path(arguments.run), Path(arguments.folder)
+    if arguments.command == "export":
+        check_free(folder)
+        export_run(run, folder)
+    else:
+        check_free(run)
+        import_folder(folder, run)
+
+
+def check_free(path: Path) -> None:
+    """Raises: UsageError if there is something that would be overwritten."""
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"{path} is not empty", "give the name of a new directory")
+    if path.is_symlink() or path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is not a directory", "give the name of a new directory")
+
+
+def export_run(path: Path, folder: Path) -> None:
+    """Write a finished run of BERT as a folder of that library.
+
+    Raises: CheckpointError for a run of another kind or head, or whose parts do not fit together.
+    """
+    import safetensors.torch
+
+    from minitransfer.apparatus.checkpoint import load_run
+    from minitransfer.apparatus.durable import disk_errors, to_json, write_file
+    from minitransfer.apparatus.progress import say
+
+    run = load_run(path)
+    tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
+    refuse_non_finite(tensors, path)
+    weights = {name: tensor.clone() for name, tensor in tensors.items()}  # cut from one matrix, they share its memory
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / WEIGHTS, safetensors.torch.save(weights, metadata={"format": "pt"}))
+    write_file(folder / TOKENIZER, run.files[TOKENIZER])
+    write_file(folder / SETTINGS, to_json(tokenizer_settings(max_tokens)))
+    write_file(folder / CONFIG, to_json(config))  # last, since no folder without it is taken for a model
+    name = config["architectures"][0]
+    say(f"{name}, {sum(t.numel() for t in weights.values()):,} parameters, in {folder}. Next, where transformers is "
+        f"installed: {name}.from_pretrained({str(folder)!r}) and AutoTokenizer.from_pretrained({str(folder)!r})")
+
+
+def language_model_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Weights and config of the BertForMaskedLM that a run of BERT is, and how many tokens a text may have."""
+    from minitransfer.huggingface.names import to_their_config, to_theirs
+
+    if run.kind != "bert":
+        what = f"{run.path} holds a run of kind {run.kind!r}, for which the transformers library has no model"
+        raise CheckpointError(what, NO_COUNTERPART)
+    shape = check_bert(run, run.config, run.tensors)
+    config = {"architectures": ["BertForMaskedLM"], **to_their_config(shape)}
+    return to_theirs(run.tensors), config, longest_text(run.config, shape)
+
+
+def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Weights and config of the BertForSequenceClassification that a transfer run is, and how long a text may be.
+
+    There a pooler with a tanh stands between [CLS] and the classifier, and here nothing:
+    `minitransfer.huggingface.names.linear_through_tanh` makes them compute the same.
+    """
+    from minitransfer.huggingface.names import compare, linear_through_tanh, to_their_config, to_theirs
+    from minitransfer.huggingface.pieces import at
+
+    kind, head = at(run.config, "encoder.kind"), at(run.config, "model.head")
+    if kind != "bert":
+        what = f"{run.path} classifies with an encoder of kind {kind!r}, which the transformers library has not"
+        raise CheckpointError(what, NO_COUNTERPART)
+    if head != "cls":
+        what = f"{run.path} has the head {head!r}, but a classifier there reads the state of [CLS] alone"
+        raise CheckpointError(what, "train one with `python -m finetune.imdb --head cls`")
+    tensors, encoder = run.tensors, run.config["encoder"]
+    below = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    shape = check_bert(run, encoder, below, has_head=False)
+    try:
+        compare({name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("encoder.")},
+                {"head.W.weight": (len(LABELS), shape.hidden_size), "head.W.bias": (len(LABELS),)})
+    except ValueError as failure:
+        raise CheckpointError(f"{run.path}: {failure}", TRAIN_ANEW) from failure
+    last = f"bert.blocks.{shape.num_layers - 1}.norm"
+    above = linear_through_tanh(tensors["head.W.weight"], tensors["head.W.bias"], below[f"{last}.weight"],
+                                below[f"{last}.bias"])
+    config = {"architectures": ["BertForSequenceClassification"], **to_their_config(shape),
+              "id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)},
+              "problem_type": "single_label_classification"}
+    return {**to_theirs(below), **above}, config, longest_text(encoder, shape, at(run.config, "max_tokens"))
+
+
+def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
+               has_head: bool = True) -> BertConfig:
+    """The shape of a run's BERT. Raises: CheckpointError unless config, weights and tokenizer fit together."""
+    from minitransfer.apparatus.saved import check_depth
+    from minitransfer.bert.encoder import BertConfig
+    from minitransfer.huggingface.names import HEAD, compare, shapes
+    from minitransfer.text.wordpiece import WordPiece
+
+    try:
+        shape = BertConfig.from_dict(config["model"])
+        check_depth(shape.num_layers, tensors)
+        needed = {name: size for name, size in shapes(shape).items() if has_head or name not in HEAD}
+        compare({name: tuple(tensor.shape) for name, tensor in tensors.items()}, needed)
+        pieces = WordPiece.from_json(run.text(TOKENIZER)).vocab_size
+        if pieces != shape.vocab_size:
+            raise ValueError(f"{TOKENIZER} has {pieces:,} pieces, and vocab_size is {shape.vocab_size:,}")
+    except (ValueError, TypeError, KeyError) as failure:
+        why = failure if isinstance(failure, ValueError) else f"{type(failure).__name__}: {failure}"
+        raise CheckpointError(f"the files in {run.path} do not fit together: {why}", TRAIN_ANEW) from failure
+    return shape
+
+
+def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raises: CheckpointError naming the first tensor that holds nan or infinity, if one does."""
+    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", TRAIN_ANEW)
+
+
+def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:
+    """How many tokens a text may have: what a classifier read, else what BERT was pretrained on, else what fits."""
+    from minitransfer.huggingface.pieces import at
+
+    said = (max_tokens, at(config, "training.seq_length"))
+    return next((n for n in said if type(n) is int and 3 <= n <= shape.max_positions), shape.max_positions)
+
+
+def tokenizer_settings(max_tokens: int) -> dict[str, Any]:
+    """What stands beside tokenizer.json for a tokenizer there to cut any text as it is cut here.
+
+    Its class is the plain one, which does what tokenizer.json says, where `BertTokenizer` has rules of its own. A
+    [MASK] that somebody wrote is text, as it is here: to have one filled in, load with split_special_tokens=False.
+    """
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_tokens, **names,
+            "model_input_names": ["input_ids", "attention_mask"], "split_special_tokens": True,
+            "clean_up_tokenization_spaces": False}
+
+
+def import_folder(folder: Path, path: Path) -> None:
+    """Make a finished run of an uncased BERT that was saved by that library.
+
+    Raises: CheckpointError for a folder that is incomplete or damaged, or holds anything else.
+    """
+    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.progress import say
+    from minitransfer.apparatus.runtime import environment
+    from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
+    from minitransfer.huggingface.pieces import max_length, read_pieces
+
+    check_folder(folder)
+    shape = read_shape(folder / CONFIG)
+    wordpiece, order = read_pieces(folder)
+    if wordpiece.vocab_size != shape.vocab_size:
+        what = f"{folder} has {wordpiece.vocab_size:,} pieces, but vocab_size in {CONFIG} is {shape.vocab_size:,}"
+        raise CheckpointError(what, "put the tokenizer there that belongs to the weights")
+    tensors = read_weights(folder / WEIGHTS, shape, order)
+    name, tokenizer = folder.resolve().name, wordpiece.to_json()
+    with open(folder / WEIGHTS, "rb") as file:
+        origin = {"folder": name, "weights": hashlib.file_digest(file, "sha256").hexdigest()}
+    config = {"kind": "bert", "model": shape.to_dict(), "corpus": {"name": f"elsewhere ({name})"}, "origin": origin,
+              "training": {"seq_length": max_length(folder, shape.max_positions)},
+              "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(), "environment": environment()}
+    with RunDirectory.create(path, config, resume=False) as run:
+        run.save_model(tensors, {TOKENIZER: tokenizer})
+        run.mark_complete(0, {})
+    headless = "" if "bias" in tensors else " (the encoder alone: there is no head to name masked pieces with)"
+    say(f"a BERT of {shape.num_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} pieces is in {path}"
+        f"{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shlex.quote(str(path))}")

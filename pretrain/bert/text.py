@@ -1,0 +1,132 @@
+"""Part IV, around the command: packed text. How does a corpus reach BERT, and how is it told what was learned of it?
+
+Cut into pieces, by a tokenizer that learned them from this very text unless an earlier run brings its own; packed
+into rows with no padding; masked anew at each step. Rows of held-out text are masked once, so that each measurement
+asks the same questions; beside the loss stands what guessing by frequency would cost: a network that does no better
+has learned nothing from context.
+
+Read next: `pretrain.bert.start`.
+"""
+
+import argparse
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.errors import DataError, NumericsError
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import generator
+from minitransfer.bert.encoder import MaskedLM
+from minitransfer.bert.evaluation import Mask, mask_once, masked_loss, masker
+from minitransfer.bert.masking import IGNORE_INDEX, fixed, unigram_entropy
+from minitransfer.text.corpora import Corpus
+from minitransfer.text.packing import pack
+from minitransfer.text.wordpiece import WordPiece, train_wordpiece
+
+STILL_GUESSING = 0.97  # a loss above this share of what guessing by frequency costs is no better than that
+
+
+@dataclass(frozen=True)
+class Text:
+    """A corpus as rows of pieces.
+
+    rows: the training text, int32 (N, T).  counts: how often each piece may be masked there, int64 (V,).
+    mask: draws what is masked of a batch, (token_ids, generator) -> (inputs, labels).
+    held_out: rows masked once and for all, in an order of their own: inputs and labels, int64 (M, T).
+    """
+
+    tokenizer: WordPiece
+    rows: Tensor
+    counts: Tensor
+    mask: Mask
+    held_out: tuple[Tensor, Tensor]
+
+    @property
+    def entropy(self) -> float:
+        """The loss of guessing pieces of the training text by their frequency alone, in nats."""
+        return unigram_entropy(self.counts)
+
+    @property
+    def log_frequency(self) -> Tensor:
+        """log p(w) for guessing by frequency, float32 (V,); what never occurred is taken for rare, not impossible."""
+        counts = self.counts + 1.0
+        return (counts / counts.sum()).log()
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """sha256 of the tokenizer."""
+        return hashlib.sha256(self.tokenizer.to_json().encode()).hexdigest()
+
+
+def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiece | None) -> Text:
+    """Cut a corpus into pieces, by `tokenizer` or, for None, one that learns at most --vocab-size of them from it.
+
+    The documents are put in an order drawn at random, for a row runs on from one to the next: in that of their files,
+    all negative reviews stand together, and each would tell of its neighbour's label what no reader of it should know.
+    Raises: DataError if the text fills too few rows, or nothing of what is held out is masked.
+    """
+    if tokenizer is None:
+        say(f"{corpus.name}: learning the pieces that its words are made of")
+        tokenizer = train_wordpiece(corpus.train, arguments.vocab_size, corpus.marks_unknown)
+    say(f"{corpus.name}: cutting the text into pieces")
+    rank = torch.randperm(len(corpus.train), generator=generator(arguments.training_seed, "documents"))
+    documents = tokenizer.encode([corpus.train[d] for d in rank], corpus.marks_unknown)
+    rows = fill_rows(f"corpus {corpus.name}", documents, arguments)
+    held_out = fill_rows(f"the held-out part of corpus {corpus.name}",
+                         tokenizer.encode(corpus.validation, corpus.marks_unknown), arguments)
+    if len(rows) < arguments.batch_size:
+        what = f"corpus {corpus.name} fills {len(rows):,} rows, and a step takes {arguments.batch_size:,}"
+        raise DataError(what, "give more text, or a smaller --batch-size or --seq-length")
+    mask = masker(tokenizer, arguments.mask_probability, arguments.whole_words)
+    inputs, labels = mask_once(held_out, mask, arguments.seed)
+    if not (labels != IGNORE_INDEX).any():
+        what = f"none of the {labels.numel():,} held-out tokens of corpus {corpus.name} came to be masked"
+        raise DataError(what, "give more text, or a larger --mask-probability")
+    counts = np.bincount(rows[~fixed(rows)].numpy(), minlength=tokenizer.vocab_size)
+    return Text(tokenizer, rows, torch.from_numpy(counts), mask, (inputs, labels))
+
+
+def fill_rows(name: str, documents: list[np.ndarray], arguments: argparse.Namespace) -> Tensor:
+    """Pack documents into rows of --seq-length, int32 (N, T). Raises: DataError if they do not fill one."""
+    try:
+        return torch.from_numpy(pack(documents, arguments.seq_length))
+    except DataError as failure:
+        raise DataError(f"{name}: {failure.what}", "give more text, or a smaller --seq-length") from failure
+
+
+def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None = None,
+            keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
+    """How well masked held-out pieces are guessed, of all rows or the first few; None if `keep_on` no longer holds.
+
+    To what `minitransfer.bert.evaluation.masked_loss` tells come frequency_loss, what guessing these pieces by their
+    frequency would cost, and unigram_entropy, what it costs on the training text; mean per piece, in nats.
+    Raises: NumericsError if the loss is no finite number.
+    """
+    inputs, labels = (part[:most_rows] for part in text.held_out)
+    found = masked_loss(model, inputs, labels, batch_size, keep_on)
+    if found is None:
+        return None
+    loss = found["held_out_loss"]
+    if not math.isfinite(loss):
+        what = f"the loss on held-out text is {loss:.4g} nats per masked piece"
+        raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+    total, log_frequency = 0.0, text.log_frequency.to(model.bias.device)
+    for answers in labels.split(batch_size):
+        total -= log_frequency[answers[answers != IGNORE_INDEX].to(log_frequency.device)].sum().item()
+    by_frequency = total / max(found["held_out_masked"], 1)
+    return {**found, "frequency_loss": by_frequency, "unigram_entropy": text.entropy}
+
+
+def tell(found: dict[str, float], done: float, late: bool) -> None:
+    """Say what was measured after a share `done` of the training, and, where it is late for that, if it is bad."""
+    loss, by_frequency = found["held_out_loss"], found["frequency_loss"]
+    say(f"held-out text after {done:.0%} of the training: loss {loss:.3f} nats, by frequency {by_frequency:.3f}; "
+        f"{found['held_out_accuracy']:.1%} of {found['held_out_masked']:,} masked pieces right")
+    if late and loss > STILL_GUESSING * by_frequency:
+        say(f"the loss is still that of guessing by frequency: {loss:.3f} nats against {by_frequency:.3f}. More "
+            f"--epochs, a smaller --batch-size, another --learning-rate or a --warm-start may get it going")

@@ -1,0 +1,273 @@
+"""Part IV, the command: train a mini BERT. What does a text teach whoever must name what was masked in it?
+
+    python -m pretrain.bert --corpus sample --preset tiny --out runs/bert-tiny          # a minute, offline
+    python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000                   # pieces and their vectors
+    python -m pretrain.bert --warm-start runs/static-pieces                             # WikiText-2, half an hour
+    python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
+    torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces        # two processes, one model
+
+Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
+about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
+
+Read next: `pretrain.inspect`. Around this file: `pretrain.bert.text`, `pretrain.bert.start`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.options import (
+    Parser, add_precision, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
+)
+from pretrain.shared import (
+    Clock,
+    add_corpus_and_preset,
+    already_complete,
+    check_out,
+    next_command,
+    read_corpus,
+    take_preset,
+)
+
+if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+    import torch
+
+    from minitransfer.apparatus.checkpoint import RunDirectory
+    from minitransfer.apparatus.runtime import Stop
+    from minitransfer.bert.encoder import MaskedLM
+    from pretrain.bert.text import Text
+
+PRESETS = {
+    "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,
+                 vocab_size=2_000, seq_length=64, epochs=6, batch_size=16, learning_rate=4e-3, dropout=0.0),
+    "small": dict(hidden_size=256, num_layers=4, num_heads=4, intermediate_size=1024, max_positions=512,
+                  vocab_size=16_000, seq_length=128, epochs=4, batch_size=16, learning_rate=1e-3, dropout=0.1),
+    "base": dict(hidden_size=512, num_layers=8, num_heads=8, intermediate_size=2048, max_positions=512,
+                 vocab_size=30_000, seq_length=256, epochs=4, batch_size=128, learning_rate=5e-4, dropout=0.1),
+}
+SIZES = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "vocab_size")
+WARMUP = 0.1  # of all steps
+MAX_GRAD_NORM = 1.0
+WEIGHT_DECAY = 0.01
+MEASUREMENTS = 9  # on held-out text: the last on all of it, those before on MEASURED_TOKENS of it
+MEASURED_TOKENS = 32_768
+LEAST_VOCABULARY = 100
+
+DESCRIPTION = """Train a mini BERT by masked language modelling.
+
+examples:
+  python -m pretrain.bert --corpus sample --preset tiny --out runs/bert-tiny
+  python -m pretrain.bert --warm-start runs/static-pieces
+  python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
+  python -m pretrain.bert --init-from runs/bert --seq-length 512 --epochs 1 --out runs/bert-long
+  torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces
+
+writes to --out: config.json, model.safetensors (encoder and head), tokenizer.json, metrics.jsonl, state/
+on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
+
+
+def make_parser() -> Parser:
+    """The flags of this command."""
+    parser = Parser(prog="python -m pretrain.bert", description=DESCRIPTION)
+    add_corpus_and_preset(parser, PRESETS)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--warm-start", metavar="RUN", type=directory_name,
+                       help="a pretrain.static run with --pieces, whose pieces and vectors are begun with")
+    start.add_argument("--init-from", metavar="RUN", type=directory_name,
+                       help="a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, "
+                            "all else is the preset's")
+    parser.add_argument("--whole-words", action="store_true", help="mask all pieces of a word, or none")
+    parser.add_argument("--mask-probability", type=fraction, metavar="P", default=0.15,
+                        help="share of pieces to be named")
+    group = parser.add_argument_group("training (default: by preset)")
+    group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
+    group.add_argument("--batch-size", type=positive_int, metavar="N", help="rows of text in a step")
+    group.add_argument("--seq-length", type=positive_int, metavar="N", help="tokens in a row, [CLS] and [SEP] too")
+    group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdamW, at its highest")
+    group.add_argument("--dropout", type=probability, metavar="P", help="share of units dropped")
+    group.add_argument("--vocab-size", type=positive_int, metavar="N", help="most pieces to learn from the text")
+    add_precision(parser)
+    add_shared(parser, out="runs/bert")
+    return parser
+
+
+@dataclass
+class Position:
+    """How far training has come."""
+
+    step: int = 0
+    epoch: int = 0
+    in_epoch: int = 0
+    skipped: int = 0
+
+
+def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int | None:
+    """Train on all rows in a new order each epoch; returns the step reached, or None if asked to stop.
+
+    Order, masks and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
+    with the same weights, bit for bit, as one that was never stopped. Several processes mask the same batch, and each
+    reads its rows of it.
+    """
+    import torch
+
+    from minitransfer.apparatus import optim
+    from minitransfer.apparatus.distributed import agreed, rank_seed, average, average_gradients, is_first, share_of_rows
+    from minitransfer.apparatus.runtime import Progress, autocast, derived_seed, generator
+    from minitransfer.bert.masking import IGNORE_INDEX
+    from pretrain.bert.text import measure
+
+    (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.training_seed, model.bias.device
+    optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
+    at = restore(run, model, optimizer)
+    guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
+    total = math.ceil(N / B) * arguments.epochs
+    warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
+    with Progress(N * T * arguments.epochs, "tokens", description="bert", log_every=arguments.log_every,
+                  done=T * (at.epoch * N + at.in_epoch * B)) as progress:
+        while at.epoch < arguments.epochs:
+            batches = torch.randperm(N, generator=generator(seed, "order", at.epoch)).split(B)
+            for batch in batches[at.in_epoch :]:
+                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, warmup))
+                masked = text.mask(text.rows[batch].long(), generator(seed, "masks", at.step))
+                inputs, labels = map(share_of_rows, masked)
+                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", at.step, *rank_seed()))
+                with autocast(device, arguments.precision):
+                    loss = model.loss(inputs.to(device), labels.to(device), generator=noise)
+                optimizer.zero_grad()
+                loss.backward()
+                asked = int((labels != IGNORE_INDEX).sum())  # the loss is a mean over so many pieces
+                [loss] = average(asked, loss.item())
+                average_gradients(model.parameters(), asked)
+                norm = optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
+                if guard.ok(loss, norm):
+                    optimizer.step()
+                else:
+                    at.skipped += 1
+                at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
+                progress.advance(len(batch) * T, loss=loss)
+                if log_clock.due():
+                    run.log_metrics({"step": at.step, "epoch": at.epoch, "tokens": progress.done, "loss": loss,
+                                     "learning_rate": rate, "norm": norm, "skipped": at.skipped})
+                if at.in_epoch == len(batches):
+                    at.epoch, at.in_epoch = at.epoch + 1, 0
+                if at.step % every == 0 and at.step < total and is_first():
+                    report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), at.step, total, every)
+                stopping = agreed(stop)
+                if stopping or save_clock.due() or at.step == total:
+                    save(run, model, optimizer, at)
+                if stopping:
+                    return None
+    return at.step
+
+
+def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
+    """Log and say what was measured, as is done `every` so many steps; warn if it is bad after a third of them."""
+    from pretrain.bert.text import tell
+
+    run.log_metrics({"step": step, **found}, once=True)
+    first_after_a_third = step - every < total / 3 <= step
+    tell(found, step / total, late=first_after_a_third or step == total)
+
+
+def save(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer, at: Position) -> None:
+    """Save all that `restore` takes up."""
+    run.save_state(at.step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": at.epoch,
+                             "in_epoch": at.in_epoch, "skipped": at.skipped})
+
+
+def restore(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer) -> Position:
+    """Where training goes on: from what was saved last, or from the beginning."""
+    from minitransfer.apparatus.checkpoint import load_weights
+
+    state = run.load_state()
+    if state is None:
+        run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
+        return Position()
+    load_weights(model, state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    run.truncate_metrics(state["step"])
+    return Position(*(state[name] for name in ("step", "epoch", "in_epoch", "skipped")))
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+    check_vocab_size(arguments)
+    training = take_preset(arguments, PRESETS, SIZES)
+    check_out(arguments, "bert")
+
+    from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
+    from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
+    from pretrain.bilm.start import ancestry, hidden_size, training_seed
+    from pretrain.bert.text import read_text
+    from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
+
+    check_batch_size(arguments.batch_size)
+    device, threads = choose_device(arguments.device), set_threads(arguments.threads)
+    if not arguments.init_from:  # else the positions are those of that run
+        check_seq_length(arguments.seq_length, arguments.max_positions)
+    origin = load_origin(arguments)
+    arguments.training_seed = training_seed(arguments.seed, origin)
+    arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
+    known = {"kind": "bert", "precision": arguments.precision, "training": training, "preset": arguments.preset,
+             "seed": arguments.seed,
+             "masking": {"probability": arguments.mask_probability, "whole_words": arguments.whole_words},
+             "origin": ancestry(origin)}
+    if already_complete(arguments, known):
+        return 0
+    corpus, facts = read_corpus(arguments)
+    text = read_text(corpus, arguments, read_tokenizer(origin))
+    model = build(arguments, text, origin)
+    config = {**known, "model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
+              "environment": environment()}
+    V = model.config.vocab_size
+    all_there_are = " (all there are)" if origin is None and V < arguments.vocab_size else ""
+    say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
+        f"{len(text.rows):,} rows of {arguments.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
+        f"{device}, {of_processes(threads)}, {arguments.precision}; {arguments.out}")
+    with open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
+        return learn_and_measure(model.to(device), text, arguments, run, stop)
+
+
+def check_vocab_size(arguments: argparse.Namespace) -> None:
+    """Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over."""
+    asked = arguments.vocab_size
+    if asked is not None and asked < LEAST_VOCABULARY:
+        raise UsageError(f"--vocab-size {asked} leaves no room for the letters", f"allow {LEAST_VOCABULARY} or more")
+    if asked is not None and (arguments.warm_start or arguments.init_from):
+        flag = "--warm-start" if arguments.warm_start else "--init-from"
+        raise UsageError(f"--vocab-size {asked} has no meaning where {flag} brings its own pieces", "leave one out")
+
+
+def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory,
+                      stop: Stop) -> int:
+    """Train, measure on all held-out text, and leave a finished run; returns the exit code.
+
+    The first of several processes measures and writes, while the others wait.
+    """
+    from minitransfer.apparatus.distributed import agreed, is_first, resume_command
+    from minitransfer.apparatus.runtime import peak_memory_gib, say
+    from pretrain.bert.text import measure
+
+    started = time.monotonic()
+    step = train(model, text, arguments, run, stop)
+    found = None
+    if step is not None and is_first():
+        found = measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested)
+    if step is None or agreed(stop):
+        say(f"stopped and saved; to go on: {resume_command('pretrain.bert')}")
+        return stop.exit_code
+    if not is_first():
+        return 0
+    run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
+    report(run, found, step, total=step, every=step)
+    run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
+    following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
+    say(f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
+        f"{arguments.out}. Next: {following}")
+    return 0

@@ -1,0 +1,77 @@
+"""Part III, around the command: the warm start. How does a character CNN learn what words mean before any sentence?
+
+It is shown the vectors of a finished `pretrain.static` run, word by word, and its projection is solved for
+(`minitransfer.elmo.spelling` says why). What it has learned is saved before the first line of text is read.
+
+Read next: `pretrain.bilm.start`.
+"""
+
+import argparse
+
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_weights
+from minitransfer.apparatus.distributed import agreed, is_first
+from minitransfer.apparatus.runtime import Progress, Stop, say
+from minitransfer.elmo.bilm import BiLM
+from minitransfer.elmo.charcnn import CharCNN
+from minitransfer.elmo.spelling import cosine, solve_projection
+from minitransfer.static.skipgram import standardise
+from minitransfer.text.words import SPECIAL_WORDS, spell_all
+from minitransfer.transfer.loading import read_vocabulary
+
+FREQUENCY_POWER = 0.75  # between each word alike and each running word alike: common words matter more, not alone
+COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reported
+
+
+def take_up(state: dict | None, model: BiLM, origin: LoadedRun | None, arguments: argparse.Namespace,
+            run: RunDirectory, stop: Stop) -> bool:
+    """Give the network the weights that were saved last, or else what a warm start teaches it; False if stopped.
+
+    Of several processes the first learns, and the others take over what it has saved.
+    """
+    if state is None and origin is not None and origin.kind == "static":
+        if is_first():
+            learn_to_spell(model, origin, arguments, run, stop)
+        if agreed(stop):
+            return False
+        state = None if is_first() else run.load_state()
+    if state is not None:
+        load_weights(model, state["model"])
+    return True
+
+
+def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace, run: RunDirectory,
+                   stop: Stop) -> None:
+    """Fit the character CNN to the static vectors of `origin`, unless asked to stop before the end.
+
+    At the end the weights are saved as step 0 of the run, whose own steps read text: a kill then costs none of it.
+    """
+    spelling, target, weight = lesson(origin)
+    say(f"warm start: solving for the character CNN's projection, {len(target):,} words of {origin.path}")
+    with Progress(len(target), "words", description="spelling", log_every=arguments.log_every) as progress:
+
+        def advance(words: int) -> bool:
+            progress.advance(words)
+            return not stop.requested
+
+        if not solve_projection(model.charcnn, spelling, target, weight, advance=advance):
+            return
+    say(f"warm start: {closeness(model.charcnn, spelling, target)}")
+    run.save_state(0, {"model": model.state_dict()})
+
+
+def lesson(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:
+    """What is to be learned, without special words: spellings (V, C) int16, vectors (V, D), weights of words (V,)."""
+    first = len(SPECIAL_WORDS)
+    words, counts = read_vocabulary(origin).words[first:], origin.tensors["counts"][first:].float()
+    target = standardise(origin.tensors["vectors"][first:], counts)
+    return torch.from_numpy(spell_all(words)), target, counts.pow(FREQUENCY_POWER)
+
+
+def closeness(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> str:
+    """How near spelled vectors come to the static ones, of common words and of less common ones."""
+    told = [f"{cosine(charcnn, spelling[a:b], target[a:b]):.3f} on words {a + 1:,} to {min(b, len(target)):,}"
+            for a, b in COMMON if a < len(target)]
+    return f"cosine with the static vectors {', '.join(told)}"

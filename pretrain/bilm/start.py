@@ -1,0 +1,117 @@
+"""Part III, around the command: building. What does a biLM begin with, when it does not begin with nothing?
+
+With the character CNN of a warm start, or with everything an earlier biLM has learned, to go on with new text. Both
+are finished runs, and are looked at before time goes into reading text: kind, sizes, and whether all fits together.
+
+Read next: `pretrain.bilm`, the command itself.
+"""
+
+import argparse
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
+from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.runtime import derived_seed
+from minitransfer.elmo.bilm import BiLM, BiLMConfig
+from minitransfer.elmo.charcnn import CharCNNConfig
+from minitransfer.transfer.loading import load_encoder, read_vocabulary
+from pretrain.bilm.text import Text
+
+
+def load_origin(arguments: argparse.Namespace) -> LoadedRun | None:
+    """The run that --warm-start or --init-from names, found to be whole; None without either flag.
+
+    Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together.
+    """
+    if arguments.warm_start:
+        origin = load_run(arguments.warm_start, "static")
+        load_encoder(origin, torch.device("cpu"))
+        check_width(origin, arguments)
+        return origin
+    if arguments.init_from:
+        origin = load_run(arguments.init_from, "bilm")
+        load_encoder(origin, torch.device("cpu"))
+        check_softmax(origin)
+        return origin
+    return None
+
+
+def check_width(origin: LoadedRun, arguments: argparse.Namespace) -> None:
+    """Raises: CheckpointError if the static vectors are not as wide as the layers of the biLM to be built."""
+    found, D = origin.tensors["vectors"].shape[1], 2 * arguments.projection_size
+    if found != D:
+        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {arguments.preset} needs {D}"
+        fix = f"give a run of `python -m pretrain.static --hidden-size {D}`, or another --preset"
+        raise CheckpointError(what, fix)
+
+
+def check_softmax(origin: LoadedRun) -> None:
+    """Raises: CheckpointError if the softmax of a biLM has not one row for each word of its vocabulary."""
+    shape = BiLMConfig.from_dict(origin.config["model"])
+    needed = {"weight": (shape.vocab_size, shape.projection_size), "bias": (shape.vocab_size,)}
+    for name, size in needed.items():
+        tensor = origin.tensors.get(f"softmax.{name}", torch.empty(0))
+        if tensor.shape != size or not tensor.isfinite().all():
+            what = (f"{origin.path}: softmax.{name} should hold {size} finite numbers, one row for each of the "
+                    f"{shape.vocab_size:,} words of vocab.txt, but is {tuple(tensor.shape)}")
+            raise CheckpointError(what, "give the directory of another run, or train this one anew")
+
+
+def build(arguments: argparse.Namespace, text: Text, origin: LoadedRun | None) -> BiLM:
+    """The network to train: all of it new, or with the weights of --init-from and a softmax for the new words."""
+    torch.manual_seed(arguments.seed)
+    if origin is not None and origin.kind == "bilm":
+        shape = BiLMConfig.from_dict(origin.config["model"])
+        model = BiLM(replace(shape, vocab_size=text.vocab_size, dropout=arguments.dropout))
+        below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
+        load_weights(model, {**below, **carried_softmax(model, text, origin)})
+        return model
+    chars = CharCNNConfig(output_size=2 * arguments.projection_size, filters=arguments.filters,
+                          num_highways=arguments.highways)
+    return BiLM(BiLMConfig(text.vocab_size, arguments.hidden_size, arguments.projection_size,
+                           dropout=arguments.dropout, charcnn=chars))
+
+
+def carried_softmax(model: BiLM, text: Text, origin: LoadedRun) -> dict[str, Tensor]:
+    """A softmax for the new vocabulary, in which words that the old one had keep what was learned for them."""
+    old = read_vocabulary(origin).ids
+    shared = [(new, old[word]) for new, word in enumerate(text.predicted_words) if word in old]
+    new_ids, old_ids = map(list, zip(*shared))  # never empty: every vocabulary opens with the same special words
+    tensors = {name: t.clone() for name, t in model.state_dict().items() if name.startswith("softmax.")}
+    for name, tensor in tensors.items():
+        tensor[new_ids] = origin.tensors[name][old_ids]
+    return tensors
+
+
+def stays_fixed(arguments: argparse.Namespace, origin: LoadedRun | None) -> bool:
+    """Whether the language model leaves the character CNN as it is; `auto` fixes one that was warm-started."""
+    if arguments.charcnn != "auto":
+        return arguments.charcnn == "fixed"
+    if origin is None:
+        return False
+    return origin.kind == "static" or origin.config.get("charcnn") == "fixed"
+
+
+def hidden_size(arguments: argparse.Namespace, origin: LoadedRun | None) -> int:
+    """How wide the network will be, a biLM or a BERT: as that of --init-from, or as the preset says."""
+    return origin.config["model"]["hidden_size"] if arguments.init_from else arguments.hidden_size
+
+
+def training_seed(seed: int, origin: LoadedRun | None) -> int:
+    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
+
+    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
+    """
+    goes_on = origin is not None and origin.kind != "static"
+    return derived_seed(seed, origin.fingerprint) if goes_on else seed
+
+
+def ancestry(origin: LoadedRun | None) -> dict | None:
+    """What a run directory tells of the run it began with, and of that one's own origin."""
+    if origin is None:
+        return None
+    return {"kind": origin.kind, "corpus": origin.config.get("corpus"), "fingerprint": origin.fingerprint,
+            "origin": origin.config.get("origin")}

@@ -1,0 +1,130 @@
+"""Parts II to V, around inspecting: pictures. What can be seen at a glance?
+
+Three kinds: the occurrences of a word as points, the weights of layers as bars, the course of runs as lines. Nothing
+is told by colour alone.
+
+Read next: `pretrain.inspect.filling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minitransfer.apparatus.durable import disk_errors, probe, write_file
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.figures import BLACK, COLOURS, GREY, INSTALL, as_drawn, can_draw, png
+from minitransfer.apparatus.options import one_line
+
+if TYPE_CHECKING:  # an optional package: all that is not a picture works without it
+    from matplotlib.figure import Figure
+
+RUN_COLOURS = (*COLOURS, BLACK)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))  # of as many runs as colours
+
+
+def require_matplotlib() -> None:
+    """Raises: UsageError if matplotlib is not installed, saying how it is."""
+    if not can_draw():
+        raise UsageError("pictures need matplotlib, which is not installed", INSTALL)
+
+
+def make_room(path: Path) -> None:
+    """Make the folder of a picture, and write there once, so that what is wrong with it is said before work is done.
+
+    Raises: UsageError or ResourceError if no picture can be written at this path.
+    """
+    with disk_errors(path):
+        if path.is_dir():
+            raise UsageError(f"--out {path} is a directory", "name the file to write, ending in .png")
+        if path.parent.exists() and not path.parent.is_dir():
+            raise UsageError(f"--out {path}: {path.parent} is a file", "name another folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    probe(path.parent, size=1)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all; one that was there before is replaced."""
+    write_file(path, png(figure))
+
+
+def plain(text: str, most: int = 80) -> str:
+    """Text that is drawn as it is: on one line, not too long, with no $ that would begin a formula."""
+    text = one_line(text)
+    text = text if len(text) <= most else "…" + text[1 - most :]
+    return as_drawn(text)
+
+
+def blank(width: float, height: float, rows: int = 1, **settings) -> tuple[Figure, list]:
+    """A figure of this size in inches, and its axes, without frames at the top and on the right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = list(figure.subplots(rows, 1, squeeze=False, **settings)[:, 0])
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def draw_occurrences(points: Sequence[Sequence[float]], shares: Sequence[float], chosen: Sequence[int],
+                     contexts: Sequence[str], title: str) -> Figure:
+    """Occurrences as points (N, 2); those `chosen` bear numbers, and their `contexts` stand below, where no two
+    labels can meet."""
+    figure, (ax,) = blank(8, 5 + 0.22 * len(chosen))
+    ax.scatter(*zip(*points), s=22, color=COLOURS[0], alpha=0.55, linewidths=0)
+    ax.scatter(*zip(*(points[i] for i in chosen)), s=210, color="white", edgecolors=COLOURS[1], linewidths=1.5,
+               zorder=3)
+    for label, i in enumerate(chosen, start=1):
+        ax.annotate(str(label), points[i], ha="center", va="center_baseline", fontsize=10, color="black", zorder=4)
+    ax.set_title(plain(title))
+    for name, share, set_label in zip(("first", "second"), shares, (ax.set_xlabel, ax.set_ylabel)):
+        set_label(f"{name} principal component ({share:.0%} of the variance)")
+    ax.margins(0.08)
+    lines = [f"{label}  {context}" for label, context in enumerate(contexts, start=1)]
+    figure.supxlabel("\n".join(lines), fontsize=8, family="monospace", multialignment="left", parse_math=False)
+    return figure
+
+
+def draw_mix(names: Sequence[str], weights: Sequence[float], title: str) -> Figure:
+    """The weights of layers as bars, layer 0 at the bottom, where it is in the network."""
+    figure, (ax,) = blank(7, 1.4 + 0.5 * len(names))
+    bars = ax.barh(range(len(names)), weights, color=COLOURS[0], height=0.6)
+    ax.bar_label(bars, [f"{s:.3f}" for s in weights], padding=4)
+    ax.axvline(1 / len(names), color=GREY, linestyle="--", linewidth=1)
+    ax.annotate(" equal weights", (1 / len(names), len(names) - 0.45), color=GREY, fontsize=9)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xlim(0, 1.08)
+    ax.set_ylim(-0.6, len(names) - 0.1)
+    ax.set_xlabel("weight $s_k$ in the mix")
+    ax.set_title(plain(title))
+    return figure
+
+
+def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], Sequence[float]]]],
+                runs: Sequence[str], axis: str) -> Figure:
+    """The course of runs: a panel for each quantity, a colour and a dash for each run, points for what was measured
+    on text held out."""
+    from matplotlib.ticker import EngFormatter
+
+    figure, axes = blank(8, 0.6 + 2.4 * len(panels) + 0.2 * len(runs), len(panels), sharex=True)
+    for ax, (name, lines) in zip(axes, panels.items()):
+        for i, label, x, y in lines:
+            training = label == "training"
+            ax.plot(x, y, color=RUN_COLOURS[i], linestyle=DASHES[i] if training else "none" if len(x) == 1 else ":",
+                    marker=None if training and len(x) > 1 else "o", markersize=5, linewidth=1.5 if training else 1)
+        ax.set_ylabel(name)
+        ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        if [len(x) for _, _, x, _ in lines] == [1]:  # a lone point says little on an axis that is made for it
+            ax.annotate(f"  {lines[0][3][0]:.4g}", (lines[0][2][0], lines[0][3][0]), va="center")
+        told = dict.fromkeys(label for _, label, _, _ in lines)
+        note = "lines: training;  points: held out" if len(told) > 1 else ", ".join(told)
+        if name == "perplexity" and len(lines) > 1:  # over two vocabularies it is two questions
+            note += ", each run on its own text: comparable for one corpus only"
+        ax.set_title(note, loc="right", fontsize=9, color=GREY)
+    axes[-1].set_xlabel(axis)
+    axes[-1].xaxis.set_major_formatter(EngFormatter())  # 2 M rather than 2,000,000
+    figure.align_ylabels()
+    handles = [axes[0].plot([], [], color=RUN_COLOURS[i], linestyle=DASHES[i])[0] for i in range(len(runs))]
+    figure.legend(handles, [plain(run) for run in runs], loc="outside upper left", frameon=False)
+    return figure

@@ -1,0 +1,170 @@
+"""Parts II to V, around inspecting: showing. How are two hundred vectors told in thirty lines?
+
+By a number for each layer, how alike the occurrences of a word are; by the words nearest to it before any context;
+and by a few occurrences, far from one another, each with those that are nearest to it. These owe much to the words
+that stand beside both: even an encoder of random weights finds its nearest where the same words stand around.
+
+Read next: `minitransfer.transfer.tokens`, Part V.
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
+from minitransfer.apparatus.options import one_line
+from minitransfer.apparatus.progress import say
+from minitransfer.text import CORPORA
+from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
+from minitransfer.text.wordpiece import SPECIAL_PIECES
+from minitransfer.text.words import SPECIAL_WORDS
+from minitransfer.transfer.encoders import BertEncoder, Encoder
+from minitransfer.transfer.loading import read_vocabulary
+from pretrain.inspect.curves import PANELS, History
+from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
+from pretrain.inspect.occurrences import Occurrence, find, pieces_of
+
+MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for
+EXAMPLES, NEAREST, STATIC = 6, 3, 8  # occurrences shown, neighbours of each, and of the word itself
+WIDTH = 36  # characters of context to each side
+LOWEST = {"bilm": "character CNN", "bert": "embeddings", "static": "static vectors"}
+ABOVE = {"bilm": "LSTM layer", "bert": "block"}
+
+
+def check_kind(run: LoadedRun) -> None:
+    """Raises: CheckpointError for a run that reads no context."""
+    if run.kind not in ("bilm", "bert"):
+        what = (f"{run.path} holds a run of kind {run.kind!r}, but --word needs one that reads context, 'bilm' or "
+                f"'bert'")
+        raise CheckpointError(what, "give the directory of a run of pretrain.bilm or pretrain.bert")
+
+
+def check_layer(asked: int | None, encoder: Encoder) -> int:
+    """The layer to look at. Raises: UsageError if the encoder has none of this number."""
+    top = encoder.num_layers - 1
+    if asked is not None and asked > top:
+        raise UsageError(f"--layer {asked} is outside 0 to {top}, the layers of this run", "choose one of these")
+    return top if asked is None else asked
+
+
+def find_in_corpus(run: LoadedRun, arguments: argparse.Namespace) -> tuple[list[Occurrence], Corpus]:
+    """Look a word up in a corpus, first in what is held out for validation, and then in the rest.
+
+    Raises: DataError if it is there less than twice; otherwise as `load_corpus`.
+    """
+    names, word = arguments.corpus or own_corpus(run), arguments.word
+    corpus = load_corpus(names, find_data_dir(arguments.data_dir), offline=bool(arguments.offline), say=say)
+    found = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, arguments.occurrences)
+    if len(found) < 2:
+        what = (f"{one_line(word[:40])!r} stands in {len(found)} lines of text of corpus {corpus.name}, and two are "
+                f"the least that can be compared")
+        raise DataError(what, "choose another word, or another --corpus")
+    return found, corpus
+
+
+def own_corpus(run: LoadedRun) -> list[str]:
+    """The corpora that a run was trained on. Raises: CheckpointError if it does not tell, or of none known here."""
+    corpus = run.config.get("corpus")
+    name = corpus.get("name") if isinstance(corpus, dict) else None
+    names = name.split("+") if isinstance(name, str) else []
+    if not names or not set(names) <= set(CORPORA) - {"auto"}:
+        raise CheckpointError(f"{run.path} was trained on {str(name)[:80]!r}, which is no corpus known here",
+                              f"name one with --corpus: {', '.join(CORPORA)}")
+    return names
+
+
+def known_words(run: LoadedRun, encoder: Encoder) -> list[str]:
+    """Words among which to look for neighbours: the most frequent of the vocabulary, or the pieces that are words."""
+    if isinstance(encoder, BertEncoder):
+        pieces, continues = encoder.wordpiece.pieces, encoder.wordpiece.continues
+        return [piece for piece, goes_on in zip(pieces, continues) if not goes_on][len(SPECIAL_PIECES) :]
+    return read_vocabulary(run).words[len(SPECIAL_WORDS) :][:MOST_WORDS]
+
+
+def static_neighbours(encoder: Encoder, word: str, words: Sequence[str]) -> list[str]:
+    """The words nearest to a word by what is known of each before its sentence is: layer 0, whatever the context.
+
+    For BERT that is the token embedding, or the mean of those of its pieces, before positions are added.
+    """
+    with torch.no_grad():
+        pieces = [encoder.wordpiece.pieces[i] for i in pieces_of(encoder, word)] if encoder.has_cls else [word]
+        middle = encoder.token_table(pieces).mean(dim=0, keepdim=True)
+        similarity = cosines(middle, encoder.token_table(words))[0]
+    ranked = [words[i] for i in similarity.topk(min(STATIC + 1, len(words))).indices.tolist()]
+    return [near for near in ranked if near != word][:STATIC]
+
+
+def tell_layers(words: Tensor, others: Tensor, word: str) -> None:
+    """Print how alike occurrences are at each layer, beside tokens drawn at random. Shapes: two (L + 1, N, D)."""
+    print("\nmean cosine of any two lines' vectors: of the word (least to greatest), and of tokens drawn at random")
+    print(f"  {'layer':<8}{one_line(word)[:16]:<26}{'at random':<12}difference")
+    for k in range(len(words)):
+        mean, least, greatest = self_similarity(words[k])
+        any_two = self_similarity(others[k])[0]
+        spread = f"{mean:.3f} ({least:.3f} to {greatest:.3f})"
+        print(f"  {k:<8}{spread:<26}{any_two:<12.3f}{mean - any_two:+.3f}")
+
+
+def tell_static(near: Sequence[str]) -> None:
+    """Print the neighbours that a word has in no context."""
+    print(f"\nnearest words by layer 0 without context, so the same for every line: {one_line(', '.join(near))}")
+
+
+def choose(h: Tensor) -> tuple[list[int], Tensor, Tensor]:
+    """Occurrences to show, far apart in the plane of the first two principal components; all points in it; shares."""
+    points, shares = principal_components(h)
+    return far_apart(points, EXAMPLES), points, shares
+
+
+def tell_nearest(h: Tensor, occurrences: Sequence[Occurrence], chosen: Sequence[int], layer: int) -> None:
+    """Print some occurrences, each with those of other documents that are nearest to it. Shapes: h (N, D)."""
+    similarity = cosines(h, h)
+    if len(chosen) == 1:
+        print(f"\nby layer {layer} all {len(h):,} are the same vector: no line is nearer than another")
+        return
+    print(f"\n{len(chosen)} of the lines; under each, those of other documents nearest to it by layer {layer}, with "
+          f"the cosine")
+    near = nearest(similarity, torch.tensor([o.document for o in occurrences]), NEAREST)
+    for label, i in enumerate(chosen, start=1):
+        print(f"\n  {label}      {occurrences[i].in_context(WIDTH)}")
+        for j in near[i]:
+            print(f"  {similarity[i, j]:.3f}  {occurrences[j].in_context(WIDTH)}")
+
+
+def layer_names(kind: str, num_layers: int) -> list[str]:
+    """What the layers of an encoder of this kind are called, from the lowest on."""
+    return [f"0, {LOWEST.get(kind, kind)}", *(f"{k}, {ABOVE.get(kind, 'layer')} {k}" for k in range(1, num_layers))]
+
+
+def tell_history(history: History) -> None:
+    """Print where each curve of a run begins and ends."""
+    told = []
+    for columns in PANELS.values():
+        for name in columns:
+            y = history.points(name, "steps")[1]
+            if y:
+                told.append(f"{name} {y[0]:.4g}" + (f" to {y[-1]:.4g}" if len(y) > 1 else ""))
+    print(f"{history.name} ({history.kind}), {len(history.rows):,} rows: {', '.join(told)}")
+
+
+def draw(points: Tensor, shares: Tensor, chosen: Sequence[int], occurrences: Sequence[Occurrence], path: Path,
+         title: str) -> Path | None:
+    """Draw the occurrences of a word as points; returns where the picture is, None where all points are one."""
+    from pretrain.inspect.pictures import draw_occurrences, save
+
+    if len(chosen) == 1:
+        return None
+    contexts = [occurrences[i].in_context(WIDTH) for i in chosen]
+    save(draw_occurrences(points.tolist(), shares.tolist(), chosen, contexts, title), path)
+    return path
+
+
+def tell_picture(path: Path | None) -> None:
+    """Print where a picture is, if there is one."""
+    if path is not None:
+        print(f"\npicture: {path}")

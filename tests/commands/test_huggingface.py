@@ -1,0 +1,228 @@
+"""Claims about moving a BERT to the transformers library and from there: nothing of what it computes is changed.
+
+What that library itself makes of it is asked at the end, and skipped where it is not installed.
+"""
+
+import dataclasses
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from huggingface_folders import CPU, PIECES, SHAPE, imported, make_runs, run, stirred, their_weights
+from torch.nn import functional as F
+
+from finetune import predict
+from finetune.imdb.train import train as imdb
+from minitransfer.huggingface.exchange import exchange as huggingface
+from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.options import run_command
+from minitransfer.bert.encoder import BertConfig, MaskedLM
+from minitransfer.huggingface.names import SMALL, linear_through_tanh
+from minitransfer.text import corpora
+from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
+from minitransfer.transfer.classifier import load_classifier
+from minitransfer.transfer.examples import TokenExamples, classify
+from minitransfer.transfer.loading import load_encoder
+
+TEXTS = [
+    "A marvellous film, and witty.", "Café, naïve, ÉTÉ: déjà vu!", "電影 is 電影", "İstanbul, ǅ, ﬁne, Straße", "",
+    "the [MASK] film [SEP] [CLS] [PAD][UNK] ends", "tab\tline\nfeed\u00a0\u200b\x00\ufffd", "x" * 101, "don't 🎬",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return make_runs(tmp_path_factory.mktemp("runs"))
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_exported_and_imported_again_a_run_has_the_same_bits(runs, tmp_path):
+    assert run("import", runs / "bert-folder", tmp_path / "back") == 0
+    before, after = load_run(runs / "bert"), load_run(tmp_path / "back")
+    assert same(before.tensors, after.tensors) and before.files == after.files
+    assert all(before.config[name] == after.config[name] for name in ("kind", "model", "training"))
+
+
+def test_exported_weights_have_the_names_and_parts_that_they_have_there(runs):
+    ours = load_run(runs / "bert").tensors
+    theirs = safetensors.torch.load_file(runs / "bert-folder" / "model.safetensors")
+    like = their_weights(segments=1)
+    assert theirs.keys() == {name for name in like if "pooler" not in name and "seq_relationship" not in name}
+    for k in range(2):
+        for i, name in enumerate(("query", "key", "value")):
+            for kind in ("weight", "bias"):
+                rows = ours[f"bert.blocks.{k}.qkv.{kind}"][18 * i : 18 * (i + 1)]
+                assert torch.equal(theirs[f"bert.encoder.layer.{k}.attention.self.{name}.{kind}"], rows)
+    assert sum(t.numel() for t in theirs.values()) == sum(t.numel() for t in ours.values())
+
+
+def test_a_linear_head_goes_through_tanh_without_losing_a_bit():
+    """W h + b = (2ᵏ W) tanh(2⁻ᵏ h) + b"""
+    torch.manual_seed(0)
+    N, D, B = 3, 37, 501
+    W, b, gamma, beta = torch.randn(N, D), torch.randn(N), 4 * torch.randn(D), 7 * torch.randn(D)
+    x = torch.randn(B, D)
+    x[:D] += 1e6 * torch.eye(D)  # one unit far above the others is the most that a LayerNorm lets through
+    h = F.layer_norm(x, (D,), gamma, beta, 1e-12)
+    theirs = linear_through_tanh(W, b, gamma, beta)
+    z = F.linear(h, theirs["bert.pooler.dense.weight"], theirs["bert.pooler.dense.bias"])
+    assert 2.0 ** -(SMALL + 2) < z.abs().max() <= 2.0**-SMALL
+    assert torch.equal(F.linear(z.tanh(), theirs["classifier.weight"], theirs["classifier.bias"]), F.linear(h, W, b))
+
+
+def test_tanh_is_the_identity_where_states_are_kept():
+    z = torch.linspace(-(2.0**-SMALL), 2.0**-SMALL, 100_001)
+    assert torch.equal(z.tanh(), z)
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"weight": "gamma", "bias": "beta"}, {"prefix": ""}, {"segments": 1}, {"segments": 3},
+])  # fmt: skip
+def test_a_foreign_bert_keeps_each_number_under_whichever_name(tmp_path, changes):
+    theirs, prefix = their_weights(**changes), changes.get("prefix", "bert.")
+    theirs["cls.predictions.decoder.weight"] = theirs[f"{prefix}embeddings.word_embeddings.weight"].clone()
+    theirs[f"{prefix}embeddings.position_ids"] = torch.arange(9)[None]
+    found = imported(tmp_path, tensors=theirs).tensors
+    assert found.keys() == MaskedLM(BertConfig(11, 6, 2, 3, 5, 9)).state_dict().keys()
+    norm = f"{prefix}encoder.layer.1.output.LayerNorm.{changes.get('weight', 'weight')}"
+    assert torch.equal(found["bert.blocks.1.norm.weight"], theirs[norm])
+    segment = theirs[f"{prefix}embeddings.token_type_embeddings.weight"]
+    assert torch.equal(found["bert.embeddings.segment.weight"], segment[:1])
+    kept = sum(t.numel() for name, t in theirs.items()
+               if not re.search("pooler|seq_relationship|decoder|position_ids|token_type", name))
+    assert sum(t.numel() for t in found.values()) == kept + 6
+
+
+def test_a_piece_keeps_its_embedding_whatever_its_id_was(tmp_path):
+    """Special pieces come first here, so rows move, and each piece takes its own along."""
+    found, theirs = imported(tmp_path), their_weights()
+    pieces = WordPiece.from_json(found.text("tokenizer.json")).pieces
+    assert sorted(pieces) == sorted(PIECES) and tuple(pieces[:5]) == SPECIAL_PIECES
+    for here, piece in enumerate(pieces):
+        there = PIECES.index(piece)
+        row = theirs["bert.embeddings.word_embeddings.weight"][there]
+        assert torch.equal(found.tensors["bert.embeddings.tokens.weight"][here], row)
+        assert found.tensors["bias"][here] == theirs["cls.predictions.bias"][there]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_become_float32(tmp_path, dtype):
+    theirs = {name: t.to(dtype) for name, t in their_weights().items()}
+    found = imported(tmp_path, tensors=theirs).tensors
+    assert all(t.dtype == torch.float32 for t in found.values())
+    assert torch.equal(found["dense.weight"], theirs["cls.predictions.transform.dense.weight"].float())
+
+
+def test_a_tokenizer_json_is_read_like_a_vocab_txt(tmp_path):
+    found = json.loads(WordPiece([*SPECIAL_PIECES, "film"]).to_json())
+    found["model"]["vocab"] = {piece: i for i, piece in enumerate(PIECES)}
+    found["truncation"] = {"max_length": 7}
+    del found["model"]["type"]  # as older files have it
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    from_json = imported(tmp_path / "a", vocab=None, tokenizer_json=found)
+    from_lines = imported(tmp_path / "b", vocab="\r\n".join(PIECES))
+    assert same(from_json.tensors, from_lines.tensors) and from_json.files == from_lines.files
+
+
+@pytest.mark.parametrize("said, kept", [(7, 7), (512, 9), (10**30, 9), (1, 9), (None, 9), ("7", 9), (True, 9)])
+def test_as_many_tokens_are_read_of_a_text_as_its_tokenizer_says_and_positions_there_are(tmp_path, said, kept):
+    found = imported(tmp_path, tokenizer_config_json={"model_max_length": said, "do_lower_case": True})
+    assert load_encoder(found, CPU).max_tokens == kept
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+@pytest.mark.parametrize("head", [True, False])
+def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mode, head):
+    imported(tmp_path, tensors=their_weights(head=head))
+    assert ("encoder alone" in capsys.readouterr().err) is not head
+    whole = corpora.load_reviews("sample", tmp_path, offline=True, say=lambda text: None)
+    few = dataclasses.replace(whole, test_texts=whole.test_texts[::40], test_labels=whole.test_labels[::40])
+    monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: few)
+    argv = ["--data", "sample", "--encoder", tmp_path / "run", "--out", tmp_path / "out", "--labels", 20, "--epochs",
+            1, "--mode", mode, "--head", "cls"]
+    assert run_command(imdb.main, imdb.make_parser(), [str(word) for word in argv]) == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["encoder_corpus"] == "elsewhere (folder)"
+    assert run("export", tmp_path / "out", tmp_path / "exported") == 0
+
+
+def test_labels_are_called_what_predictions_call_them():
+    assert huggingface.LABELS == predict.LABELS
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    return pytest.importorskip("transformers")
+
+
+def loaded(kind, folder):
+    """A model of that library, of which it says that nothing was missing and nothing left over."""
+    model, told = kind.from_pretrained(folder, output_loading_info=True)
+    assert not any(told.values())
+    return model.eval()
+
+
+def ids_of(bert_run, texts):
+    wordpiece = WordPiece.from_json(load_run(bert_run).text("tokenizer.json"))
+    return [[2, *token_ids.tolist(), 3] for token_ids in wordpiece.encode(texts)]
+
+
+def test_there_a_text_is_cut_into_the_same_ids(transformers, runs):
+    for name in ("bert-folder", "classifier-folder"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(runs / name)
+        assert tokenizer(TEXTS)["input_ids"] == ids_of(runs / "bert", TEXTS)
+        assert [tokenizer(text)["input_ids"] for text in TEXTS] == ids_of(runs / "bert", TEXTS)
+        assert tokenizer.model_max_length == {"bert-folder": 64, "classifier-folder": 60}[name]
+    padded = tokenizer(["film", ""], padding=True, return_tensors="pt")
+    assert padded.keys() == {"input_ids", "attention_mask"} and padded["input_ids"][1].tolist()[:2] == [2, 3]
+    asking = transformers.AutoTokenizer.from_pretrained(runs / "bert-folder", split_special_tokens=False)
+    assert asking("the [MASK] film")["input_ids"].count(asking.mask_token_id) == 1
+
+
+def test_there_a_language_model_has_the_same_logits(transformers, runs):
+    theirs = loaded(transformers.BertForMaskedLM, runs / "bert-folder")
+    whole = load_run(runs / "bert")
+    ours = MaskedLM(BertConfig.from_dict(whole.config["model"])).eval()
+    ours.load_state_dict(whole.tensors)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(runs / "bert-folder")
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    mask = batch["attention_mask"].bool()
+    with torch.no_grad():
+        assert torch.allclose(ours(batch["input_ids"], mask)[mask], theirs(**batch).logits[mask], atol=2e-5)
+
+
+def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):
+    theirs = loaded(transformers.AutoModelForSequenceClassification, runs / "classifier-folder")
+    model = load_classifier(load_run(runs / "classifier"), CPU)
+    examples = TokenExamples(model, model.encoder.tokenise(TEXTS, 120), np.zeros(len(TEXTS), np.int64))
+    ours = classify(examples, np.arange(len(TEXTS)))
+    batch = transformers.AutoTokenizer.from_pretrained(runs / "classifier-folder")(
+        TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        assert torch.allclose(ours, theirs(**batch).logits, atol=2e-5)
+    assert theirs.config.id2label == {0: "negative", 1: "positive"}
+
+
+@pytest.mark.parametrize("kind", ["ForPreTraining", "ForMaskedLM", "Model", "ForSequenceClassification"])
+def test_what_was_saved_there_computes_the_same_here(transformers, tmp_path, kind):
+    shape = transformers.BertConfig(**SHAPE, type_vocab_size=2)
+    theirs = getattr(transformers, f"Bert{kind}")(shape).eval()
+    theirs.load_state_dict(stirred(theirs.state_dict()), strict=False)
+    theirs.save_pretrained(tmp_path / "folder")
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    tokenizer = transformers.BertTokenizer.from_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path / "folder")
+    assert run("import", tmp_path / "folder", tmp_path / "run") == 0
+    encoder, text = load_encoder(load_run(tmp_path / "run"), CPU), "The films. A film"
+    token_ids = torch.tensor(ids_of(tmp_path / "run", [text]))
+    with torch.no_grad():
+        body = getattr(theirs, "bert", theirs)
+        expected = body(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states
+        assert torch.allclose(encoder.bert(token_ids), torch.stack(expected), atol=2e-5)

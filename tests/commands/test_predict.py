@@ -1,0 +1,146 @@
+"""Claims about predictions: any text is answered, alone as in any company, and a run that cannot answer is named."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from encoder_runs import make_bilm, make_oracle
+
+from finetune import predict
+from finetune.imdb.train import train as imdb
+from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.options import run_command
+from minitransfer.transfer.classifier import load_classifier
+
+STRANGE = ["", " \t", "ok", "x" * 1_000_000, "\ud800 broken", "[MASK] <unk> <pad> [CLS]", "🎬" * 50,
+           "a" + "\u0301" * 5000, "bad<br /><br />film", "dull " * 3000, "\u202eright to left\u202c", "null\x00byte",
+           "-1", "\ufeffmark"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Transfer runs: of the oracle, which knows its words, and of a biLM that knows nothing."""
+    path = tmp_path_factory.mktemp("runs")
+    make_bilm(path / "encoders" / "bilm")
+    make_oracle(path / "encoders" / "oracle")
+    for name, out, flags in [("oracle", "oracle", []), ("bilm", "bilm", ["--epochs", "2"]),
+                             ("bilm", "bilstm", ["--epochs", "1", "--head", "bilstm", "--labels", "40"])]:
+        argv = ["--data", "sample", "--encoder", str(path / "encoders" / name), "--out", str(path / out), *flags]
+        assert run_command(imdb.main, imdb.make_parser(), argv) == 0
+    return path
+
+
+def answer(capsys, *argv):
+    """The exit code, and the lines on stdout and stderr."""
+    capsys.readouterr()
+    code = run_command(predict.main, predict.make_parser(), [str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err.splitlines()
+
+
+def feed(monkeypatch, raw):
+    """Give the command these bytes for its stdin."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+
+
+def test_words_the_encoder_knows_decide_the_label(runs, capsys):
+    code, out, _ = answer(capsys, runs / "oracle", "a marvellous film, a triumph", "dull and dreadful, a mess")
+    for label, line in zip(("positive", "negative"), out, strict=True):
+        assert re.fullmatch(rf"{label} (0\.[5-9]\d|1\.00)  .*", line)
+    assert code == 0
+    assert out[0].endswith("  a marvellous film, a triumph")
+
+
+@pytest.mark.parametrize("run", ["oracle", "bilm", "bilstm"])
+def test_any_text_is_answered_alone_as_in_any_company(runs, capsys, run):
+    alone = [json.loads(answer(capsys, runs / run, "--json", "--", text)[1][0]) for text in STRANGE]
+    code, together, _ = answer(capsys, runs / run, "--json", "--batch-size", "9", "--", *STRANGE)
+    assert code == 0 and len(together) == len(STRANGE)
+    for one, other in zip(alone, map(json.loads, together)):
+        assert {**one, "probability": pytest.approx(one["probability"], abs=2e-6)} == other
+        assert 0.5 <= one["probability"] <= 1 and one["label"] in ("negative", "positive")
+    told = dict(zip(STRANGE, alone))
+    assert told[""]["tokens"] == 0 and told["x" * 1_000_000]["tokens"] == 1
+    assert told["dull " * 3000] | {"tokens": 512, "shortened": True} == told["dull " * 3000]
+    assert told["bad<br /><br />film"]["tokens"] == 2 and not told["ok"]["shortened"]
+
+
+def test_each_text_is_shown_on_one_short_line(runs, capsys):
+    _, out, _ = answer(capsys, runs / "oracle", "--", *STRANGE)
+    assert len(out) == len(STRANGE) and max(map(len, out)) < 90 and "(an empty text)" in out[0]
+
+
+def test_lines_of_stdin_are_answered_one_by_one_blank_ones_too(runs, capsys, monkeypatch):
+    feed(monkeypatch, "a triumph\r\n\nzu lang? schön".encode())
+    code, out, _ = answer(capsys, runs / "oracle")
+    shown = [line.split("  ", 1)[1] for line in out]
+    assert code == 0 and shown == ["a triumph", "(an empty text)", "zu lang? schön"]
+
+
+def test_bytes_that_are_no_text_are_named_by_line_and_offset_after_what_came_before(runs, capsys, monkeypatch):
+    feed(monkeypatch, b"fine\nna\xefve\n")
+    code, out, err = answer(capsys, runs / "oracle")
+    assert code == 3 and len(out) == 1
+    assert "line 2 of stdin is not UTF-8 text: byte 0xef at offset 7" in err[-1]
+
+
+def test_no_stdin_at_all_is_a_usage_error(runs, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert answer(capsys, runs / "oracle")[0] == 2
+
+
+def test_a_stdin_that_cannot_be_read_is_a_usage_error(runs, capsys, monkeypatch, tmp_path):
+    """As nohup leaves it: open, but for writing only."""
+    with open(tmp_path / "out", "wb", buffering=0) as written:
+        reader = io.TextIOWrapper(io.BufferedReader(io.FileIO(written.fileno(), "rb", closefd=False)))
+        monkeypatch.setattr(sys, "stdin", reader)
+        code, out, err = answer(capsys, runs / "oracle")
+    assert code == 2 and not out and "stdin cannot be read: Bad file descriptor" in err[-1]
+
+
+def test_without_a_run_only_the_run_is_asked_for(capsys):
+    assert run_command(predict.main, predict.make_parser(), []) == 2
+    assert "required: RUN. Fix" in capsys.readouterr().err
+
+
+def test_a_transfer_run_needs_nothing_but_itself(runs, capsys, tmp_path):
+    before = answer(capsys, runs / "bilm", "--json", "a fine film")[1]
+    (runs / "bilm").rename(tmp_path / "moved")
+    (runs / "encoders").rename(runs / "hidden")
+    try:
+        assert answer(capsys, tmp_path / "moved", "--json", "a fine film")[1] == before
+    finally:
+        (runs / "hidden").rename(runs / "encoders")
+        (tmp_path / "moved").rename(runs / "bilm")
+
+
+@pytest.mark.parametrize("path, told", [("encoders/bilm", "kind 'bilm', but one of kind 'transfer'"),
+                                        ("nowhere", "no such directory")])
+def test_a_run_that_cannot_answer_is_named(runs, capsys, path, told):
+    code, out, err = answer(capsys, runs / path, "text")
+    assert code == 4 and not out and told in err[-1]
+
+
+@pytest.mark.parametrize("change", [
+    {"model": {"head": "mean", "pool": "mean", "head_size": 10**9, "dropout": 0.0}},
+    {"model": {"head": "mean", "pool": "median", "head_size": 64, "dropout": 0.0}},
+    {"model": {"head": "ears", "pool": "mean", "head_size": 64, "dropout": 0.0}},
+    {"model": None}, {"encoder": {}}, {"encoder": None},
+])  # fmt: skip
+def test_a_config_that_the_weights_cannot_fill_is_refused(runs, change):
+    from minitransfer.apparatus.errors import CheckpointError
+
+    run = load_run(runs / "bilm")
+    run.config.update(change)
+    with pytest.raises(CheckpointError, match="config.json"):
+        load_classifier(run, torch.device("cpu"))
+
+
+def test_in_a_process_of_its_own_a_broken_argument_is_answered(runs):
+    command = [sys.executable, "-m", "finetune.predict", str(runs / "oracle"), b"gr\xfc\xdfe, a triumph"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith(b"positive") and not done.stderr

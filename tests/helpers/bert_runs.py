@@ -1,0 +1,79 @@
+"""Small runs of pretrain.bert for tests: sizes odd and unequal, runs to begin with made by hand, processes that die.
+
+As a script it runs the command and lets it send itself a signal at a certain step:
+
+    python tests/helpers/bert_runs.py 17 SIGKILL --out …
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from encoder_runs import save_run  # noqa: E402
+from pretrain_runs import flags, signal_at  # noqa: E402
+
+from minitransfer.apparatus.options import run_command  # noqa: E402
+from minitransfer.bert.encoder import BertConfig, MaskedLM  # noqa: E402
+from minitransfer.text.wordpiece import WordPiece, train_wordpiece  # noqa: E402
+from pretrain.bert.train import train as bert  # noqa: E402
+
+PRESET = dict(hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17, max_positions=31, vocab_size=151,
+              seq_length=23, epochs=2, batch_size=7, learning_rate=5e-3, dropout=0.2)
+TEXTS = ["the film was worth watching , and watching again", "nobody watches what was not worth a film"]
+
+
+def pretrain(data_dir: Path, out: Path, *more: str) -> int:
+    """Run the command in this process, `--preset tiny` meaning the sizes above; returns its exit code."""
+    before, bert.PRESETS["tiny"] = bert.PRESETS["tiny"], PRESET
+    try:
+        return run_command(bert.main, bert.make_parser(), flags(data_dir, out, *more))
+    finally:
+        bert.PRESETS["tiny"] = before
+
+
+def die_at(step: int, name: str, data_dir: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own, which sends itself a signal at this step."""
+    argv = [sys.executable, __file__, str(step), name, *flags(data_dir, out, *more)]
+    patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait do not spin
+    return subprocess.run(argv, capture_output=True, text=True, timeout=100, env=patient)
+
+
+def make_tokenizer(vocab_size: int = 60) -> WordPiece:
+    return train_wordpiece(TEXTS, vocab_size)
+
+
+def make_bert(path: Path, **changes) -> Path:
+    """A BERT that has learnt nothing; `changes` replace its "model", "tensors" or "tokenizer"."""
+    tokenizer = make_tokenizer()
+    shape = BertConfig(tokenizer.vocab_size, hidden_size=10, num_layers=1, num_heads=5, intermediate_size=9,
+                       max_positions=27)
+    torch.manual_seed(0)
+    parts = {"model": shape.to_dict(), "tensors": MaskedLM(shape).state_dict(), "tokenizer": tokenizer.to_json()}
+    parts |= changes
+    config = {"kind": "bert", "corpus": {"name": "by hand"}, "model": parts["model"]}
+    return save_run(path, config, parts["tensors"], {"tokenizer.json": parts["tokenizer"]})
+
+
+def make_static_pieces(path: Path, hidden_size: int = 12, **changes) -> Path:
+    """Static vectors of pieces, some of which never occurred; `changes` replace a part, as above, or the "unit"."""
+    tokenizer, draw = make_tokenizer(), torch.Generator().manual_seed(2)
+    counts = torch.randint(0, 4, (tokenizer.vocab_size,), generator=draw)
+    counts[:5] = 0
+    vectors = 3 * torch.randn(tokenizer.vocab_size, hidden_size, generator=draw) + 1
+    parts = {"tensors": {"vectors": vectors, "contexts": vectors, "counts": counts}, "tokenizer": tokenizer.to_json(),
+             "unit": "pieces"} | changes
+    config = {"kind": "static", "model": {"hidden_size": hidden_size}, "corpus": {"name": "by hand"}}
+    return save_run(path, config | {"unit": parts["unit"]}, parts["tensors"], {"tokenizer.json": parts["tokenizer"]})
+
+
+if __name__ == "__main__":
+    bert.PRESETS["tiny"] = PRESET
+    count, signal_name, *rest = sys.argv[1:]
+    signal_at("bert", int(count), getattr(signal, signal_name))
+    sys.exit(run_command(bert.main, bert.make_parser(), rest))
