@@ -2,7 +2,7 @@
 
 Nothing here imports torch before it is needed, so that `--help` and a mistyped flag are answered at once.
 
-Read next: `pretrain.static`.
+Read next: `pretrain.static.train`.
 """
 
 from __future__ import annotations

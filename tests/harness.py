@@ -26,13 +26,13 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "helpers"))
 
 from launcher import launch, make_small  # noqa: E402
 
 STAGES = 20  # calls of a process that resumes and saves once: its test file, the metrics it cuts, and the state
 LAST_STAGES = 22  # calls from the first file of a finished run to the last
-LAUNCHER = Path(__file__).with_name("launcher.py")
+LAUNCHER = Path(__file__).parent / "helpers" / "launcher.py"
 TRANSFER = ("--data", "sample", "--labels", "24", "--batch-size", "7")
 
 # Each command: its module, its flags; {encoders} is where `make_encoders` has put some.

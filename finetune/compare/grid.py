@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import bag
-from finetune.imdb.train import train as imdb
+from finetune.imdb import train as imdb
 from finetune.imdb.settings import FLAGS, MODES, check, take_epochs
 from finetune.reports import fingerprints
 from minitransfer.apparatus.errors import CheckpointError, UsageError

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.compare.run import tables
+from finetune.compare import tables
 from finetune.imdb.settings import MODES
 from finetune.compare.grid import Cell, encoder_names, grid, known_settings, look_at, recorded, results_of, row_of
 from finetune.compare.running import run_all
@@ -205,7 +205,7 @@ def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> N
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     """Draw the figures, and return their names."""
-    from finetune.compare.run import plots
+    from finetune.compare import plots
     from minitransfer.apparatus.durable import write_file
 
     figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows),

@@ -4,7 +4,7 @@ Which reviews, which encoder, which head, and how to train: all of it can be sai
 not said comes from one table, `DEFAULTS`. Nothing here imports torch, so `--help` and a mistyped flag are answered
 at once.
 
-Read next: `finetune.imdb`.
+Read next: `finetune.imdb.train`.
 """
 
 import argparse

@@ -4,7 +4,7 @@ Training masks a text anew each time it is read; whoever wants to compare must a
 of held-out text are masked once, by a generator of their own, and the loss on them can be followed: through
 pretraining, and through fine-tuning, which asks nothing of the kind and may forget the answers.
 
-Read next: `pretrain.bert`, the command.
+Read next: `pretrain.bert.train`, the command.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ Each word is to be named out of the whole vocabulary, by what stands before it a
 This needs the two stacks and the softmax, but they need not belong to one model: fine-tuned stacks may be given the
 softmax that pretraining left behind, and show what they have forgotten.
 
-Read next: `pretrain.bilm`, the command.
+Read next: `pretrain.bilm.train`, the command.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ beat, and, since it learns what words mean in minutes, the teacher that warm-sta
 
 The gradient is short enough to write by hand, which makes the whole method visible: no autograd, no optimiser object.
 
-Read next: `pretrain.static`, the command.
+Read next: `pretrain.static.train`, the command.
 """
 
 from dataclasses import dataclass

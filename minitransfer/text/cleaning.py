@@ -1,4 +1,4 @@
-"""Part I, chapter 2: cleaning. How do bytes of unknown origin become text in one form?
+"""Part I, chapter 1, cleaning. How do bytes of unknown origin become text in one form?
 
 **Text normalisation**: bytes must be UTF-8; characters are brought into Unicode's composed form (NFC), and those that
 cannot be seen are taken out, so that two spellings of a word that look alike are one word.

@@ -11,7 +11,7 @@ at its ends.
 is what somebody wrote, and becomes `< unk >` in a `Corpus`: the same three tokens for a tokeniser that splits
 punctuation, and no longer mistaken for the mark when corpora are mixed.
 
-Read next: `minitransfer.text.wikitext`, which finds the articles in a file of lines. Around this file: where corpora
+Read next: `minitransfer.text.cleaning`, which brings bytes into one form. Around this file: where corpora
 come from, `minitransfer.apparatus.mirrors`, `download` and `archives`, and the one that is built in, `sample`.
 """
 

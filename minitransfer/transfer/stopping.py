@@ -5,7 +5,7 @@ epochs in a row bring nothing lower, training ends and they are taken back (lect
 to the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes how
 far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
 
-Read next: `finetune.imdb`, the loop that uses it.
+Read next: `finetune.imdb.train`, the loop that uses it.
 """
 
 import math

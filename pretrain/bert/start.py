@@ -4,7 +4,7 @@ With the pieces of a `pretrain.static --pieces` run and what they mean (--warm-s
 BERT has learned, to go on with new text (--init-from). Either brings its tokenizer, since a piece's number means
 nothing without it. Both are finished runs, and are looked at before time goes into reading text.
 
-Read next: `pretrain.bert`, the command itself.
+Read next: `pretrain.bert.train`, the command itself.
 """
 
 import argparse

@@ -9,7 +9,7 @@
 Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
 
-Read next: `pretrain.inspect`. Around this file: `pretrain.bert.text`, `pretrain.bert.start`.
+Read next: `pretrain.inspect.look`. Around this file: `pretrain.bert.text`, `pretrain.bert.start`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 With the character CNN of a warm start, or with everything an earlier biLM has learned, to go on with new text. Both
 are finished runs, and are looked at before time goes into reading text: kind, sizes, and whether all fits together.
 
-Read next: `pretrain.bilm`, the command itself.
+Read next: `pretrain.bilm.train`, the command itself.
 """
 
 import argparse

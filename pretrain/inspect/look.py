@@ -145,7 +145,7 @@ def look_at_word(arguments: argparse.Namespace) -> None:
     """Find a word in a corpus, read the lines around it, and tell what becomes of it in each."""
     from minitransfer.apparatus.checkpoint import load_run
     from minitransfer.transfer.loading import load_encoder
-    from pretrain.inspect.look import words as showing
+    from pretrain.inspect import words as showing
     from pretrain.inspect.occurrences import read, windows_of
 
     device, word, run = machine(arguments), arguments.word, load_run(arguments.runs[0])

@@ -3,7 +3,7 @@
 Words, as the biLM reads them, if they are frequent enough; or pieces of words, as BERT reads them, learned from this
 very text. Either way the text becomes one long stream of numbers, and skip-gram cannot tell which.
 
-Read next: `pretrain.static`, the command itself.
+Read next: `pretrain.static.train`, the command itself.
 """
 
 from dataclasses import dataclass, field

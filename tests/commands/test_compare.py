@@ -20,9 +20,8 @@ from markdown_tables import table_rows
 
 import finetune.bag
 import finetune.imdb.train
-from finetune.compare.run import run as compare
-from finetune.compare.run import grid
-from finetune.compare.run import tables
+from finetune.compare import grid, tables
+from finetune.compare import run as compare
 from finetune.compare.run import main, make_parser
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
@@ -86,7 +85,7 @@ def copy(whole, tmp_path):
 def runs(monkeypatch):
     """The --out of each cell that is run from now on."""
     started = []
-    for module in (finetune.imdb, finetune.bag):
+    for module in (finetune.imdb.train, finetune.bag):
         original = module.main
         monkeypatch.setattr(module, "main", lambda arguments, reviews=None, original=original:
                             (started.append(os.path.basename(arguments.out)), original(arguments, reviews))[1])
@@ -258,14 +257,14 @@ def test_results_and_table_are_replaced_and_never_added_to(copy, encoders):
 def test_a_cell_that_fails_is_told_and_the_others_go_on(encoders, tmp_path, monkeypatch, capsys):
     flags = ("--labels", "8", "--seeds", "0", "1", "--modes", "frozen", "--epochs", "1", "--no-plots")
     with monkeypatch.context() as patched:
-        original = finetune.imdb.main
+        original = finetune.imdb.train.main
 
         def failing(arguments, reviews=None):
             if arguments.mode == "scratch" and arguments.seed == 0:
                 raise DataError("a review has gone", "look for it")
             return original(arguments, reviews)
 
-        patched.setattr(finetune.imdb, "main", failing)
+        patched.setattr(finetune.imdb.train, "main", failing)
         assert run(encoders[:1], tmp_path / "out", *flags) == 3
     captured = capsys.readouterr()
     assert captured.err.count("error: ") == 1 and "error: a review has gone. Fix: look for it." in captured.err
@@ -285,7 +284,7 @@ def test_an_encoder_trained_anew_does_not_pass_for_the_old_one(copy, encoders, t
 
 
 def test_cells_that_read_fewer_tokens_do_not_pass_for_cells_of_now(copy, encoders, monkeypatch, capsys):
-    monkeypatch.setattr(finetune.imdb, "MAX_TOKENS", 23)
+    monkeypatch.setattr(finetune.imdb.train, "MAX_TOKENS", 23)
     assert run(encoders, copy, *GRID, "--resume") == 4
     err = capsys.readouterr().err
     assert "max_tokens: 512 there, 23 now" in err and "16 of 20 cells failed" in err
@@ -437,7 +436,7 @@ def test_without_matplotlib_figures_are_refused_if_asked_for_and_left_out_if_not
 
 
 def test_help_answers_without_torch():
-    code = "import sys; from finetune.compare import main, make_parser, run_command; " \
+    code = "import sys; from finetune.compare.__main__ import main, make_parser, run_command; " \
            "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n") and "--no-plots" in out
@@ -453,7 +452,7 @@ def curves_of(path):
 
 def test_figures_show_the_numbers_of_the_run_directories(whole):
     pytest.importorskip("matplotlib")
-    from finetune.compare.run import plots
+    from finetune.compare import plots
 
     rows, found = lines_of(whole), results_in(whole)
     axes = plots.accuracy(rows).axes[0]
@@ -480,7 +479,7 @@ def test_figures_show_the_numbers_of_the_run_directories(whole):
 
 def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
     pytest.importorskip("matplotlib")
-    from finetune.compare.run import plots
+    from finetune.compare import plots
     from minitransfer.apparatus.figures import png
 
     names = {"oracle": "_$a$ | b_", "bilm": "möwe", "bag": "bag"}
@@ -495,7 +494,7 @@ def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
 
 def test_a_fourth_panel_of_convergence_begins_another_row(whole):
     pytest.importorskip("matplotlib")
-    from finetune.compare.run import plots
+    from finetune.compare import plots
 
     found = [row for row in lines_of(whole) if row["model"] == "bilm"]
     rows = [row | {"model": name} for name in "abcd" for row in found]

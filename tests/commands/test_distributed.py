@@ -14,7 +14,7 @@ from faults import state_names
 from pretrain_runs import PRESETS, flags, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
-from finetune.imdb.train import train as imdb
+from finetune.imdb import train as imdb
 from minitransfer.apparatus import distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.distributed import average, average_gradients, gather_rows, joined, share_of_rows
@@ -24,13 +24,13 @@ from minitransfer.text import corpora, sample
 from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer import examples, features
 from minitransfer.transfer.encoders import BiLMEncoder
-from pretrain.bert.train import train as bert
-from pretrain.bilm.train import train as bilm
-from pretrain.bilm.train import start as building
-from pretrain.bert.train import text as packed
-from pretrain.bilm.train import text as reading
-from pretrain.bert.train import start as starting
-from pretrain.static.train import train as static  # noqa: F401  here, not in each process
+from pretrain.bert import train as bert
+from pretrain.bilm import train as bilm
+from pretrain.bilm import start as building
+from pretrain.bert import text as packed
+from pretrain.bilm import text as reading
+from pretrain.bert import start as starting
+from pretrain.static import train as static  # noqa: F401  here, not in each process
 
 W = 3
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import finetune.imdb.train
-import pretrain.bilm.train
-import pretrain.static.train
+from finetune.imdb import train as imdb
+from pretrain.bilm import train as bilm
+from pretrain.static import train as static
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.words import token_stream
@@ -34,15 +34,15 @@ def accuracy(out) -> float:
 def encoder(tmp_path_factory):
     """The README's first commands: static vectors, then a biLM, on the built-in corpus."""
     path = tmp_path_factory.mktemp("runs")
-    run(pretrain.static, path / "static", "--corpus", "sample", "--preset", "tiny")
-    run(pretrain.bilm, path / "bilm", "--corpus", "sample", "--preset", "tiny", "--warm-start", str(path / "static"))
+    run(static, path / "static", "--corpus", "sample", "--preset", "tiny")
+    run(bilm, path / "bilm", "--corpus", "sample", "--preset", "tiny", "--warm-start", str(path / "static"))
     return path / "bilm"
 
 
 def test_a_frozen_encoder_beats_the_same_network_from_scratch_by_far(encoder, tmp_path):
     flags = ("--data", "sample", "--labels", "1000", "--encoder", str(encoder))
-    run(finetune.imdb, tmp_path / "frozen", *flags, "--mode", "frozen")
-    run(finetune.imdb, tmp_path / "scratch", *flags, "--mode", "scratch", "--epochs", "4")
+    run(imdb, tmp_path / "frozen", *flags, "--mode", "frozen")
+    run(imdb, tmp_path / "scratch", *flags, "--mode", "scratch", "--epochs", "4")
     assert accuracy(tmp_path / "frozen") > accuracy(tmp_path / "scratch") + MARGIN
 
 

@@ -437,7 +437,7 @@ def with_defaults(num_labels, *flags):
 
 
 def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
-    code = "import sys; from finetune.imdb import build, main, make_parser, parameter_groups, run_command; " \
+    code = "import sys; from finetune.imdb.train import build, main, make_parser, parameter_groups, run_command; " \
            "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n")

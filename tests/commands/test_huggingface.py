@@ -16,8 +16,8 @@ from huggingface_folders import CPU, PIECES, SHAPE, imported, make_runs, run, st
 from torch.nn import functional as F
 
 from finetune import predict
-from finetune.imdb.train import train as imdb
-from minitransfer.huggingface.exchange import exchange as huggingface
+from finetune.imdb import train as imdb
+from minitransfer.huggingface import exchange as huggingface
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM

@@ -13,15 +13,15 @@ import torch
 from encoder_runs import make_bert, make_bilm, make_static
 
 import pretrain.bilm.train
-from finetune.imdb.train import train as imdb
+from finetune.imdb import train as imdb
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.text.sample import SENSES, articles, sense_contexts
 from minitransfer.text.words import SPECIAL_WORDS, tokenize
 from minitransfer.transfer.loading import load_encoder
-from pretrain.inspect.look import look as inspect
-from pretrain.inspect.look import pictures
+from pretrain.inspect import look as inspect
+from pretrain.inspect import pictures
 from pretrain.inspect.curves import History, common_axis, read_history
 from pretrain.inspect.geometry import cosines
 from pretrain.inspect.occurrences import CONTEXT, Occurrence, find, read, windows_of
@@ -40,13 +40,13 @@ def trained(tmp_path_factory):
         titled = [document.replace("\n", "\n\n", 1) for document in documents[:140]]  # a title has blank lines around
         text = "".join(f"\n{document}\n" for document in titled)
         (path / "data" / "wikitext-2" / f"wiki.{split}.tokens").write_text(text)
-    before, pretrain.bilm.PRESETS["tiny"] = pretrain.bilm.PRESETS["tiny"], SMALL
+    before, pretrain.bilm.train.PRESETS["tiny"] = pretrain.bilm.train.PRESETS["tiny"], SMALL
     try:
         argv = ["--corpus", "wikitext-2", "--offline", "--data-dir", str(path / "data"), "--preset", "tiny", "--out",
                 str(path / "bilm"), "--log-every", "0.5"]
-        assert run_command(pretrain.bilm.main, pretrain.bilm.make_parser(), argv) == 0
+        assert run_command(pretrain.bilm.train.main, pretrain.bilm.train.make_parser(), argv) == 0
     finally:
-        pretrain.bilm.PRESETS["tiny"] = before
+        pretrain.bilm.train.PRESETS["tiny"] = before
     return path
 
 
@@ -310,7 +310,7 @@ def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_pat
 
 
 def test_help_and_typos_are_answered_without_torch():
-    program = ("import sys; from pretrain import inspect as i\n"
+    program = ("import sys; from pretrain.inspect import look as i\n"
                "from minitransfer.apparatus.options import run_command\n"
                "codes = [run_command(i.main, i.make_parser(), a.split()) for a in ('--help', 'r --wrod x', "
                "'r --word a-b', 'r --mix --layer 1', 'r --fill x')]\n"

@@ -8,14 +8,14 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm
 
-from finetune.imdb.train import train as imdb
+from finetune.imdb import train as imdb
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import SideBySide, autocast, choose_precision, multiplies_bfloat16
 from minitransfer.transfer.loading import load_encoder
-from pretrain.bert.train import train as bert
-from pretrain.bilm.train import train as bilm
+from pretrain.bert import train as bert
+from pretrain.bilm import train as bilm
 
 CPU = torch.device("cpu")
 HALF_STEP = 2.0**-8  # of a number: bfloat16 keeps 8 binary digits

@@ -23,9 +23,9 @@ from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
 from pretrain import shared
-from pretrain.bilm.train import train as bilm
-from pretrain.bilm.train import text as reading
-from pretrain.static.train import train as static
+from pretrain.bilm import train as bilm
+from pretrain.bilm import text as reading
+from pretrain.static import train as static
 from pretrain.bilm.text import Reader, epoch_windows, perplexity, read_text
 
 
@@ -144,7 +144,7 @@ def test_a_finished_run_is_only_looked_at_and_its_corpus_not_read(data, vectors,
     assert pretrain("bilm", data, tmp_path / "bilm") == 0
     for command in ("static", "bilm"):
         out = tmp_path / command
-        monkeypatch.setattr(f"pretrain.{command}.read_corpus", lambda arguments: 1 / 0)
+        monkeypatch.setattr(f"pretrain.{command}.train.read_corpus", lambda arguments: 1 / 0)
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
         capsys.readouterr()
         assert pretrain(command, data, out, "--resume") == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from markdown_tables import table_rows
 
-from finetune.compare.run import tables
+from finetune.compare import tables
 from finetune.compare.grid import COMMANDS, recorded
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES, UNK_ID, WordPiece
-from pretrain.static.train import train as static
+from pretrain.static import train as static
 
 PIECES = ("--pieces", "301")
 
@@ -108,7 +108,7 @@ def test_who_needs_words_refuses_a_run_of_pieces(data, whole, tmp_path, capsys):
     assert pretrain("bilm", data, tmp_path / "bilm", "--warm-start", str(whole)) == 4
     told = last_line(capsys)
     argv = ["--encoder", str(whole), "--data", "sample", "--offline", "--out", str(tmp_path / "transfer")]
-    assert run_command(finetune.imdb.main, finetune.imdb.make_parser(), argv) == 4
+    assert run_command(finetune.imdb.train.main, finetune.imdb.train.make_parser(), argv) == 4
     assert told == last_line(capsys)
     assert f"{whole} holds vectors of word pieces, but vectors of words are needed" in told
     assert "without --pieces" in told
@@ -123,7 +123,7 @@ def test_who_needs_words_refuses_a_run_of_pieces(data, whole, tmp_path, capsys):
 ])
 def test_a_number_of_pieces_that_means_nothing_is_refused_before_any_text_is_read(
         tmp_path, capsys, monkeypatch, wrong, told):
-    monkeypatch.setattr("pretrain.static.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
+    monkeypatch.setattr("pretrain.static.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
     argv = ["--out", str(tmp_path / "run"), *wrong.split()]
     assert run_command(static.main, static.make_parser(), argv) == 2
     assert told in last_line(capsys) and not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from encoder_runs import make_bert, make_bilm, make_static, save_run
 
-from minitransfer.huggingface.exchange import exchange as huggingface
+from minitransfer.huggingface import exchange as huggingface
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece

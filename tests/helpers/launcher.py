@@ -21,15 +21,15 @@ from faults import killed_at  # noqa: E402
 from pretrain_runs import use_small_presets  # noqa: E402
 
 from finetune import bag
-from finetune.compare.run import run as compare
-from finetune.imdb.train import train as imdb  # noqa: E402
+from finetune.compare import run as compare
+from finetune.imdb import train as imdb  # noqa: E402
 from minitransfer.apparatus import metrics  # noqa: E402
 from minitransfer.apparatus.checkpoint import RunDirectory  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.text import sample  # noqa: E402
-from pretrain.bert.train import train as bert
-from pretrain.bilm.train import train as bilm
-from pretrain.static.train import train as static  # noqa: E402
+from pretrain.bert import train as bert
+from pretrain.bilm import train as bilm
+from pretrain.static import train as static  # noqa: E402
 
 COMMANDS = {"pretrain.static": static, "pretrain.bilm": bilm, "pretrain.bert": bert, "finetune.imdb": imdb,
             "finetune.bag": bag, "finetune.compare": compare}

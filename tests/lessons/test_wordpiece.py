@@ -109,7 +109,7 @@ def test_every_word_is_written_out_as_often_as_it_was_counted():
 
 def test_the_same_text_gives_the_same_bytes_in_every_process():
     """Many words occur equally often, and hash tables begin differently in each process."""
-    program = ("from tests.test_wordpiece import made_up, train_wordpiece; import sys; "
+    program = ("from tests.lessons.test_wordpiece import made_up, train_wordpiece; import sys; "
                "sys.stdout.write(train_wordpiece(made_up(9), 150).to_json())")
     found = set()
     for hash_seed in "0", "1", "2":

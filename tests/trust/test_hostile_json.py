@@ -17,7 +17,7 @@ from test_damage import make_bag, make_transfer
 from test_hostile_text import limit_memory
 
 from finetune import predict
-from finetune.imdb.train import train as imdb
+from finetune.imdb import train as imdb
 from finetune.imdb.settings import check
 from finetune.compare.grid import NUMBERS, Cell, results_of
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
@@ -26,9 +26,9 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier, max_tokens_of
 from minitransfer.transfer.examples import predict as probabilities
-from pretrain.bert.train import train as bert
-from pretrain.bilm.train import train as bilm
-from pretrain.static.train import train as static
+from pretrain.bert import train as bert
+from pretrain.bilm import train as bilm
+from pretrain.static import train as static
 from pretrain.bert.start import check_network
 
 CPU = torch.device("cpu")

@@ -79,7 +79,7 @@ def complaints(importer: str, source: str) -> list[str]:
 
 
 def test_imports_go_one_way_and_models_know_nothing_of_commands():
-    assert "minitransfer.elmo.bilm" in modules() and "tests.test_imports" in modules()
+    assert "minitransfer.elmo.bilm" in modules() and "tests.trust.test_imports" in modules()
     assert [line for name, path in modules().items() for line in complaints(name, path.read_text("utf-8"))] == []
 
 
@@ -117,7 +117,7 @@ def test_each_forbidden_import_would_be_noticed(importer, source):
         ("minitransfer.text.corpora", "from minitransfer.apparatus.errors import DataError"),
         ("minitransfer.transfer.features", "from minitransfer.text import corpora\nprint(corpora)"),
         ("finetune.imdb", "from minitransfer.transfer import heads\nfrom finetune import compare"),
-        ("tests.test_heads", "import finetune.imdb, pretrain.bilm, minitransfer.apparatus.saved"),
+        ("tests.lessons.test_heads", "import finetune.imdb, pretrain.bilm, minitransfer.apparatus.saved"),
     ],
 )
 def test_what_the_house_allows_is_not_complained_about(importer, source):

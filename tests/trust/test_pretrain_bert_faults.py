@@ -17,7 +17,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.text.wordpiece import train_wordpiece
-from pretrain.bert.train import train as bert
+from pretrain.bert import train as bert
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def unread(monkeypatch):
     """Fails a test in which the corpus is read: what is wrong must be found before."""
-    monkeypatch.setattr("pretrain.bert.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
+    monkeypatch.setattr("pretrain.bert.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_flag_that_means_nothing_is_named_with_what_it_takes(unread, tmp_path,
 
 @pytest.mark.parametrize("argv, code", [(["--help"], 0), (["--epoch", "3"], 2), (["--vocab-size", "9"], 2)])
 def test_help_and_a_typo_are_answered_without_torch(argv, code):
-    program = (f"import sys; from pretrain.bert import main, make_parser, run_command; "
+    program = (f"import sys; from pretrain.bert.__main__ import main, make_parser, run_command; "
                f"code = run_command(main, make_parser(), {argv!r}); print(code, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith(f"{code} False\n")

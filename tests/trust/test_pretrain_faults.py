@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 def unread(monkeypatch):
     """Fails a test in which the corpus is read: what is wrong must be found before."""
     for name in COMMANDS:
-        monkeypatch.setattr(f"pretrain.{name}.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
+        monkeypatch.setattr(f"pretrain.{name}.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
 
 
 def last_line(capsys) -> str:
@@ -87,7 +87,7 @@ def test_a_flag_that_means_nothing_is_named_with_what_it_takes(unread, tmp_path,
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("argv, code", [(["--help"], 0), (["--epoch", "3"], 2)])
 def test_help_and_a_typo_are_answered_without_torch(command, argv, code):
-    program = (f"import sys; from pretrain.{command} import main, make_parser, run_command; "
+    program = (f"import sys; from pretrain.{command}.__main__ import main, make_parser, run_command; "
                f"code = run_command(main, make_parser(), {argv!r}); print(code, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith(f"{code} False\n")
