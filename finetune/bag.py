@@ -105,7 +105,6 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
 def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
                     run: RunDirectory, device: torch.device) -> int:
     """Count both halves, train on the one, score the other once, and save everything; returns the exit code."""
-    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.durable import to_json
     from minitransfer.apparatus.runtime import Stop, say
     from minitransfer.transfer.baselines import count_ngrams
@@ -121,9 +120,7 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], argu
     if not at.best and not stop.requested:
         what = f"with none of the L2 penalties {arguments.strengths} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    if stop.requested:
-        say(f"stopped; to go on: {resume_command('finetune.bag')}")
-        return stop.exit_code
+    stop.check("stopped")
     test_accuracy = loss_and_accuracy(test.logits(at.best["weights"], at.best["b"]), test.labels)[1]
     results = summary(None, None, reviews, sum(map(len, split)), at, test_accuracy, encoding, arguments)
     results |= {"forgetting": None, "strength": strength}

@@ -1,4 +1,4 @@
-"""What the pretraining commands share around their loops: settings, the corpus, clocks, and how a run goes on.
+"""What the pretraining commands share around their loops: settings, the corpus, and how a run goes on.
 
 Nothing here imports torch before it is needed, so that `--help` and a mistyped flag are answered at once.
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.text import CORPORA
 
 if TYPE_CHECKING:
@@ -111,17 +110,3 @@ def next_command(arguments: argparse.Namespace, module: str, *more: str) -> str:
         words += ["--data", "sample"]
     words += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
     return shlex.join([*words, "--offline"] if arguments.offline else words)
-
-
-class Clock:
-    """Tells every so many seconds that something is due."""
-
-    def __init__(self, seconds: float):
-        self.seconds, self.last = seconds, time.monotonic()
-
-    def due(self) -> bool:
-        """Whether the time has come; if so, the next one is counted from now."""
-        if time.monotonic() - self.last < self.seconds:
-            return False
-        self.last = time.monotonic()
-        return True

@@ -17,15 +17,14 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.compare import tables
-from finetune.imdb.settings import MODES
 from finetune.compare.grid import Cell, encoder_names, grid, known_settings, look_at, recorded, results_of, row_of
 from finetune.compare.running import run_all
+from finetune.imdb.settings import MODES
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.options import (
@@ -35,7 +34,6 @@ from minitransfer.apparatus.options import (
     directory_name,
     non_negative_int,
     positive_int,
-    run_command,
 )
 from minitransfer.text import REVIEWS
 
@@ -110,7 +108,6 @@ def run_grid(arguments: argparse.Namespace, with_plots: bool) -> int:
         setattr(arguments, name, getattr(arguments, name) or value)
     paths = encoder_names(arguments.encoders)
 
-    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock
     from minitransfer.apparatus.runtime import interruptible, say
     from minitransfer.text.corpora import find_data_dir, load_reviews
@@ -131,7 +128,7 @@ def run_grid(arguments: argparse.Namespace, with_plots: bool) -> int:
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock, out)
-        with interruptible(resume_command("finetune.compare")):
+        with interruptible():
             code = 0 if arguments.show else run_all(cells, known, reviews, record)
         rows = record()
         if rows:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.compare.grid import COMMANDS, Cell, results_of, seconds_left
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.options import resume_command, run_command
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from minitransfer.text.corpora import Reviews
@@ -31,7 +31,6 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
     known: of each cell what `known_settings` tells; record: called after each, to write down what is done so far.
     What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
     """
-    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.progress import say
 
     costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
@@ -47,7 +46,7 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
         started = time.monotonic()
         code = run_cell(cell, reviews) or look_after(cell, known[cell])
         if code > SIGNALLED:
-            say(f"the comparison goes on with: {resume_command('finetune.compare')}")
+            say(f"the comparison goes on with: {resume_command('finetune.compare', sys.argv[1:])}")
             return code
         if code:
             failed[cell.name] = code
@@ -79,7 +78,7 @@ def run_cell(cell: Cell, reviews: Reviews) -> int:
 
     module = COMMANDS[cell.module]
     flags = [*cell.flags, *(["--resume"] if (cell.out / CONFIG).is_file() else [])]
-    with typed(flags), contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
+    with contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
         return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
 
 
@@ -93,13 +92,3 @@ def look_after(cell: Cell, known: Mapping[str, Any]) -> int:
                               f"delete {cell.out}, and the cell is run again")
     say(f"error: {failure}")
     return failure.exit_code
-
-
-@contextlib.contextmanager
-def typed(flags: Sequence[str]) -> Iterator[None]:
-    """Let these be the process's arguments for a while: a run that is stopped says from them how to go on."""
-    before, sys.argv = sys.argv, [sys.argv[0], *flags]
-    try:
-        yield
-    finally:
-        sys.argv = before

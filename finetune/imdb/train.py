@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from finetune.imdb.settings import check, make_parser, take_epochs
 from finetune.reports import banner, fingerprints, report, summary
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import run_command
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import numpy as np
@@ -39,6 +37,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.transfer.encoders import Encoder
     from minitransfer.transfer.examples import Examples
     from minitransfer.transfer.stopping import Training
+
+__all__ = ["main", "make_parser"]  # what a command is to `finetune.compare`
 
 MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
 MAX_GRAD_NORM = 1.0
@@ -59,7 +59,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     import torch
 
     from minitransfer.apparatus import optim
-    from minitransfer.apparatus.distributed import agreed, rank_seed, average_gradients
+    from minitransfer.apparatus.distributed import agree, average_gradients, rank_seed
     from minitransfer.apparatus.runtime import Progress, derived_seed, generator
     from minitransfer.transfer.examples import classify, minibatches
     from minitransfer.transfer.heads import cross_entropy
@@ -93,7 +93,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
                 shown = {"validation": at.best_loss} if at.best_epoch else {}
                 progress.advance(loss=loss.item(), **shown)
-                stopping = agreed(stop)
+                stopping, _ = agree(stop)
                 if stopping or time.monotonic() - saved > arguments.save_every:
                     run.save_state(at.step, at.state(changing, optimizer))
                     saved = time.monotonic()
@@ -101,7 +101,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                     return None
             model.eval()
             examples.fit_standardise(learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
-            logits = classify(examples, choose, keep_on=lambda: not agreed(stop))
+            logits = classify(examples, choose, keep_on=lambda: not agree(stop)[0])
             if logits is None:
                 run.save_state(at.step, at.state(changing, optimizer))
                 return None
@@ -286,15 +286,14 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     """
     import numpy as np
 
-    from minitransfer.apparatus.distributed import is_first, resume_command
+    from minitransfer.apparatus.distributed import is_first, stop_together
     from minitransfer.apparatus.durable import to_json
-    from minitransfer.apparatus.runtime import Stop, interruptible, say
+    from minitransfer.apparatus.runtime import Stop, interruptible
     from minitransfer.transfer.stopping import loss_and_accuracy
 
     before = held_out.measure() if held_out is not None else None
     started = time.monotonic()
-    go_on = resume_command("finetune.imdb")
-    with interruptible(go_on):
+    with interruptible():
         examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
     encoding = time.monotonic() - started
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
@@ -307,9 +306,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
             if held_out is not None:
                 after = held_out.measure(keep_on=lambda: not stop.requested)
             logits = score(test, stop, arguments.log_every)  # None as well if the measurement was cut short
-    if logits is None:
-        say(f"stopped and saved; to go on: {go_on}")
-        return stop.exit_code
+    stop_together(stop)
     if not is_first():
         return 0
     test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
@@ -326,10 +323,10 @@ def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
     """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
     import numpy as np
 
-    from minitransfer.apparatus.distributed import agreed
+    from minitransfer.apparatus.distributed import agree
     from minitransfer.apparatus.runtime import Progress
     from minitransfer.transfer.examples import classify
 
     unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return classify(test, np.arange(len(test.lengths)), lambda: not agreed(stop), progress.advance)
+        return classify(test, np.arange(len(test.lengths)), lambda: not agree(stop)[0], progress.advance)

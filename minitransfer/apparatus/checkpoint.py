@@ -11,7 +11,7 @@
 A run killed at any moment can go on: states.py tells how. Random numbers are not part of a state: they follow from
 (seed, epoch, step), see runtime.py. A finished run is read by saved.py.
 
-Next: optim.py, the last piece that all training loops share.
+Next: keeper.py, who keeps the books of a run in it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 starts the command twice. Each process holds the whole model and draws the same batch, but reads only its own rows of
 it; then the gradients are averaged, so that all take the same step and their weights stay equal, bit for bit. A
-training loop shows where: `share_of_rows`, `average_gradients`, `agreed`. Alone, a process does nothing here.
+training loop shows where: `share_of_rows`, `average_gradients`, and the keeper of its books. Alone, a process does nothing here.
 
 The batch is what --batch-size says, however many share it. So the losses are those of one process but for rounding,
 since sums are taken in another order, and for dropout, which each process draws for its own rows. Only the first
@@ -17,10 +17,8 @@ Next: figures.py, what pictures have in common.
 import contextlib
 import io
 import os
-import shlex
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,12 +29,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import RunDirectory, as_saved, compare_settings
-from minitransfer.apparatus.errors import ResourceError, UsageError
+from minitransfer.apparatus.errors import ResourceError, Stopped, UsageError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop
 from minitransfer.apparatus.saved import read_config
 
 Rows = TypeVar("Rows", Tensor, np.ndarray, list)
+Result = TypeVar("Result")
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
 MEETING = timedelta(minutes=5)  # until all processes have started
 PATIENCE = timedelta(hours=1)  # with one that is at work alone, measuring; one that dies is noticed at once
@@ -66,19 +65,35 @@ def is_first() -> bool:
 def joined() -> Iterator[None]:
     """Be one of the processes that torchrun has started, until all of them have come to the end.
 
-    A failure is marked as `told` if another process has failed in the same words: it is then shown only once.
+    A failure is marked as `reported` if another process has failed in the same words: it is then shown only once.
     Raises: UsageError unless the environment says which process this is; ResourceError if the others do not come.
     """
     number, size = _place()
     store = None
     try:
         store = _find_others(number, size)
-        yield
-        barrier()  # whoever left with an exit code above 0 would have torchrun stop the first, perhaps amid its saving
-        dist.destroy_process_group()
+        try:
+            yield
+        except Stopped as stop:
+            if not stop.agreed:
+                raise
+            stop.reported = not is_first()
+            _leave()
+            raise
+        _leave()
     except BaseException as failure:
-        failure.told = store is not None and _told_before(store, failure)
+        if not hasattr(failure, "reported"):
+            failure.reported = store is not None and _reported_before(store, failure)
         raise
+
+
+def _leave() -> None:
+    """End this process's part once all have come so far.
+
+    Whoever left sooner with an exit code above 0 would have torchrun stop the first, perhaps amid its saving.
+    """
+    barrier()
+    dist.destroy_process_group()
 
 
 def _place() -> tuple[int, int]:
@@ -105,7 +120,7 @@ def _find_others(number: int, size: int) -> dist.Store:
     return store
 
 
-def _told_before(store: dist.Store, failure: BaseException) -> bool:
+def _reported_before(store: dist.Store, failure: BaseException) -> bool:
     """Whether another process has failed in these words; for one that is only bereft, whether any has failed."""
     try:
         same, all_told = store.add(f"{type(failure).__name__}: {failure}", 1), store.add("failures", 1)
@@ -141,12 +156,32 @@ def all_reduce_max(number: int) -> int:
     return int(_all_reduce(torch.tensor(number), dist.ReduceOp.MAX))
 
 
-def agreed(stop: Stop) -> bool:
-    """Whether any process has been asked to stop: all get the same answer, and so stop at the same step."""
-    signal = all_reduce_max(stop.requested or 0)
-    if signal:
-        stop.requested = signal  # so that all end with its exit code
-    return signal > 0
+def agree(stop: Stop, due: bool = False) -> tuple[bool, bool]:
+    """Whether any process has been asked to stop, and whether something is `due` in any: the same answers in all."""
+    if world_size() == 1:
+        return bool(stop.requested), due
+    signal, any_due = _all_reduce(torch.tensor([stop.requested or 0, int(due)]), dist.ReduceOp.MAX).tolist()
+    stop.requested = signal or None  # so that all end with its exit code
+    return signal > 0, any_due > 0
+
+
+def stop_together(stop: Stop, state: str = "stopped and saved") -> None:
+    """Raises: Stopped, in all processes at once, if any of them has been asked to stop."""
+    if agree(stop)[0]:
+        raise Stopped(stop.requested, state, agreed=True)
+
+
+def on_first(stop: Stop, work: Callable[[], Result]) -> Result | None:
+    """Have the first process do some work while the others wait, for which there is None.
+
+    Raises: Stopped, in all processes at once, if one of them was asked to stop meanwhile.
+    """
+    result = None
+    if is_first():
+        with contextlib.suppress(Stopped):
+            result = work()
+    stop_together(stop)
+    return result
 
 
 def share_of_rows(batch: Rows) -> Rows:
@@ -222,17 +257,6 @@ def check_batch_size(batch_size: int) -> None:
     if batch_size % W:
         what = f"--batch-size {batch_size} cannot be divided evenly among {W} processes"
         raise UsageError(what, "choose a number of processes that divides it, or another --batch-size")
-
-
-def starter() -> str:
-    """How a command line that starts this run begins, up to the module's name."""
-    return f"torchrun --nproc-per-node {world_size()} -m" if world_size() > 1 else "python -m"
-
-
-def resume_command(module: str) -> str:
-    """The command that goes on with this process's run: its own flags, and --resume."""
-    flags = [word for word in sys.argv[1:] if word != "--resume"]
-    return f"{starter()} {module} {shlex.join([*flags, '--resume'])}"
 
 
 def of_processes(threads: int) -> str:

@@ -60,3 +60,14 @@ class Interrupted(BaseException):
     def __init__(self, signal: int):
         super().__init__(signal)
         self.signal = signal
+
+
+class Stopped(Interrupted):
+    """A run that was asked to stop, and can go on: `state` says in a few words how much of it is kept.
+
+    agreed: whether it is raised in all processes of a run at once.
+    """
+
+    def __init__(self, signal: int, state: str = "stopped and saved", *, agreed: bool = False):
+        super().__init__(signal)
+        self.state, self.agreed = state, agreed

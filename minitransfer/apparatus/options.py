@@ -15,12 +15,13 @@ import errno
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from minitransfer.apparatus.errors import Interrupted, MinitransferError, UsageError
+from minitransfer.apparatus.errors import Interrupted, MinitransferError, Stopped, UsageError
 from minitransfer.apparatus.progress import is_speaker, several
 
 LARGEST_INT = 2**31 - 1  # what fits every place a flag's integer may end up in: seeds, sizes, thread counts
@@ -166,6 +167,8 @@ def run_command(
         code = _parse_and_run(main, parser, argv, together)
     except SystemExit:
         raise
+    except Stopped as stop:
+        code = _report(stop, resume_command(parser.prog, sys.argv[1:] if argv is None else argv))
     except BaseException as failure:
         code = _report(failure)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # too late to stop anything but the goodbye
@@ -190,6 +193,13 @@ def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequen
         return int(main(arguments) or 0)
 
 
+def resume_command(prog: str, argv: Sequence[str]) -> str:
+    """The command that goes on with a run that was started by `prog` and these flags: the same ones, and --resume."""
+    flags = [word for word in argv if word != "--resume"]
+    starter = f"torchrun --nproc-per-node {os.environ['WORLD_SIZE']} -m" if several() else "python -m"
+    return f"{starter} {prog.split()[-1]} {shlex.join([*flags, '--resume'])}"
+
+
 def _flush_stdout(code: int) -> int:
     """Write out what stdout still holds, and return `code`, or the code of a pipe or disk that fails only now."""
     try:
@@ -203,13 +213,15 @@ def _flush_stdout(code: int) -> int:
     return code
 
 
-def _report(failure: BaseException) -> int:
-    """Tell the failure on stderr, with a traceback if it is a bug, and return the exit code that it means.
+def _report(failure: BaseException, to_go_on: str = "") -> int:
+    """Report the failure on stderr, with a traceback if it is a bug, and return the exit code that it means.
 
-    One that another process has `told`, as `minitransfer.apparatus.distributed.joined` knows, is not told again.
+    One that another process has `reported`, as `minitransfer.apparatus.distributed.joined` finds out, is not repeated.
+    to_go_on: the command that goes on with a run that was stopped.
     """
     code, message = _verdict(failure)
-    if sys.stderr is None or getattr(failure, "told", not is_speaker()):  # print would take None for stdout
+    message += f"; to go on: {to_go_on}" if to_go_on else ""
+    if sys.stderr is None or getattr(failure, "reported", not is_speaker()):  # print would take None for stdout
         return code
     with contextlib.suppress(OSError, ValueError):  # stderr may be gone as well, but the exit code still tells
         if code == 1:
@@ -227,6 +239,8 @@ def _verdict(failure: BaseException) -> tuple[int, str]:
         return 130, "stopped at once; what was saved before is kept"
     if isinstance(failure, BrokenPipeError):
         return 141, ""  # as if SIGPIPE had ended us
+    if isinstance(failure, Stopped):
+        return 128 + failure.signal, failure.state
     if isinstance(failure, Interrupted):
         return 128 + failure.signal, "stopped at once; what was saved before is kept"
     if isinstance(failure, ModuleNotFoundError) and failure.name in DEPENDENCIES:

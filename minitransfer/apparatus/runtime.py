@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from minitransfer.apparatus.errors import Interrupted, UsageError
+from minitransfer.apparatus.errors import Interrupted, Stopped, UsageError
 from minitransfer.apparatus.progress import Progress, is_speaker, say
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Stop:
             for batch in batches:
                 ...
                 if stop.requested:
-                    save the state, say how to resume, and return stop.exit_code
+                    save the state, and raise Stopped by stop.check()
 
     A Ctrl-C after the first request stops at once, by KeyboardInterrupt. The previous handlers return on leaving.
     """
@@ -200,10 +200,10 @@ class Stop:
         self.requested: int | None = None
         self._previous: dict[int, object] = {}
 
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number, as shells count (129 hang-up, 130 Ctrl-C, 143 terminate), or 0 if none came."""
-        return 128 + self.requested if self.requested else 0
+    def check(self, state: str = "stopped and saved") -> None:
+        """Raises: Stopped if a signal has come; `state` says how much of the run is kept."""
+        if self.requested:
+            raise Stopped(self.requested, state)
 
     def __enter__(self) -> Stop:
         """Take the three signals over, but leave a SIGHUP that is ignored as it is."""
@@ -231,10 +231,11 @@ class Stop:
 
 
 @contextlib.contextmanager
-def interruptible(command: str) -> Iterator[None]:
-    """Where there is nothing to save: let SIGTERM and SIGHUP end the work at once, as Ctrl-C does, and name `command`.
+def interruptible() -> Iterator[None]:
+    """Where there is nothing to save: let SIGTERM and SIGHUP end the work at once, as Ctrl-C does.
 
     The previous handlers return on leaving. In a thread other than the main one, which gets no signals, does nothing.
+    Raises: Stopped for any of the three.
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():
@@ -243,9 +244,8 @@ def interruptible(command: str) -> Iterator[None]:
                 previous[number] = signal.signal(number, _interrupt)
     try:
         yield
-    except (KeyboardInterrupt, Interrupted):
-        say(f"stopped; to go on: {command}")
-        raise
+    except (KeyboardInterrupt, Interrupted) as end:
+        raise Stopped(getattr(end, "signal", signal.SIGINT), "stopped") from end
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.options import Parser, directory_name, run_command
+from minitransfer.apparatus.options import Parser, directory_name
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     from torch import Tensor
@@ -212,8 +211,8 @@ def import_folder(folder: Path, path: Path) -> None:
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.progress import say
     from minitransfer.apparatus.runtime import environment
-    from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
     from minitransfer.huggingface.pieces import max_length, read_pieces
+    from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
 
     check_folder(folder)
     shape = read_shape(folder / CONFIG)

@@ -65,12 +65,12 @@ class SkipGram:
         tables = {"vectors": self.vectors, "contexts": self.contexts}
         return {**tables, "counts": torch.from_numpy(counts.astype(np.int64))}
 
-    def state(self) -> dict:
+    def state_dict(self) -> dict:
         """All that training goes on from."""
         return {"vectors": self.vectors, "contexts": self.contexts, "squares": self.squares}
 
-    def load(self, state: dict) -> None:
-        """Go on from a `state`."""
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a `state_dict`."""
         self.vectors, self.contexts, self.squares = state["vectors"], state["contexts"], dict(state["squares"])
 
     def draw_negatives(self, generator: torch.Generator) -> Tensor:

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from minitransfer.apparatus.download import fetch, file_sha256
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
+from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
 from minitransfer.text import CORPORA, REVIEWS, imdb, wikitext
 from minitransfer.text.cleaning import Say
-from minitransfer.apparatus.download import fetch, file_sha256
-from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
 
 UNKNOWN = "<unk>"
 BUILT_IN = "built in, written by a small grammar"

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.archives import file_lines, tar_members
+from minitransfer.apparatus.errors import DataError
 from minitransfer.text.cleaning import Say, decode, say_normalised
 
 HELD_OUT = 0.02  # of the reviews, when they are a pretraining corpus

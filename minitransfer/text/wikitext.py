@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 
-from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.archives import file_lines, zip_lines
+from minitransfer.apparatus.errors import DataError
 from minitransfer.text.cleaning import Say, say_normalised, text_lines
 
 MARKING = ("wikitext-2", "wikitext-103")  # the word-level ones, where rare words are replaced

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from minitransfer.apparatus.distributed import all_reduce_sum, is_first, all_reduce_max, share_of_rows
+from minitransfer.apparatus.distributed import all_reduce_max, all_reduce_sum, is_first, share_of_rows
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.runtime import Progress, SideBySide

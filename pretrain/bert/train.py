@@ -16,17 +16,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
-    Parser, add_precision, add_shared, directory_name, fraction, positive_float, positive_int, probability, run_command,
+    Parser,
+    add_precision,
+    add_shared,
+    directory_name,
+    fraction,
+    positive_float,
+    positive_int,
+    probability,
 )
 from pretrain.shared import (
-    Clock,
     add_corpus_and_preset,
     already_complete,
     check_out,
@@ -36,7 +40,6 @@ from pretrain.shared import (
 )
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    import torch
 
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import Stop
@@ -97,73 +100,49 @@ def make_parser() -> Parser:
     return parser
 
 
-@dataclass
-class Position:
-    """How far training has come."""
-
-    step: int = 0
-    epoch: int = 0
-    in_epoch: int = 0
-    skipped: int = 0
-
-
-def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int | None:
-    """Train on all rows in a new order each epoch; returns the step reached, or None if asked to stop.
+def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int:
+    """Train on all rows in a new order each epoch; returns the number of steps. Raises: Stopped if asked to stop.
 
     Order, masks and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
     with the same weights, bit for bit, as one that was never stopped. Several processes mask the same batch, and each
-    reads its rows of it.
+    takes its rows of it.
     """
     import torch
 
     from minitransfer.apparatus import optim
-    from minitransfer.apparatus.distributed import agreed, rank_seed, average, average_gradients, is_first, share_of_rows
-    from minitransfer.apparatus.runtime import Progress, autocast, derived_seed, generator
+    from minitransfer.apparatus.distributed import average, average_gradients, is_first, rank_seed, share_of_rows
+    from minitransfer.apparatus.keeper import Keeper
+    from minitransfer.apparatus.runtime import autocast, derived_seed, generator
     from minitransfer.bert.masking import IGNORE_INDEX
     from pretrain.bert.text import measure
 
     (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.training_seed, model.bias.device
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
-    at = restore(run, model, optimizer)
-    guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
     total = math.ceil(N / B) * arguments.epochs
     warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
-    with Progress(N * T * arguments.epochs, "tokens", description="bert", log_every=arguments.log_every,
-                  done=T * (at.epoch * N + at.in_epoch * B)) as progress:
-        while at.epoch < arguments.epochs:
-            batches = torch.randperm(N, generator=generator(seed, "order", at.epoch)).split(B)
-            for batch in batches[at.in_epoch :]:
-                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, warmup))
-                masked = text.mask(text.rows[batch].long(), generator(seed, "masks", at.step))
+    with Keeper(run, run.load_state(), stop, steps=total, total=N * T * arguments.epochs, unit="tokens",
+                description="bert", save_every=arguments.save_every, log_every=arguments.log_every,
+                model=model, optimizer=optimizer) as keeper:
+        for epoch in keeper.epochs(arguments.epochs):
+            for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):
+                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
+                masked = text.mask(text.rows[batch].long(), generator(seed, "masks", keeper.step))
                 inputs, labels = map(share_of_rows, masked)
-                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", at.step, *rank_seed()))
+                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", keeper.step, *rank_seed()))
                 with autocast(device, arguments.precision):
                     loss = model.loss(inputs.to(device), labels.to(device), generator=noise)
                 optimizer.zero_grad()
                 loss.backward()
-                asked = int((labels != IGNORE_INDEX).sum())  # the loss is a mean over so many pieces
-                [loss] = average(asked, loss.item())
-                average_gradients(model.parameters(), asked)
+                num_masked = int((labels != IGNORE_INDEX).sum())  # the loss is a mean over so many pieces
+                [loss] = average(num_masked, loss.item())
+                average_gradients(model.parameters(), num_masked)
                 norm = optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
-                if guard.ok(loss, norm):
+                if keeper.may_step(loss, norm):
                     optimizer.step()
-                else:
-                    at.skipped += 1
-                at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
-                progress.advance(len(batch) * T, loss=loss)
-                if log_clock.due():
-                    run.log_metrics({"step": at.step, "epoch": at.epoch, "tokens": progress.done, "loss": loss,
-                                     "learning_rate": rate, "norm": norm, "skipped": at.skipped})
-                if at.in_epoch == len(batches):
-                    at.epoch, at.in_epoch = at.epoch + 1, 0
-                if at.step % every == 0 and at.step < total and is_first():
-                    report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), at.step, total, every)
-                stopping = agreed(stop)
-                if stopping or save_clock.due() or at.step == total:
-                    save(run, model, optimizer, at)
-                if stopping:
-                    return None
-    return at.step
+                keeper.done(len(batch) * T, loss=loss, learning_rate=rate, norm=norm)
+                if keeper.step % every == 0 and keeper.step < total and is_first():
+                    report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), keeper.step, total, every)
+    return keeper.step
 
 
 def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
@@ -175,26 +154,6 @@ def report(run: RunDirectory, found: dict[str, float], step: int, total: int, ev
     tell(found, step / total, late=first_after_a_third or step == total)
 
 
-def save(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer, at: Position) -> None:
-    """Save all that `restore` takes up."""
-    run.save_state(at.step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": at.epoch,
-                             "in_epoch": at.in_epoch, "skipped": at.skipped})
-
-
-def restore(run: RunDirectory, model: MaskedLM, optimizer: torch.optim.Optimizer) -> Position:
-    """Where training goes on: from what was saved last, or from the beginning."""
-    from minitransfer.apparatus.checkpoint import load_weights
-
-    state = run.load_state()
-    if state is None:
-        run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
-        return Position()
-    load_weights(model, state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    run.truncate_metrics(state["step"])
-    return Position(*(state[name] for name in ("step", "epoch", "in_epoch", "skipped")))
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
     check_vocab_size(arguments)
@@ -203,9 +162,9 @@ def main(arguments: argparse.Namespace) -> int:
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
     from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
-    from pretrain.bilm.start import ancestry, hidden_size, training_seed
-    from pretrain.bert.text import read_text
     from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
+    from pretrain.bert.text import read_text
+    from pretrain.bilm.start import ancestry, hidden_size, training_seed
 
     check_batch_size(arguments.batch_size)
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
@@ -250,23 +209,18 @@ def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace
 
     The first of several processes measures and writes, while the others wait.
     """
-    from minitransfer.apparatus.distributed import agreed, is_first, resume_command
+    from minitransfer.apparatus.distributed import is_first, on_first
     from minitransfer.apparatus.runtime import peak_memory_gib, say
     from pretrain.bert.text import measure
 
     started = time.monotonic()
     step = train(model, text, arguments, run, stop)
-    found = None
-    if step is not None and is_first():
-        found = measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested)
-    if step is None or agreed(stop):
-        say(f"stopped and saved; to go on: {resume_command('pretrain.bert')}")
-        return stop.exit_code
+    metrics = on_first(stop, lambda: measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested))
     if not is_first():
         return 0
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
-    report(run, found, step, total=step, every=step)
-    run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
+    report(run, metrics, step, total=step, every=step)
+    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
     following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
     say(f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
         f"{arguments.out}. Next: {following}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_weights
-from minitransfer.apparatus.distributed import agreed, is_first
+from minitransfer.apparatus.distributed import is_first, stop_together
 from minitransfer.apparatus.runtime import Progress, Stop, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import CharCNN
@@ -26,20 +26,18 @@ COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reporte
 
 
 def take_up(state: dict | None, model: BiLM, origin: LoadedRun | None, arguments: argparse.Namespace,
-            run: RunDirectory, stop: Stop) -> bool:
-    """Give the network the weights that were saved last, or else what a warm start teaches it; False if stopped.
+            run: RunDirectory, stop: Stop) -> None:
+    """Give the network the weights that were saved last, or else what a warm start teaches it.
 
-    Of several processes the first learns, and the others take over what it has saved.
+    Of several processes the first learns, and the others take over what it has saved. Raises: Stopped if asked to stop.
     """
     if state is None and origin is not None and origin.kind == "static":
         if is_first():
             learn_to_spell(model, origin, arguments, run, stop)
-        if agreed(stop):
-            return False
+        stop_together(stop, "stopped before anything was learned")
         state = None if is_first() else run.load_state()
     if state is not None:
         load_weights(model, state["model"])
-    return True
 
 
 def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace, run: RunDirectory,

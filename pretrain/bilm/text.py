@@ -5,7 +5,7 @@ still read by their spelling. The stream is laid out in rows and cut into window
 windows of the reversed text, so that to itself it is a forward model. Word vectors are worked out once for each
 distinct word: of the whole text where the character CNN is fixed, of the window at hand where it learns.
 
-Read next: `pretrain.bilm.spelling`.
+Read next: `pretrain.bilm.both`.
 """
 
 import math

@@ -17,11 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import UsageError
@@ -34,10 +30,8 @@ from minitransfer.apparatus.options import (
     positive_float,
     positive_int,
     probability,
-    run_command,
 )
 from pretrain.shared import (
-    Clock,
     add_corpus_and_preset,
     already_complete,
     check_out,
@@ -47,14 +41,10 @@ from pretrain.shared import (
 )
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    import torch
-    from torch import Tensor
-
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import SideBySide, Stop
-    from minitransfer.elmo.bilm import BiLM, State
-    from minitransfer.elmo.softmax import WordSoftmax
-    from pretrain.bilm.text import Both, Reader, Text
+    from minitransfer.elmo.bilm import BiLM
+    from pretrain.bilm.text import Reader, Text
 
 FILTERS = ((2, 512), (3, 1024), (4, 1536), (5, 2048), (6, 2048), (7, 1024))  # (width in bytes, how many)
 PRESETS = {
@@ -117,136 +107,53 @@ def make_parser() -> Parser:
     return parser
 
 
-@dataclass
-class Position:
-    """How far training has come; `lstm_states` are those of each direction at the end of the last window.
-
-    Of several processes each has those of its own rows of text; what is saved has those of all rows.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    in_epoch: int = 0
-    skipped: int = 0
-    lstm_states: list[State | None] = field(default_factory=lambda: [None, None])
-
-
 def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,
-          state: dict | None, stop: Stop, side_by_side: SideBySide) -> int | None:
-    """Train both directions, each on its own windows; returns the step reached, or None if asked to stop.
+          state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
+    """Train both directions, each on its own windows; returns the number of steps. Raises: Stopped if asked to stop.
 
     Order, negatives and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
     with the same weights, bit for bit, as one that was never stopped. Several processes cut the same windows and draw
-    the same negatives, and each reads its rows.
+    the same negatives, and each takes its rows.
     """
     from minitransfer.apparatus import optim
-    from minitransfer.apparatus.distributed import (
-        agreed, average, average_gradients, is_first, all_reduce_max, share_of_rows,
-    )
-    from minitransfer.apparatus.runtime import Progress, generator
+    from minitransfer.apparatus.distributed import average, average_gradients, share_of_rows
+    from minitransfer.apparatus.keeper import Keeper
+    from minitransfer.apparatus.runtime import generator
     from minitransfer.elmo.softmax import draw
     from minitransfer.text.words import PAD_ID
+    from pretrain.bilm.both import CarriedStates, Directions
     from pretrain.bilm.text import epoch_windows
 
     B, T, seed = arguments.batch_size, arguments.window, arguments.training_seed
     model.charcnn.requires_grad_(not reader.fixed)
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
-    softmaxes = model.softmax.twins(2)
-    at = restore(state, optimizer, run, reader.device)
-    guard, save_clock, log_clock = optim.FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
+    carried = CarriedStates(B, reader.device)
+    both = Directions(model, reader, arguments.softmax == "sampled", seed, arguments.precision, side_by_side)
     row_length = math.ceil(text.num_tokens / B)
-    total, read_before = math.ceil(row_length / T) * arguments.epochs, B * (at.epoch * row_length + at.in_epoch * T)
+    total = math.ceil(row_length / T) * arguments.epochs
     warmup = min(WARMUP_STEPS, math.ceil(total / 2))
-    with Progress(B * row_length * arguments.epochs, "words", description="bilm", log_every=arguments.log_every,
-                  done=read_before) as progress:
-        while at.epoch < arguments.epochs:
-            windows = epoch_windows(text, B, T, generator(seed, "order", at.epoch))
-            for window in windows[at.in_epoch :]:
-                inputs, targets = ([share_of_rows(token_ids) for token_ids in both] for both in window)
-                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, warmup))
-                negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", at.step))
-                words = reader.read(inputs)
+    with Keeper(run, state, stop, steps=total, total=B * row_length * arguments.epochs, unit="words",
+                description="bilm", save_every=arguments.save_every, log_every=arguments.log_every,
+                model=model, optimizer=optimizer, lstm_states=carried) as keeper:
+        for epoch in keeper.epochs(arguments.epochs):
+            if keeper.in_epoch == 0:
+                carried.begin_text()
+            for window in keeper.steps(epoch_windows(text, B, T, generator(seed, "order", epoch))):
+                inputs, targets = ([share_of_rows(token_ids) for token_ids in pair] for pair in window)
+                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
+                negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", keeper.step))
                 optimizer.zero_grad()
-                learn = partial(learn_direction, model, softmaxes, reader, words, targets, negatives, at, arguments)
-                (ahead, ahead_state), (back, back_state) = side_by_side(partial(learn, 0), partial(learn, 1))
-                model.softmax.take_gradients(softmaxes)
-                reader.back_propagate(words)
+                losses, states = both.back_propagate(inputs, targets, negatives, carried.states, keeper.step)
                 num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
-                ahead, back = average(num_targets, ahead, back)
+                forward, backward = average(num_targets, *losses)
                 average_gradients(model.parameters(), num_targets)
-                loss, norm = (ahead + back) / 2, optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
-                if guard.ok(loss, norm):
+                loss, norm = (forward + backward) / 2, optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
+                if keeper.may_step(loss, norm):
                     optimizer.step()
-                    at.lstm_states = [ahead_state, back_state]
-                else:
-                    at.skipped += 1  # the new LSTM states are no more finite than the loss: the old ones stay
-                at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
-                progress.advance(B * inputs[0].shape[1], loss=loss)
-                if log_clock.due():
-                    run.log_metrics({"step": at.step, "epoch": at.epoch, "tokens": progress.done, "loss": loss,
-                                     "loss_forward": ahead, "loss_backward": back, "learning_rate": rate,
-                                     "norm": norm, "skipped": at.skipped})
-                if at.in_epoch == len(windows):  # the next epoch's text begins anew
-                    at.epoch, at.in_epoch, at.lstm_states = at.epoch + 1, 0, [None, None]
-                # All save when the first one's clock says so: the LSTM states of all rows have to be gathered.
-                stopping, due = agreed(stop), all_reduce_max(int(is_first() and save_clock.due()))
-                if stopping or due or at.step == total:
-                    save(run, model, optimizer, at, B)
-                if stopping:
-                    return None
-    return at.step
-
-
-def learn_direction(model: BiLM, softmaxes: list[WordSoftmax], reader: Reader, words: Both, targets: Both,
-                    negatives: Tensor, at: Position, arguments: argparse.Namespace, d: int) -> tuple[float, State]:
-    """One direction predicts its window and back-propagates half of its loss: the halves of both make the whole.
-
-    Returns the loss, mean per token in nats, and the LSTM state with which to read on.
-    """
-    import torch
-
-    from minitransfer.apparatus.distributed import rank_seed
-    from minitransfer.apparatus.runtime import autocast, derived_seed
-
-    device = reader.device
-    seed = derived_seed(arguments.training_seed, "dropout", at.step, d, *rank_seed())
-    noise = torch.Generator(device).manual_seed(seed)
-    drawn = negatives.to(device) if arguments.softmax == "sampled" else None
-    with autocast(device, arguments.precision):
-        loss, state = model.direction_loss(d, words[d], targets[d].to(device), at.lstm_states[d], noise, drawn,
-                                           reader.log_q, softmaxes[d])
-    (loss / 2).backward()
-    return loss.item(), state
-
-
-def save(run: RunDirectory, model: BiLM, optimizer: torch.optim.Optimizer, at: Position, B: int) -> None:
-    """Save all that `restore` takes up, the LSTM states of all B rows among it, so that any number of processes can."""
-    from minitransfer.apparatus.distributed import gather_rows
-
-    lstm_states = in_rows(at.lstm_states, lambda h: gather_rows(h, B))
-    run.save_state(at.step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": at.epoch,
-                             "in_epoch": at.in_epoch, "skipped": at.skipped, "lstm_states": lstm_states})
-
-
-def in_rows(lstm_states: list[State | None], change: Callable[[Tensor], Tensor]) -> list[State | None]:
-    """LSTM states after a change to their rows, which `change` is given first: (B, H) -> (…, H)."""
-    return [direction and [tuple(change(h[0]).unsqueeze(0) for h in layer) for layer in direction]
-            for direction in lstm_states]
-
-
-def restore(state: dict | None, optimizer: torch.optim.Optimizer, run: RunDirectory, device: torch.device) -> Position:
-    """Where training goes on: from a saved state of its own, or from the beginning, after a warm start or none."""
-    from minitransfer.apparatus.checkpoint import check_state
-    from minitransfer.apparatus.distributed import share_of_rows
-
-    if state is None or "optimizer" not in state:  # a state of step 0, which a warm start leaves, holds weights alone
-        run.truncate_metrics(0)  # a run may have been killed after its first row, and before its first state
-        return Position()
-    check_state(state, ("epoch", "in_epoch", "skipped", "lstm_states"), run.path)
-    optimizer.load_state_dict(state["optimizer"])
-    run.truncate_metrics(state["step"])
-    lstm_states = in_rows(state["lstm_states"], lambda h: share_of_rows(h).contiguous().to(device))
-    return Position(state["step"], state["epoch"], state["in_epoch"], state["skipped"], lstm_states)
+                    carried.states = states  # else the new ones are no more finite than the loss: the old ones stay
+                keeper.done(B * inputs[0].shape[1], loss=loss, loss_forward=forward, loss_backward=backward,
+                            learning_rate=rate, norm=norm)
+    return keeper.step
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -258,11 +165,17 @@ def main(arguments: argparse.Namespace) -> int:
 
     from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
     from minitransfer.apparatus.runtime import (
-        SideBySide, Stop, choose_device, choose_precision, environment, say, set_threads,
+        SideBySide,
+        Stop,
+        choose_device,
+        choose_precision,
+        environment,
+        say,
+        set_threads,
     )
+    from pretrain.bilm.spelling import take_up
     from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
     from pretrain.bilm.text import Reader, read_text
-    from pretrain.bilm.spelling import take_up
 
     check_batch_size(arguments.batch_size)
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
@@ -286,8 +199,7 @@ def main(arguments: argparse.Namespace) -> int:
     with (open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
-        if not take_up(state, model, origin, arguments, run, stop):
-            return stopped(stop, before="anything was learned")
+        take_up(state, model, origin, arguments, run, stop)
         reader = Reader(model.to(device), text, fixed)
         return learn_and_measure(model, reader, text, arguments, run, state, stop, side_by_side)
 
@@ -318,34 +230,21 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
 
     The first of several processes measures and writes, while the others wait.
     """
-    from minitransfer.apparatus.distributed import agreed, is_first
+    from minitransfer.apparatus.distributed import is_first, on_first
     from minitransfer.apparatus.runtime import peak_memory_gib, say
     from pretrain.bilm.text import perplexity
 
     started = time.monotonic()
     step = train(model, reader, text, arguments, run, state, stop, side_by_side)
-    found = None
-    if step is not None and is_first():
-        found = perplexity(model, reader, text, side_by_side, keep_on=lambda: not stop.requested)
-    if step is None or agreed(stop):
-        return stopped(stop)
+    metrics = on_first(stop, lambda: perplexity(model, reader, text, side_by_side, lambda: not stop.requested))
     if not is_first():
         return 0
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
-    run.log_metrics({"step": step, **found}, once=True)
-    run.mark_complete(step, {**found, "seconds": round(time.monotonic() - started, 1)})
+    run.log_metrics({"step": step, **metrics}, once=True)
+    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
-        f"forward {found['perplexity_forward']:.1f}, backward {found['perplexity_backward']:.1f}; "
+        f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}; "
         f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
     following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
     say(f"the biLM is in {arguments.out}. Next: {following}")
     return 0
-
-
-def stopped(stop: Stop, before: str = "") -> int:
-    """Say how to go on with the run that was asked to stop, `before` what was saved; returns the signal's exit code."""
-    from minitransfer.apparatus.distributed import resume_command
-    from minitransfer.apparatus.progress import say
-
-    say(f"stopped {f'before {before}' if before else 'and saved'}; to go on: {resume_command('pretrain.bilm')}")
-    return stop.exit_code

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import (
-    Parser, directory_name, non_negative_int, one_line, positive_int, run_command,
+    Parser,
+    directory_name,
+    non_negative_int,
+    one_line,
+    positive_int,
 )
 from minitransfer.text import CORPORA
 from minitransfer.text.cleaning import clean_text

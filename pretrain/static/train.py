@@ -14,14 +14,13 @@ Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `pretrain.sh
 from __future__ import annotations
 
 import argparse
-import sys
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import DataError, UsageError
-from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
+from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int
 from pretrain.shared import (
-    Clock,
     add_corpus_and_preset,
     already_complete,
     check_out,
@@ -76,48 +75,34 @@ def make_parser() -> Parser:
     return parser
 
 
-def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int | None:
-    """Run skip-gram over a stream of units; returns the number of steps taken, or None if stopped before the end.
+def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int:
+    """Run skip-gram over a stream of units; returns the number of steps taken. Raises: Stopped if asked to stop.
 
     Every random choice follows from seed, epoch and step, so a run that goes on from a saved state ends bit for bit
     as if it had never been stopped.
     """
     import torch
 
-    from minitransfer.apparatus.checkpoint import check_state
-    from minitransfer.apparatus.optim import FiniteGuard
-    from minitransfer.apparatus.runtime import Progress, generator
+    from minitransfer.apparatus.keeper import Keeper
+    from minitransfer.apparatus.runtime import generator
 
     epochs, seed, num_units = arguments.epochs, arguments.seed, len(units.stream)
-    state = run.load_state() or {"step": 0, "epoch": 0, "in_epoch": 0, "read": 0}
-    check_state(state, ("epoch", "in_epoch", "read"), run.path)
-    if state["step"]:
-        model.load(state["model"])
-    run.truncate_metrics(state["step"])  # without a state too: a run may be killed before its first, yet after a row
-    step, first = state["step"], state["in_epoch"]
-    guard, save_clock, log_clock = FiniteGuard(), Clock(arguments.save_every), Clock(arguments.log_every)
-    with Progress(epochs * num_units, units.kind, description="static", log_every=arguments.log_every,
-                  done=state["read"]) as progress:
-        for epoch in range(state["epoch"], epochs):
-            steps = cut_blocks(model, units, seed, epoch)
-            for i in range(first, len(steps)):
-                draw = generator(seed, "step", step)
-                reach = torch.randint(1, model.config.window + 1, steps[i].shape, generator=draw)
-                rate = arguments.learning_rate * max(1 - (epoch + i / len(steps)) / epochs, SLOWEST)
-                loss = model.step(steps[i], reach, model.draw_negatives(draw), rate)
-                guard.ok(loss, 0.0)  # counts, and stops the run: a step of skip-gram cannot be taken back
-                step += 1
-                progress.advance(int((epoch + (i + 1) / len(steps)) * num_units) - progress.done, loss=loss)
-                if log_clock.due():
-                    run.log_metrics({"step": step, "epoch": epoch, "loss": loss, "learning_rate": rate})
-                stopping = stop.requested  # looked at once: a signal may come between two looks
-                if stopping or save_clock.due():
-                    run.save_state(step, {"model": model.state(), "epoch": epoch, "in_epoch": i + 1,
-                                          "read": progress.done})
-                if stopping:
-                    return None
-            first = 0
-    return step
+    most_steps = epochs * math.ceil(num_units / (model.config.block_size * model.config.blocks_per_step))
+    with Keeper(run, run.load_state(), stop, steps=most_steps, total=epochs * num_units, unit=units.kind,
+                description="static", save_every=arguments.save_every, log_every=arguments.log_every,
+                model=model) as keeper:
+        for epoch in keeper.epochs(epochs):
+            blocks = cut_blocks(model, units, seed, epoch)
+            for token_ids in keeper.steps(blocks):
+                draw = generator(seed, "step", keeper.step)
+                reach = torch.randint(1, model.config.window + 1, token_ids.shape, generator=draw)
+                share_done = keeper.in_epoch / len(blocks)
+                rate = arguments.learning_rate * max(1 - (epoch + share_done) / epochs, SLOWEST)
+                loss = model.step(token_ids, reach, model.draw_negatives(draw), rate)
+                keeper.may_step(loss, 0.0)  # counts, and stops the run: a step of skip-gram cannot be taken back
+                units_done = int((epoch + (keeper.in_epoch + 1) / len(blocks)) * num_units)
+                keeper.done(units_done - keeper.progress.done, loss=loss, learning_rate=rate)
+    return keeper.step
 
 
 def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Tensor, ...]:
@@ -172,7 +157,6 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
 
     from minitransfer.apparatus.checkpoint import RunDirectory
-    from minitransfer.apparatus.distributed import resume_command
     from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
     from minitransfer.static.skipgram import SkipGram, SkipGramConfig
     from pretrain.static.units import count_pieces, count_words
@@ -194,9 +178,6 @@ def main(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
         step = train(model, units, arguments, run, stop)
-        if step is None:
-            say(f"stopped and saved; to go on: {resume_command('pretrain.static')}")
-            return stop.exit_code
         run.save_model(model.tensors(units.counts), units.files)
         run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
     show_neighbours(model.vectors, units.names)

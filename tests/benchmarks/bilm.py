@@ -24,7 +24,14 @@ from tests.benchmarks.flop import training_flop
 from tests.benchmarks.steps import CPU, our_step, plain_step
 from tests.benchmarks.synthetic import make_text
 from tests.benchmarks.timing import (
-    MATRIX, flags, matrix_product, print_table, seconds, share_of_matrix_rate, speed_up, take_turns,
+    MATRIX,
+    flags,
+    matrix_product,
+    print_table,
+    seconds,
+    share_of_matrix_rate,
+    speed_up,
+    take_turns,
 )
 
 OURS, IN_TURN, PLAIN = "side by side, sampled softmax", "the same, directions in turn", "the plain way"

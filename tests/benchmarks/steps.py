@@ -17,8 +17,8 @@ from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import spell_all
-from pretrain.bilm.train import MAX_GRAD_NORM, WEIGHT_DECAY
 from pretrain.bilm.text import Reader
+from pretrain.bilm.train import MAX_GRAD_NORM, WEIGHT_DECAY
 
 CPU = torch.device("cpu")
 

@@ -25,11 +25,8 @@ from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer import examples, features
 from minitransfer.transfer.encoders import BiLMEncoder
 from pretrain.bert import train as bert
-from pretrain.bilm import train as bilm
-from pretrain.bilm import start as building
-from pretrain.bert import text as packed
 from pretrain.bilm import text as reading
-from pretrain.bert import start as starting
+from pretrain.bilm import train as bilm
 from pretrain.static import train as static  # noqa: F401  here, not in each process
 
 W = 3

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from finetune.imdb import train as imdb
-from pretrain.bilm import train as bilm
-from pretrain.static import train as static
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.words import token_stream
+from pretrain.bilm import train as bilm
+from pretrain.static import train as static
 
 MARGIN = 0.13  # about half of what was found
 

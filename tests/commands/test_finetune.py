@@ -4,6 +4,7 @@ decides nothing."""
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -378,10 +379,11 @@ def test_a_signal_while_reviews_are_read_says_how_to_go_on(encoders, tmp_path, m
 
     with monkeypatch.context() as patched:
         patched.setattr("minitransfer.transfer.examples.frozen_pass", interrupted)
-        patched.setattr(sys, "argv", ["imdb", "--out", "the run"])
-        assert run(encoders / "bilm", tmp_path / "run", *MEAN) == 128 + number
-    assert "to go on: python -m finetune.imdb --out 'the run' --resume" in capsys.readouterr().err
-    assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 0
+        assert run(encoders / "bilm", tmp_path / "the run", *MEAN) == 128 + number
+    to_go_on = capsys.readouterr().err.partition("to go on: ")[2].strip()
+    assert to_go_on.startswith("python -m finetune.imdb ") and to_go_on.endswith(" --resume")
+    assert f"--out '{tmp_path / 'the run'}'" in to_go_on
+    assert run_command(main, make_parser(), shlex.split(to_go_on)[3:]) == 0
 
 
 def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, capsys):
@@ -437,7 +439,7 @@ def with_defaults(num_labels, *flags):
 
 
 def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
-    code = "import sys; from finetune.imdb.train import build, main, make_parser, parameter_groups, run_command; " \
+    code = "import sys; from finetune.imdb.__main__ import main, make_parser, run_command; " \
            "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n")

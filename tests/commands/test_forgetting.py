@@ -8,8 +8,8 @@ import signal
 
 import bert_runs
 import numpy as np
-import pytest
 import pretrain_runs
+import pytest
 import torch
 from corpus_files import write
 from encoder_runs import make_bilm, make_oracle

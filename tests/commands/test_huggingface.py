@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from finetune import predict
 from finetune.imdb import train as imdb
-from minitransfer.huggingface import exchange as huggingface
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
+from minitransfer.huggingface import exchange as huggingface
 from minitransfer.huggingface.names import SMALL, linear_through_tanh
 from minitransfer.text import corpora
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece

@@ -6,12 +6,19 @@ import shlex
 import shutil
 import signal
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 import torch
 from pretrain_runs import (
-    COMMANDS, PRESETS, die_at, make_wikitext, pretrain, rows, signal_at, skip_without_bfloat16, use_small_presets,
+    COMMANDS,
+    PRESETS,
+    die_at,
+    make_wikitext,
+    pretrain,
+    rows,
+    signal_at,
+    skip_without_bfloat16,
+    use_small_presets,
 )
 
 from minitransfer.apparatus import runtime
@@ -23,10 +30,12 @@ from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
 from pretrain import shared
-from pretrain.bilm import train as bilm
+from pretrain.bilm import both
 from pretrain.bilm import text as reading
-from pretrain.static import train as static
+from pretrain.bilm import train as bilm
+from pretrain.bilm.both import Directions
 from pretrain.bilm.text import Reader, epoch_windows, perplexity, read_text
+from pretrain.static import train as static
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -251,13 +260,9 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     model = small_bilm(9).double()
     inputs, targets = epoch_windows(text, 4, 11, torch.Generator().manual_seed(0))[0]
     negatives, reader = torch.tensor([3, 8, 8, 5]), Reader(model, text, fixed=False)
-    words, softmaxes = reader.read(inputs), model.softmax.twins(2)
-    arguments = SimpleNamespace(training_seed=5, softmax=softmax, precision="fp32")
-    start = bilm.Position()
-    losses = [bilm.learn_direction(model, softmaxes, reader, words, targets, negatives, start, arguments, d)[0]
-              for d in (1, 0)]
-    model.softmax.take_gradients(softmaxes)
-    reader.back_propagate(words)
+    in_turn = lambda *jobs: [job() for job in jobs[::-1]][::-1]  # noqa: E731  the backward model first
+    directions = Directions(model, reader, softmax == "sampled", 5, "fp32", in_turn)
+    losses, _ = directions.back_propagate(inputs, targets, negatives, [None, None], 0)
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
 
     model.zero_grad()
@@ -355,7 +360,8 @@ def test_going_on_with_reviews_keeps_what_was_learned_and_never_opens_their_test
 def test_going_on_with_the_same_text_is_no_second_look_at_the_same_windows_and_negatives(
         whole, data, tmp_path, monkeypatch):
     drawn, derived_seed = [], runtime.derived_seed
-    monkeypatch.setattr(runtime, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
+    for module in (runtime, both):
+        monkeypatch.setattr(module, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
     uses = {}
     for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):
         drawn.clear()

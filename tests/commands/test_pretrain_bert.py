@@ -20,9 +20,9 @@ from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
-from pretrain.bert import train as bert
-from pretrain.bert import text as packed
 from pretrain.bert import start as starting
+from pretrain.bert import text as packed
+from pretrain.bert import train as bert
 
 
 @pytest.fixture(scope="module")

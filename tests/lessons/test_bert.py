@@ -27,6 +27,7 @@ from bert_by_loops import (
 from minitransfer.bert.encoder import Bert, BertConfig, MaskedLM, attention, dropout, sinusoids
 from minitransfer.bert.masking import IGNORE_INDEX
 
+
 @pytest.fixture
 def model() -> MaskedLM:
     return make_model()

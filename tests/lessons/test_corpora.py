@@ -9,9 +9,9 @@ import pytest
 from corpus_files import WIKI, corpus_of, review_files, reviews_of, wikitext_folder, wikitext_zip, write
 
 from minitransfer.apparatus.errors import DataError, NetworkError, ResourceError, UsageError
+from minitransfer.apparatus.mirrors import Archive
 from minitransfer.text import corpora
 from minitransfer.text.corpora import find_data_dir, fingerprint
-from minitransfer.apparatus.mirrors import Archive
 
 SAMPLE = types.SimpleNamespace(
     articles=lambda: (["= One =\nText <unk> ."], ["= Two =\nMore ."]),

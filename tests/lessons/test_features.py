@@ -11,8 +11,6 @@ from encoder_runs import make_bilm
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer import features as chapter
-from minitransfer.transfer.loading import load_encoder
-from minitransfer.transfer.tokens import tokenise_words
 from minitransfer.transfer.features import (
     Standardise,
     cache_key,
@@ -20,6 +18,8 @@ from minitransfer.transfer.features import (
     frozen_pass,
     pool_tokens,
 )
+from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.tokens import tokenise_words
 
 CPU = torch.device("cpu")
 TEXTS = ["The film, alas, isn't good.", "", "Fine.", "A b c d e f g h i j k l m n o!\nAnd a second line.", "the the"]

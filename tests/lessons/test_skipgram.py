@@ -7,7 +7,12 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, logsigmoid
 
 from minitransfer.static.skipgram import (
-    SkipGram, SkipGramConfig, window_mask, nearest_words, standardise, thin_out,
+    SkipGram,
+    SkipGramConfig,
+    nearest_words,
+    standardise,
+    thin_out,
+    window_mask,
 )
 
 B, T, D, V = 3, 7, 5, 11

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.archives import file_lines, tar_members, zip_lines
+from minitransfer.apparatus.errors import DataError
 from minitransfer.text.cleaning import clean_text, decode, text_lines
 
 WANTED = re.compile(r"set/[a-z]+\.txt")

@@ -15,9 +15,9 @@ import mirror_server
 import pytest
 from mirror_server import CONTENT, NAME
 
-from minitransfer.apparatus.errors import NetworkError, ResourceError
 from minitransfer.apparatus import download
 from minitransfer.apparatus.download import fetch
+from minitransfer.apparatus.errors import NetworkError, ResourceError
 from minitransfer.apparatus.mirrors import Archive
 
 

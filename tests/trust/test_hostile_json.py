@@ -17,9 +17,9 @@ from test_damage import make_bag, make_transfer
 from test_hostile_text import limit_memory
 
 from finetune import predict
+from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import train as imdb
 from finetune.imdb.settings import check
-from finetune.compare.grid import NUMBERS, Cell, results_of
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import manifest_of, to_json
 from minitransfer.apparatus.errors import CheckpointError, UsageError
@@ -27,9 +27,9 @@ from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier, max_tokens_of
 from minitransfer.transfer.examples import predict as probabilities
 from pretrain.bert import train as bert
+from pretrain.bert.start import check_network
 from pretrain.bilm import train as bilm
 from pretrain.static import train as static
-from pretrain.bert.start import check_network
 
 CPU = torch.device("cpu")
 MEGABYTES = 500

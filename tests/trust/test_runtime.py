@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from minitransfer.apparatus import progress, runtime
-from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.errors import Stopped, UsageError
 from minitransfer.apparatus.options import Parser, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ with Stop() as stop:
         time.sleep(0.01)
         if stop.requested and {grants}:
             print("saved", flush=True)
-            sys.exit(stop.exit_code)
+            sys.exit(128 + stop.requested)
 """
 
 
@@ -145,11 +145,14 @@ def test_under_nohup_a_hang_up_stops_nothing():
 
 def test_a_repeated_request_to_terminate_keeps_waiting_for_the_save():
     with runtime.Stop() as stop:
-        assert stop.requested is None and stop.exit_code == 0
+        assert stop.requested is None
+        stop.check()
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
-        assert stop.requested == signal.SIGTERM and stop.exit_code == 143
+        assert stop.requested == signal.SIGTERM
+        with pytest.raises(Stopped, check=lambda end: end.signal == signal.SIGTERM):
+            stop.check()
 
 
 def test_the_handlers_from_before_come_back():
@@ -238,11 +241,11 @@ def test_where_there_is_nothing_to_save_a_signal_ends_the_work_at_once_and_says_
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
     def read(arguments):
-        with runtime.interruptible("python -m finetune.imdb --resume"):
+        with runtime.interruptible():
             os.kill(os.getpid(), number)
             time.sleep(5)
 
-    assert run_command(read, Parser(), []) == 128 + number
+    assert run_command(read, Parser(prog="python -m finetune.imdb"), []) == 128 + number
     told = capsys.readouterr().err
     assert "to go on: python -m finetune.imdb --resume" in told and "Traceback" not in told
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before

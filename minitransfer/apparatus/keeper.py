@@ -1,0 +1,138 @@
+"""Apparatus: the keeper. Who counts the steps of a run, logs, saves and stops it, so that the loop shows the lesson?
+
+    with Keeper(run, run.load_state(), stop, …, model=model, optimizer=optimizer) as keeper:
+        for epoch in keeper.epochs(E):
+            for batch in keeper.steps(batches_of(epoch)):
+                …                                             # rate, batch, loss, gradients, clipping
+                if keeper.may_step(loss, norm):
+                    optimizer.step()
+                keeper.done(len(batch), loss=loss)
+
+The keeper sees no model, batch or loss: what is to be saved is handed to it by name, and need only have `state_dict`
+and `load_state_dict`. At first it takes all of that back to the state that it is given, if any; both `for`
+loops then begin where they were interrupted. At the edge of a step, where the `for` asks for the next batch, a state
+is saved if it is time, and a run that was asked to stop ends there by an exception, its state saved.
+
+Next: optim.py, which moves the weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import nn
+
+from minitransfer.apparatus.checkpoint import RunDirectory, check_state, load_weights
+from minitransfer.apparatus.distributed import agree, is_first, stop_together
+from minitransfer.apparatus.optim import FiniteGuard
+from minitransfer.apparatus.progress import Progress
+from minitransfer.apparatus.runtime import Stop
+
+ROWS = 200  # of metrics.jsonl, about so many in a run: by steps, so that a run that was interrupted has the same ones
+BOOKS = ("step", "epoch", "in_epoch", "skipped", "units")
+Batch = TypeVar("Batch")
+
+
+class Keepable(Protocol):
+    """Anything that a state can hold, and be taken back to."""
+
+    def state_dict(self) -> Any:
+        """Nested dicts and lists of tensors, numbers and strings."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Go back to what `state_dict` gave."""
+
+
+class Keeper:
+    """Keeps the books of one training run.
+
+    step, epoch: how many are finished.  in_epoch: steps of the epoch that runs.  skipped: steps that changed nothing,
+    because loss or gradient were not finite.  progress: units of work done, of a total.
+    """
+
+    def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int, unit: str, description: str,
+                 save_every: float, log_every: float, **kept: Keepable):
+        """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds."""
+        self.run, self._stop, self._kept = run, stop, kept
+        self.step = self.epoch = self.in_epoch = self.skipped = 0
+        self.total_steps, self._row_every = steps, max(1, steps // ROWS)
+        self._guard, self._save_every, self._saved = FiniteGuard(), save_every, time.monotonic()
+        self._saved_step: int | None = None
+        units = self._restore(state or {"step": 0})
+        self.progress = Progress(total, unit, description=description, log_every=log_every, done=units)
+
+    def epochs(self, n: int) -> Iterator[int]:
+        """The epochs that are not finished, counted from 0."""
+        while self.epoch < n:
+            yield self.epoch
+            self.epoch, self.in_epoch = self.epoch + 1, 0
+
+    def steps(self, batches: Sequence[Batch]) -> Iterator[Batch]:
+        """The batches of an epoch that are not done. Raises: Stopped, once the state is saved, if asked to stop."""
+        for batch in batches[self.in_epoch :]:
+            yield batch
+            self.in_epoch += 1
+            self._save_or_stop()
+
+    def may_step(self, loss: float, norm: float) -> bool:
+        """Whether loss and gradient norm are finite. Raises: NumericsError when they were not for five steps."""
+        finite = self._guard.ok(loss, norm)
+        self.skipped += not finite
+        return finite
+
+    def done(self, units: int = 1, *, shown: dict[str, float] | None = None, log: bool = True, loss: float,
+             **numbers: float) -> None:
+        """Count a step that was `units` of work; the loss, and what is `shown`, stand beside the progress.
+
+        One step in so many is logged with its numbers, unless `log` is false.
+        """
+        self.step += 1
+        self.progress.advance(units, loss=loss, **(shown or {}))
+        if log and (self.step % self._row_every == 0 or self.step == self.total_steps):
+            row = {"step": self.step, "epoch": self.epoch, "tokens": self.progress.done, "loss": loss, **numbers}
+            self.run.log_metrics({**row, "skipped": self.skipped})
+
+    def save(self) -> None:
+        """Save a state of this step."""
+        parts = {name: part.state_dict() for name, part in self._kept.items()}
+        books = {name: getattr(self, name) for name in BOOKS[1:-1]}
+        self.run.save_state(self.step, {**parts, **books, "units": self.progress.done})
+        self._saved, self._saved_step = time.monotonic(), self.step
+
+    def _save_or_stop(self) -> None:
+        """Save if it is time in the first process, in all of them, since what is saved may be gathered from all."""
+        due = is_first() and time.monotonic() - self._saved >= self._save_every
+        stopping, due = agree(self._stop, due)
+        if stopping or due:
+            self.save()
+        if stopping:
+            stop_together(self._stop)
+
+    def _restore(self, state: Mapping[str, Any]) -> int:
+        """Take everything back to a saved state; returns how many units were done there.
+
+        A state of step 0 is one that a stage before the loop has left: it has no books, and not every part.
+        """
+        if state["step"]:
+            check_state(state, (*BOOKS, *self._kept), self.run.path)
+            self.epoch, self.in_epoch, self.skipped = (state[name] for name in BOOKS[1:-1])
+            self._saved_step = state["step"]
+        for name, part in self._kept.items():
+            if name in state and isinstance(part, nn.Module):
+                load_weights(part, state[name])  # which names the file where something does not fit
+            elif name in state:
+                part.load_state_dict(state[name])
+        self.step = state["step"]
+        self.run.truncate_metrics(self.step)  # without a state too: a run may be killed before its first, after a row
+        return state.get("units", 0)
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, failure: type | None, *_) -> None:
+        """Leave the last line of progress and, of a loop that came to its end, its last state."""
+        self.progress.close()
+        if failure is None and self._saved_step != self.step:
+            self.save()
