@@ -9,7 +9,7 @@
 Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
 
-Read next: `pretrain.inspect.look`. Around this file: `pretrain.bert.text`, `pretrain.bert.start`.
+Read next: `pretrain.inspect.look`. Around this file: `settings`, `text`, `start`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,42 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from typing import TYPE_CHECKING
 
-from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import (
-    Parser,
-    add_precision,
-    add_shared,
-    directory_name,
-    fraction,
-    positive_float,
-    positive_int,
-    probability,
+import torch
+
+from minitransfer.apparatus import optim
+from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.distributed import (
+    average,
+    average_gradients,
+    check_batch_size,
+    is_first,
+    of_processes,
+    on_first,
+    open_run,
+    rank_seed,
+    share_of_rows,
 )
+from minitransfer.apparatus.keeper import Keeper
+from minitransfer.apparatus.runtime import (
+    Stop,
+    autocast,
+    choose_device,
+    choose_precision,
+    derived_seed,
+    environment,
+    generator,
+    peak_memory_gib,
+    say,
+    set_threads,
+)
+from minitransfer.bert.encoder import MaskedLM
+from minitransfer.bert.masking import IGNORE_INDEX
+from pretrain.bert.settings import PRESETS, SIZES, make_parser
+from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
+from pretrain.bert.text import Text, measure, read_text, tell
+from pretrain.bilm.start import ancestry, hidden_size, training_seed
 from pretrain.shared import (
-    add_corpus_and_preset,
     already_complete,
     check_out,
     next_command,
@@ -39,65 +60,13 @@ from pretrain.shared import (
     take_preset,
 )
 
-if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
+__all__ = ["PRESETS", "main", "make_parser"]
 
-    from minitransfer.apparatus.checkpoint import RunDirectory
-    from minitransfer.apparatus.runtime import Stop
-    from minitransfer.bert.encoder import MaskedLM
-    from pretrain.bert.text import Text
-
-PRESETS = {
-    "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,
-                 vocab_size=2_000, seq_length=64, epochs=6, batch_size=16, learning_rate=4e-3, dropout=0.0),
-    "small": dict(hidden_size=256, num_layers=4, num_heads=4, intermediate_size=1024, max_positions=512,
-                  vocab_size=16_000, seq_length=128, epochs=4, batch_size=16, learning_rate=1e-3, dropout=0.1),
-    "base": dict(hidden_size=512, num_layers=8, num_heads=8, intermediate_size=2048, max_positions=512,
-                 vocab_size=30_000, seq_length=256, epochs=4, batch_size=128, learning_rate=5e-4, dropout=0.1),
-}
-SIZES = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "vocab_size")
 WARMUP = 0.1  # of all steps
 MAX_GRAD_NORM = 1.0
 WEIGHT_DECAY = 0.01
 MEASUREMENTS = 9  # on held-out text: the last on all of it, those before on MEASURED_TOKENS of it
 MEASURED_TOKENS = 32_768
-LEAST_VOCABULARY = 100
-
-DESCRIPTION = """Train a mini BERT by masked language modelling.
-
-examples:
-  python -m pretrain.bert --corpus sample --preset tiny --out runs/bert-tiny
-  python -m pretrain.bert --warm-start runs/static-pieces
-  python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
-  python -m pretrain.bert --init-from runs/bert --seq-length 512 --epochs 1 --out runs/bert-long
-  torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces
-
-writes to --out: config.json, model.safetensors (encoder and head), tokenizer.json, metrics.jsonl, state/
-on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
-
-
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = Parser(prog="python -m pretrain.bert", description=DESCRIPTION)
-    add_corpus_and_preset(parser, PRESETS)
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--warm-start", metavar="RUN", type=directory_name,
-                       help="a pretrain.static run with --pieces, whose pieces and vectors are begun with")
-    start.add_argument("--init-from", metavar="RUN", type=directory_name,
-                       help="a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, "
-                            "all else is the preset's")
-    parser.add_argument("--whole-words", action="store_true", help="mask all pieces of a word, or none")
-    parser.add_argument("--mask-probability", type=fraction, metavar="P", default=0.15,
-                        help="share of pieces to be named")
-    group = parser.add_argument_group("training (default: by preset)")
-    group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
-    group.add_argument("--batch-size", type=positive_int, metavar="N", help="rows of text in a step")
-    group.add_argument("--seq-length", type=positive_int, metavar="N", help="tokens in a row, [CLS] and [SEP] too")
-    group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdamW, at its highest")
-    group.add_argument("--dropout", type=probability, metavar="P", help="share of units dropped")
-    group.add_argument("--vocab-size", type=positive_int, metavar="N", help="most pieces to learn from the text")
-    add_precision(parser)
-    add_shared(parser, out="runs/bert")
-    return parser
 
 
 def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int:
@@ -107,15 +76,6 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
     with the same weights, bit for bit, as one that was never stopped. Several processes mask the same batch, and each
     takes its rows of it.
     """
-    import torch
-
-    from minitransfer.apparatus import optim
-    from minitransfer.apparatus.distributed import average, average_gradients, is_first, rank_seed, share_of_rows
-    from minitransfer.apparatus.keeper import Keeper
-    from minitransfer.apparatus.runtime import autocast, derived_seed, generator
-    from minitransfer.bert.masking import IGNORE_INDEX
-    from pretrain.bert.text import measure
-
     (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.training_seed, model.bias.device
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
     total = math.ceil(N / B) * arguments.epochs
@@ -147,7 +107,6 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
 
 def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
     """Log and say what was measured, as is done `every` so many steps; warn if it is bad after a third of them."""
-    from pretrain.bert.text import tell
 
     run.log_metrics({"step": step, **found}, once=True)
     first_after_a_third = step - every < total / 3 <= step
@@ -156,15 +115,8 @@ def report(run: RunDirectory, found: dict[str, float], step: int, total: int, ev
 
 def main(arguments: argparse.Namespace) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
-    check_vocab_size(arguments)
     training = take_preset(arguments, PRESETS, SIZES)
     check_out(arguments, "bert")
-
-    from minitransfer.apparatus.distributed import check_batch_size, of_processes, open_run
-    from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, environment, say, set_threads
-    from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
-    from pretrain.bert.text import read_text
-    from pretrain.bilm.start import ancestry, hidden_size, training_seed
 
     check_batch_size(arguments.batch_size)
     device, threads = choose_device(arguments.device), set_threads(arguments.threads)
@@ -193,25 +145,12 @@ def main(arguments: argparse.Namespace) -> int:
         return learn_and_measure(model.to(device), text, arguments, run, stop)
 
 
-def check_vocab_size(arguments: argparse.Namespace) -> None:
-    """Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over."""
-    asked = arguments.vocab_size
-    if asked is not None and asked < LEAST_VOCABULARY:
-        raise UsageError(f"--vocab-size {asked} leaves no room for the letters", f"allow {LEAST_VOCABULARY} or more")
-    if asked is not None and (arguments.warm_start or arguments.init_from):
-        flag = "--warm-start" if arguments.warm_start else "--init-from"
-        raise UsageError(f"--vocab-size {asked} has no meaning where {flag} brings its own pieces", "leave one out")
-
-
 def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory,
                       stop: Stop) -> int:
     """Train, measure on all held-out text, and leave a finished run; returns the exit code.
 
     The first of several processes measures and writes, while the others wait.
     """
-    from minitransfer.apparatus.distributed import is_first, on_first
-    from minitransfer.apparatus.runtime import peak_memory_gib, say
-    from pretrain.bert.text import measure
 
     started = time.monotonic()
     step = train(model, text, arguments, run, stop)

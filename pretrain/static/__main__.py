@@ -1,9 +1,18 @@
-"""python -m pretrain.static"""
+"""python -m pretrain.static: the flags are in settings.py, the training loop in train.py."""
 
+import argparse
 import sys
 
 from minitransfer.apparatus.options import run_command
-from pretrain.static.train import main, make_parser
+from pretrain.static.settings import make_parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
+    from pretrain.static.train import main as train
+
+    return train(arguments)
+
 
 if __name__ == "__main__":
     sys.exit(run_command(main, make_parser()))

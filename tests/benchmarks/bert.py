@@ -24,7 +24,12 @@ from torch.nn import functional as F
 from minitransfer.apparatus.distributed import average_gradients
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import (
+    autocast,
+    choose_precision,
+    peak_memory_gib,
+    set_threads,
+)
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX, PROBABILITY, mask_tokens
 from minitransfer.text.wordpiece import SPECIAL_PIECES

@@ -15,7 +15,12 @@ import sys
 import torch
 
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import SideBySide, choose_precision, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import (
+    SideBySide,
+    choose_precision,
+    peak_memory_gib,
+    set_threads,
+)
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.elmo.softmax import draw

@@ -17,7 +17,12 @@ import numpy as np
 import torch
 
 from minitransfer.apparatus.options import positive_int, run_command
-from minitransfer.apparatus.runtime import SideBySide, choose_precision, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import (
+    SideBySide,
+    choose_precision,
+    peak_memory_gib,
+    set_threads,
+)
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig, word_vectors
 from minitransfer.text.batching import batches_by_length, pad

@@ -20,7 +20,11 @@ import numpy as np
 import torch
 
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import choose_precision, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import (
+    choose_precision,
+    peak_memory_gib,
+    set_threads,
+)
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig

@@ -24,7 +24,12 @@ from finetune.imdb.settings import DEFAULTS, FLAGS, make_parser
 from finetune.imdb.train import MAX_GRAD_NORM
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import positive_int, run_command
-from minitransfer.apparatus.runtime import autocast, choose_precision, peak_memory_gib, set_threads
+from minitransfer.apparatus.runtime import (
+    autocast,
+    choose_precision,
+    peak_memory_gib,
+    set_threads,
+)
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.transfer.classifier import Classifier

@@ -17,7 +17,13 @@ from processes import SMALL, Ended, run, together, under_torchrun
 from finetune.imdb import train as imdb
 from minitransfer.apparatus import distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.distributed import average, average_gradients, gather_rows, joined, share_of_rows
+from minitransfer.apparatus.distributed import (
+    average,
+    average_gradients,
+    gather_rows,
+    joined,
+    share_of_rows,
+)
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora, sample

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from huggingface_folders import CPU, PIECES, SHAPE, imported, make_runs, run, stirred, their_weights
+from huggingface_folders import (
+    CPU,
+    PIECES,
+    SHAPE,
+    imported,
+    make_runs,
+    run,
+    stirred,
+    their_weights,
+)
 from torch.nn import functional as F
 
 from finetune import predict

@@ -12,7 +12,12 @@ from finetune.imdb import train as imdb
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
-from minitransfer.apparatus.runtime import SideBySide, autocast, choose_precision, multiplies_bfloat16
+from minitransfer.apparatus.runtime import (
+    SideBySide,
+    autocast,
+    choose_precision,
+    multiplies_bfloat16,
+)
 from minitransfer.transfer.loading import load_encoder
 from pretrain.bert import train as bert
 from pretrain.bilm import train as bilm

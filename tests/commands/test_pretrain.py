@@ -133,7 +133,7 @@ def test_stopped_while_perplexity_is_measured_nothing_is_trained_twice(data, tmp
         return measure(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading, "perplexity", interrupted)
+        patched.setattr(bilm, "perplexity", interrupted)
         assert pretrain("bilm", data, tmp_path / "run") == 143
     monkeypatch.setattr(BiLM, "direction_loss", lambda *arguments: 1 / 0)
     assert pretrain("bilm", data, tmp_path / "run", "--resume") == 0

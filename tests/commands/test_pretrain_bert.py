@@ -93,7 +93,7 @@ def test_stopped_while_all_held_out_text_is_measured_nothing_is_trained_twice(da
         return measure(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(packed, "measure", interrupted)
+        patched.setattr(bert, "measure", interrupted)
         assert pretrain(data, tmp_path / "run") == 143
     monkeypatch.setattr(MaskedLM, "loss", lambda *arguments, **settings: 1 / 0)
     assert pretrain(data, tmp_path / "run", "--resume") == 0
@@ -282,7 +282,8 @@ def test_going_on_with_other_text_takes_over_everything(whole, tmp_path):
 
 def test_going_on_with_the_same_text_is_no_second_look_at_the_same_rows_and_masks(whole, data, tmp_path, monkeypatch):
     drawn, derived_seed = [], runtime.derived_seed
-    monkeypatch.setattr(runtime, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
+    for module in (runtime, bert):
+        monkeypatch.setattr(module, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
     uses = {}
     for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):
         drawn.clear()

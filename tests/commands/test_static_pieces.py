@@ -6,7 +6,15 @@ from collections import Counter
 
 import pytest
 import torch
-from pretrain_runs import COMMANDS, PRESETS, flags, make_wikitext, pretrain, rows, signal_at
+from pretrain_runs import (
+    COMMANDS,
+    PRESETS,
+    flags,
+    make_wikitext,
+    pretrain,
+    rows,
+    signal_at,
+)
 
 import finetune.imdb.train
 from minitransfer.apparatus.checkpoint import load_run

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from minitransfer.text.batching import as_rows, batches_by_length, head_and_tail, pad, windows
+from minitransfer.text.batching import (
+    as_rows,
+    batches_by_length,
+    head_and_tail,
+    pad,
+    windows,
+)
 from minitransfer.text.words import EOS_ID, PAD_ID
 
 SIZES = [(23, 3), (24, 3), (22, 3), (1, 1), (2, 5), (7, 4), (1, 3), (0, 3)]

@@ -24,7 +24,14 @@ from bert_by_loops import (
     weights_of,
 )
 
-from minitransfer.bert.encoder import Bert, BertConfig, MaskedLM, attention, dropout, sinusoids
+from minitransfer.bert.encoder import (
+    Bert,
+    BertConfig,
+    MaskedLM,
+    attention,
+    dropout,
+    sinusoids,
+)
 from minitransfer.bert.masking import IGNORE_INDEX
 
 

@@ -5,7 +5,20 @@ Skipped where that library is not installed; nothing else needs it.
 
 import pytest
 import torch
-from bert_by_loops import CONFIG, LENGTHS, B, D, H, L, T, V, make_model, mask_of, some_labels, some_tokens
+from bert_by_loops import (
+    CONFIG,
+    LENGTHS,
+    B,
+    D,
+    H,
+    L,
+    T,
+    V,
+    make_model,
+    mask_of,
+    some_labels,
+    some_tokens,
+)
 from torch import Tensor
 
 from minitransfer.bert.encoder import BertConfig

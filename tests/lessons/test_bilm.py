@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from minitransfer.elmo.bilm import BiLM, BiLMConfig, LSTMStack, locked_dropout, reverse_each
+from minitransfer.elmo.bilm import (
+    BiLM,
+    BiLMConfig,
+    LSTMStack,
+    locked_dropout,
+    reverse_each,
+)
 from minitransfer.elmo.charcnn import CharCNNConfig
 
 B, T, H, P, L = 3, 7, 6, 5, 3

@@ -6,9 +6,22 @@ import sys
 import types
 
 import pytest
-from corpus_files import WIKI, corpus_of, review_files, reviews_of, wikitext_folder, wikitext_zip, write
+from corpus_files import (
+    WIKI,
+    corpus_of,
+    review_files,
+    reviews_of,
+    wikitext_folder,
+    wikitext_zip,
+    write,
+)
 
-from minitransfer.apparatus.errors import DataError, NetworkError, ResourceError, UsageError
+from minitransfer.apparatus.errors import (
+    DataError,
+    NetworkError,
+    ResourceError,
+    UsageError,
+)
 from minitransfer.apparatus.mirrors import Archive
 from minitransfer.text import corpora
 from minitransfer.text.corpora import find_data_dir, fingerprint

@@ -10,7 +10,12 @@ from minitransfer.text.words import spell
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BiLMEncoder
 from minitransfer.transfer.examples import TokenExamples, classify
-from minitransfer.transfer.freezing import encoder_parameter_groups, group_rates, learning_depth, unfreeze_top
+from minitransfer.transfer.freezing import (
+    encoder_parameter_groups,
+    group_rates,
+    learning_depth,
+    unfreeze_top,
+)
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.loading import load_encoder
 

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
+from pretrain.inspect.geometry import (
+    cosines,
+    far_apart,
+    nearest,
+    principal_components,
+    self_similarity,
+)
 
 N, D = 7, 5
 

@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from minitransfer.bert.masking import IGNORE_INDEX, first_of_word, mask_tokens, unigram_entropy
+from minitransfer.bert.masking import (
+    IGNORE_INDEX,
+    first_of_word,
+    mask_tokens,
+    unigram_entropy,
+)
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, PAD_ID, SEP_ID, UNK_ID
 
 B, T, V = 401, 997, 1_013

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 from encoder_runs import make_bilm, save_run
-from huggingface_folders import CPU, ROOT, make_classifier, make_others, make_runs, stirred
+from huggingface_folders import (
+    CPU,
+    ROOT,
+    make_classifier,
+    make_others,
+    make_runs,
+    stirred,
+)
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.transfer.loading import load_encoder

@@ -24,7 +24,13 @@ from minitransfer.apparatus.options import run_command
 from minitransfer.text.batching import as_rows, batches_by_length, head_and_tail, pad
 from minitransfer.text.cleaning import decode
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, UNK_ID, train_wordpiece
-from minitransfer.text.words import MAX_BYTES, NUM_CHARS, SPECIAL_WORDS, spell_all, tokenize
+from minitransfer.text.words import (
+    MAX_BYTES,
+    NUM_CHARS,
+    SPECIAL_WORDS,
+    spell_all,
+    tokenize,
+)
 from minitransfer.transfer import tokens
 from minitransfer.transfer.tokens import tokenise_pieces, tokenise_words
 

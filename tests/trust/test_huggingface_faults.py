@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from huggingface_folders import PIECES, ROOT, make_folder, make_others, make_runs, run, their_weights
+from huggingface_folders import (
+    PIECES,
+    ROOT,
+    make_folder,
+    make_others,
+    make_runs,
+    run,
+    their_weights,
+)
 
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import load_run

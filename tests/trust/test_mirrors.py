@@ -6,7 +6,15 @@ import mirror_server
 import pytest
 from mirror_server import CONTENT
 
-from minitransfer.apparatus.mirrors import ARCHIVES, Dropped, NotResumed, Refused, ask, chunks, first_byte
+from minitransfer.apparatus.mirrors import (
+    ARCHIVES,
+    Dropped,
+    NotResumed,
+    Refused,
+    ask,
+    chunks,
+    first_byte,
+)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.text.wordpiece import train_wordpiece
-from pretrain.bert import train as bert
+from pretrain.bert import __main__ as bert
 
 
 @pytest.fixture(scope="module")

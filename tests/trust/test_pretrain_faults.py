@@ -9,7 +9,15 @@ import sys
 import pytest
 import torch
 from encoder_runs import BILM, WORDS, make_bilm, make_static, save_run
-from pretrain_runs import COMMANDS, ROOT, make_wikitext, pretrain, rows, signal_at, use_small_presets
+from pretrain_runs import (
+    COMMANDS,
+    ROOT,
+    make_wikitext,
+    pretrain,
+    rows,
+    signal_at,
+    use_small_presets,
+)
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command

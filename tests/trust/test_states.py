@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults import begin, flip, in_a_child, killed_at, make_state, refusing, state_names, value_of
+from faults import (
+    begin,
+    flip,
+    in_a_child,
+    killed_at,
+    make_state,
+    refusing,
+    state_names,
+    value_of,
+)
 from torch import nn
 
 from minitransfer.apparatus import checkpoint, durable
