@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 from finetune.imdb.settings import check_labels
 from finetune.reports import fingerprints, report, summary
 from minitransfer.apparatus.errors import NumericsError
-from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int, run_command
+from minitransfer.apparatus.options import (
+    Parser,
+    add_shared,
+    positive_float,
+    positive_int,
+    run_command,
+)
 from minitransfer.text import REVIEWS
 
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
@@ -80,7 +86,12 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     check(arguments)
 
     from minitransfer.apparatus.checkpoint import RunDirectory, check_free
-    from minitransfer.apparatus.runtime import choose_device, environment, say, set_threads
+    from minitransfer.apparatus.runtime import (
+        choose_device,
+        environment,
+        say,
+        set_threads,
+    )
     from minitransfer.text.corpora import find_data_dir, load_reviews
     from minitransfer.transfer.labels import choose_labelled, split_validation
 

@@ -22,7 +22,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import Parser, directory_name, one_line, positive_int, run_command
+from minitransfer.apparatus.options import (
+    Parser,
+    directory_name,
+    one_line,
+    positive_int,
+    run_command,
+)
 from minitransfer.text.cleaning import clean_text, decode
 from minitransfer.text.imdb import LINE_BREAK
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import bag
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from finetune.imdb.settings import FLAGS, MODES, check, take_epochs
 from finetune.reports import fingerprints
 from minitransfer.apparatus.errors import CheckpointError, UsageError
@@ -125,11 +125,12 @@ def look_at(path: str) -> tuple[str, str, int]:
     """
     import torch
 
+    from finetune.imdb.model import longest_read
     from minitransfer.apparatus.checkpoint import load_run
     from minitransfer.transfer.loading import load_encoder
 
     run = load_run(path)
-    return run.kind, run.fingerprint, imdb.longest_read(load_encoder(run, torch.device("cpu")))
+    return run.kind, run.fingerprint, longest_read(load_encoder(run, torch.device("cpu")))
 
 
 def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str, int]],

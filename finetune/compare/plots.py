@@ -12,7 +12,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from finetune.compare.tables import NAMES, Line, Row, accuracies, by_line, mean, minutes, title
+from finetune.compare.tables import (
+    NAMES,
+    Line,
+    Row,
+    accuracies,
+    by_line,
+    mean,
+    minutes,
+    title,
+)
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
 if TYPE_CHECKING:

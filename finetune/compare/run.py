@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.compare import tables
-from finetune.compare.grid import Cell, encoder_names, grid, known_settings, look_at, recorded, results_of, row_of
+from finetune.compare.grid import (
+    Cell,
+    encoder_names,
+    grid,
+    known_settings,
+    look_at,
+    recorded,
+    results_of,
+    row_of,
+)
 from finetune.compare.running import run_all
 from finetune.imdb.settings import MODES
 from minitransfer.apparatus.errors import CheckpointError, UsageError

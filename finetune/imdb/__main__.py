@@ -1,9 +1,22 @@
-"""python -m finetune.imdb"""
+"""python -m finetune.imdb: the flags are in settings.py, the training loop in train.py."""
 
+import argparse
 import sys
 
-from finetune.imdb.train import main, make_parser
+from finetune.imdb.settings import check, make_parser
 from minitransfer.apparatus.options import run_command
+
+
+def main(arguments: argparse.Namespace, reviews: object = None) -> int:
+    """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it.
+
+    reviews: those of --data, where they are known already.
+    """
+    check(arguments)
+    from finetune.imdb.train import main as train
+
+    return train(arguments, reviews)
+
 
 if __name__ == "__main__":
     sys.exit(run_command(main, make_parser(), together=True))

@@ -10,41 +10,60 @@ Reviews in, positive or negative out (lecture 5). The labelled reviews are chose
 encoder reads each review once, or the model reads them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
-The flags are in `finetune.imdb.settings`. Read next: `finetune.reports`.
+Around this file: `settings`, `model`, `data`. Read next: `finetune.reports`.
 """
-
-from __future__ import annotations
 
 import argparse
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from finetune.imdb.settings import check, make_parser, take_epochs
+import numpy as np
+import torch
+
+from finetune.imdb.data import read_halves, score
+from finetune.imdb.forgetting import HeldOut, hold_out
+from finetune.imdb.model import build, head_settings, let_learn, parameter_groups
+from finetune.imdb.settings import make_parser, take_epochs
 from finetune.reports import banner, fingerprints, report, summary
-from minitransfer.apparatus.errors import UsageError
-
-if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    import numpy as np
-    from torch import Tensor
-
-    from finetune.imdb.forgetting import HeldOut
-    from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
-    from minitransfer.apparatus.runtime import Stop
-    from minitransfer.text.corpora import Reviews
-    from minitransfer.transfer.classifier import Classifier
-    from minitransfer.transfer.encoders import Encoder
-    from minitransfer.transfer.examples import Examples
-    from minitransfer.transfer.stopping import Training
+from minitransfer.apparatus import checkpoint, optim
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
+from minitransfer.apparatus.distributed import (
+    agree,
+    average_gradients,
+    check_batch_size,
+    is_first,
+    open_run,
+    rank_seed,
+    stop_together,
+)
+from minitransfer.apparatus.durable import to_json
+from minitransfer.apparatus.progress import Progress, say
+from minitransfer.apparatus.runtime import (
+    Stop,
+    choose_device,
+    choose_precision,
+    derived_seed,
+    environment,
+    generator,
+    interruptible,
+    set_threads,
+)
+from minitransfer.text import corpora
+from minitransfer.text.corpora import Reviews, find_data_dir
+from minitransfer.transfer import examples as chapter
+from minitransfer.transfer import heads
+from minitransfer.transfer.classifier import Classifier
+from minitransfer.transfer.examples import Examples, minibatches
+from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
+from minitransfer.transfer.stopping import Training, loss_and_accuracy
 
 __all__ = ["main", "make_parser"]  # what a command is to `finetune.compare`
 
-MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
 STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
-MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
@@ -56,15 +75,6 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     each reads its share of a batch, and all have the logits, and so the loss, of the whole of it.
     Returns how training went, or None if `stop` was requested: then a state has been saved.
     """
-    import torch
-
-    from minitransfer.apparatus import optim
-    from minitransfer.apparatus.distributed import agree, average_gradients, rank_seed
-    from minitransfer.apparatus.runtime import Progress, derived_seed, generator
-    from minitransfer.transfer.examples import classify, minibatches
-    from minitransfer.transfer.heads import cross_entropy
-    from minitransfer.transfer.stopping import Training, loss_and_accuracy
-
     learn, choose = split
     optimizer = optim.adamw(parameter_groups(model, arguments))
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
@@ -81,7 +91,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
                 torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step, *rank_seed()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, math.ceil(WARMUP * total)))
-                loss = cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
+                loss = heads.cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
                 optimizer.zero_grad()
                 loss.backward()
                 average_gradients(learning.values())
@@ -101,7 +111,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                     return None
             model.eval()
             examples.fit_standardise(learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
-            logits = classify(examples, choose, keep_on=lambda: not agree(stop)[0])
+            logits = chapter.classify(examples, choose, keep_on=lambda: not agree(stop)[0])
             if logits is None:
                 run.save_state(at.step, at.state(changing, optimizer))
                 return None
@@ -117,75 +127,6 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     return at
 
 
-def parameter_groups(model: Classifier, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """What will learn, for `adamw`: the head; the mix, at MIX_RATE times the head's rate; groups of the encoder.
-
-    The mix does not decay: its weights are relative, and γ has no reason to be small.
-    """
-    from minitransfer.apparatus.optim import weight_decay_groups
-    from minitransfer.transfer.freezing import encoder_parameter_groups
-
-    decay = arguments.weight_decay
-    listed = weight_decay_groups(model.head, arguments.learning_rate, decay)
-    if model.mix is not None:
-        listed += weight_decay_groups(model.mix, MIX_RATE * arguments.learning_rate, 0.0)
-    if arguments.mode != "frozen":
-        listed += encoder_parameter_groups(model.encoder, arguments.encoder_rate, arguments.layer_decay, decay)
-    return listed
-
-
-def build(encoder_run: LoadedRun, arguments: argparse.Namespace) -> Classifier:
-    """The model to train: the encoder of a run, or for `scratch` one of its shape with random weights."""
-    import torch
-
-    from minitransfer.transfer.classifier import Classifier
-    from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
-
-    frozen = arguments.mode == "frozen"
-    encoder = load_encoder(encoder_run, torch.device("cpu"), frozen)  # for scratch too: its shape is checked thereby
-    if arguments.mode == "scratch":
-        encoder = new_encoder(encoder_run.config, read_tokens(encoder_run, encoder_run.kind))
-    check_encoder(encoder, arguments)
-    encoder.set_dropout(arguments.encoder_dropout or 0.0)
-    return Classifier(encoder, **head_settings(arguments))
-
-
-def let_learn(encoder: Encoder, arguments: argparse.Namespace, epoch: int) -> None:
-    """Let those layers of an encoder learn that the mode says for an epoch, counted from 0, and no others."""
-    from minitransfer.transfer.freezing import learning_depth, unfreeze_top
-
-    unfreeze_top(encoder, learning_depth(arguments.mode, len(encoder.groups()), arguments.unfreeze, epoch))
-
-
-def check_encoder(encoder: Encoder, arguments: argparse.Namespace) -> None:
-    """Fill in how much is read of a review.
-
-    Raises: UsageError if the encoder cannot give what the flags ask of it.
-    """
-    if arguments.max_tokens is None:
-        arguments.max_tokens = longest_read(encoder)
-    if arguments.head == "cls" and not encoder.has_cls:
-        raise UsageError(f"--head cls reads the [CLS] token, and {arguments.encoder} has none",
-                         "use --head mean, or the --encoder of a pretrain.bert run")
-    if encoder.max_tokens is not None and arguments.max_tokens > encoder.max_tokens:
-        raise UsageError(f"--max-tokens {arguments.max_tokens}, but {arguments.encoder} was pretrained on texts of "
-                         f"up to {encoder.max_tokens} tokens",
-                         f"use --max-tokens {encoder.max_tokens} or fewer, or pretrain with a larger --seq-length")
-    if encoder.has_cls and arguments.max_tokens < 3:
-        raise UsageError(f"--max-tokens {arguments.max_tokens} has no room for a piece between [CLS] and [SEP]",
-                         "use --max-tokens 3 or more")
-
-
-def longest_read(encoder: Encoder) -> int:
-    """How many tokens are read of a review, where no flag says so: no more than the encoder was pretrained on."""
-    return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)
-
-
-def head_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a classifier needs to be built again, beside its encoder."""
-    return {name: getattr(arguments, name) for name in ("head", "pool", "head_size", "dropout")}
-
-
 def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's config: every setting that decides its result, and what a later process needs to build its model."""
     names = ("mode", "unfreeze", "labels", "seed", "epochs", "batch_size", "learning_rate", "encoder_rate",
@@ -197,61 +138,16 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
             "encoder": encoder_run.config}
 
 
-def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
-         arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
-    """The chosen reviews as examples, and their features where these can be known once and for all."""
-    from minitransfer.apparatus.runtime import say
-    from minitransfer.transfer.examples import PooledExamples, TokenExamples, pooled_features
-
-    if arguments.mode == "frozen" and arguments.head != "bilstm":
-        cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
-        features, shortened = pooled_features(
-            model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
-            log_every=arguments.log_every, say=say)
-        return PooledExamples(model, features, labels[chosen], shortened), features
-    tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
-    return TokenExamples(model, tokenised, labels[chosen]), None
-
-
-def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
-                arguments: argparse.Namespace) -> tuple[Examples, Examples, Tensor | None]:
-    """The chosen reviews, all that are to be tested on, and the features of the chosen, as `read` gives them.
-
-    Says how many were shortened, and how much an epoch reads where nothing can be kept.
-    """
-    import numpy as np
-
-    from minitransfer.apparatus.runtime import say
-
-    every_test = np.arange(len(reviews.test_labels))
-    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
-    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
-    say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
-        f"{test.shortened:,} of {len(every_test):,} to test on")
-    if features is None:
-        say(f"every epoch reads {int(examples.lengths.sum()):,} tokens anew")
-    return examples, test, features
-
-
 def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
-    check(arguments)
 
-    import torch
-
-    from finetune.imdb.forgetting import hold_out
-    from minitransfer.apparatus.checkpoint import check_free, load_run
-    from minitransfer.apparatus.distributed import check_batch_size, is_first, open_run
-    from minitransfer.apparatus.runtime import choose_device, choose_precision, environment, say, set_threads
-    from minitransfer.text.corpora import find_data_dir, load_reviews
-    from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
     check_batch_size(arguments.batch_size)
     if not arguments.resume:
         check_free(Path(arguments.out))  # now, and not after a download
     device = choose_device(arguments.device)
     set_threads(arguments.threads)
-    encoder_run = load_run(arguments.encoder)
+    encoder_run = checkpoint.load_run(arguments.encoder)
     torch.manual_seed(arguments.seed)  # initial weights are drawn from it
     model = build(encoder_run, arguments).to(device)
     arguments.precision = choose_precision(arguments.precision, device, model.encoder.hidden_size)
@@ -259,7 +155,8 @@ def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     measures = arguments.measure_forgetting and is_first()
     held_out = hold_out(encoder_run, model.encoder, arguments) if measures else None
     if reviews is None:
-        reviews = load_reviews(arguments.data, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+        data_dir = find_data_dir(arguments.data_dir)
+        reviews = corpora.load_reviews(arguments.data, data_dir, offline=arguments.offline, say=say)
     reviews = set_aside(reviews, arguments.trial)
     chosen = choose_labelled(reviews.train_labels, arguments.labels, arguments.seed)
     take_epochs(arguments, len(chosen))
@@ -286,10 +183,6 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     """
     import numpy as np
 
-    from minitransfer.apparatus.distributed import is_first, stop_together
-    from minitransfer.apparatus.durable import to_json
-    from minitransfer.apparatus.runtime import Stop, interruptible
-    from minitransfer.transfer.stopping import loss_and_accuracy
 
     before = held_out.measure() if held_out is not None else None
     started = time.monotonic()
@@ -317,16 +210,3 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     run.mark_complete(at.step, results)
     report(results, run.path)
     return 0
-
-
-def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
-    """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
-    import numpy as np
-
-    from minitransfer.apparatus.distributed import agree
-    from minitransfer.apparatus.runtime import Progress
-    from minitransfer.transfer.examples import classify
-
-    unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
-    with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return classify(test, np.arange(len(test.lengths)), lambda: not agree(stop)[0], progress.advance)

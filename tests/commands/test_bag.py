@@ -12,7 +12,7 @@ import pytest
 import torch
 from encoder_runs import make_oracle
 
-import finetune.imdb.train
+import finetune.imdb.__main__
 from finetune.bag import main, make_parser
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
@@ -109,7 +109,7 @@ def test_its_results_have_the_fields_of_every_other_run(tmp_path, capsys):
     make_oracle(tmp_path / "oracle")
     flags = ["--data", "sample", "--labels", "40", "--epochs", "1", "--encoder", str(tmp_path / "oracle")]
     flags += ["--out", str(tmp_path / "imdb")]
-    assert run_command(finetune.imdb.train.main, finetune.imdb.train.make_parser(), flags) == 0
+    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.make_parser(), flags) == 0
     capsys.readouterr()
     assert run(tmp_path / "bag", "--labels", "40", "--seed", "2") == 0
     told = results(tmp_path / "bag")
@@ -166,7 +166,7 @@ def test_a_run_is_never_overwritten_nor_resumed_with_other_settings_nor_taken_fo
     assert run(tmp_path / "run", "--labels", "20") == 2
     assert run(tmp_path / "run", "--labels", "20", "--strengths", "2", "--resume") == 4
     flags = ["--data", "sample", "--encoder", str(tmp_path / "run"), "--out", str(tmp_path / "other")]
-    assert run_command(finetune.imdb.train.main, finetune.imdb.train.make_parser(), flags) == 4
+    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.make_parser(), flags) == 4
     assert "kind 'bag'" in capsys.readouterr().err
 
 

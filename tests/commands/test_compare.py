@@ -19,7 +19,8 @@ from encoder_runs import make_bert, make_bilm, make_oracle
 from markdown_tables import table_rows
 
 import finetune.bag
-import finetune.imdb.train
+import finetune.imdb.__main__
+import finetune.imdb.model
 from finetune.compare import grid, tables
 from finetune.compare import run as compare
 from finetune.compare.run import main, make_parser
@@ -85,7 +86,7 @@ def copy(whole, tmp_path):
 def runs(monkeypatch):
     """The --out of each cell that is run from now on."""
     started = []
-    for module in (finetune.imdb.train, finetune.bag):
+    for module in (finetune.imdb.__main__, finetune.bag):
         original = module.main
         monkeypatch.setattr(module, "main", lambda arguments, reviews=None, original=original:
                             (started.append(os.path.basename(arguments.out)), original(arguments, reviews))[1])
@@ -257,14 +258,14 @@ def test_results_and_table_are_replaced_and_never_added_to(copy, encoders):
 def test_a_cell_that_fails_is_told_and_the_others_go_on(encoders, tmp_path, monkeypatch, capsys):
     flags = ("--labels", "8", "--seeds", "0", "1", "--modes", "frozen", "--epochs", "1", "--no-plots")
     with monkeypatch.context() as patched:
-        original = finetune.imdb.train.main
+        original = finetune.imdb.__main__.main
 
         def failing(arguments, reviews=None):
             if arguments.mode == "scratch" and arguments.seed == 0:
                 raise DataError("a review has gone", "look for it")
             return original(arguments, reviews)
 
-        patched.setattr(finetune.imdb.train, "main", failing)
+        patched.setattr(finetune.imdb.__main__, "main", failing)
         assert run(encoders[:1], tmp_path / "out", *flags) == 3
     captured = capsys.readouterr()
     assert captured.err.count("error: ") == 1 and "error: a review has gone. Fix: look for it." in captured.err
@@ -284,7 +285,7 @@ def test_an_encoder_trained_anew_does_not_pass_for_the_old_one(copy, encoders, t
 
 
 def test_cells_that_read_fewer_tokens_do_not_pass_for_cells_of_now(copy, encoders, monkeypatch, capsys):
-    monkeypatch.setattr(finetune.imdb.train, "MAX_TOKENS", 23)
+    monkeypatch.setattr(finetune.imdb.model, "MAX_TOKENS", 23)
     assert run(encoders, copy, *GRID, "--resume") == 4
     err = capsys.readouterr().err
     assert "max_tokens: 512 there, 23 now" in err and "16 of 20 cells failed" in err

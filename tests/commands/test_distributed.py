@@ -14,7 +14,7 @@ from faults import state_names
 from pretrain_runs import PRESETS, flags, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus import distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.distributed import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.words import token_stream

@@ -16,8 +16,9 @@ import torch
 from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
+from finetune.imdb.__main__ import main, make_parser
+from finetune.imdb.model import build, parameter_groups
 from finetune.imdb.settings import DEFAULTS, FLAGS, MODES, check, take_epochs
-from finetune.imdb.train import build, main, make_parser, parameter_groups
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command

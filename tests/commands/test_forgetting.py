@@ -14,8 +14,8 @@ import torch
 from corpus_files import write
 from encoder_runs import make_bilm, make_oracle
 
+from finetune.imdb import __main__ as imdb
 from finetune.imdb import forgetting
-from finetune.imdb import train as imdb
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command

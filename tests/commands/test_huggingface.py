@@ -25,7 +25,7 @@ from huggingface_folders import (
 from torch.nn import functional as F
 
 from finetune import predict
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM

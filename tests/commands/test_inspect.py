@@ -13,7 +13,7 @@ import torch
 from encoder_runs import make_bert, make_bilm, make_static
 
 import pretrain.bilm.train
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import MaskedLM

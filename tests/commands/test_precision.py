@@ -8,7 +8,7 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm
 
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command

@@ -11,7 +11,7 @@ import torch
 from encoder_runs import make_bilm, make_oracle
 
 from finetune import predict
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier

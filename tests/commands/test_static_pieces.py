@@ -16,7 +16,7 @@ from pretrain_runs import (
     signal_at,
 )
 
-import finetune.imdb.train
+import finetune.imdb.__main__
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
@@ -116,7 +116,7 @@ def test_who_needs_words_refuses_a_run_of_pieces(data, whole, tmp_path, capsys):
     assert pretrain("bilm", data, tmp_path / "bilm", "--warm-start", str(whole)) == 4
     told = last_line(capsys)
     argv = ["--encoder", str(whole), "--data", "sample", "--offline", "--out", str(tmp_path / "transfer")]
-    assert run_command(finetune.imdb.train.main, finetune.imdb.train.make_parser(), argv) == 4
+    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.make_parser(), argv) == 4
     assert told == last_line(capsys)
     assert f"{whole} holds vectors of word pieces, but vectors of words are needed" in told
     assert "without --pieces" in told

@@ -22,7 +22,7 @@ from pretrain_runs import use_small_presets  # noqa: E402
 
 from finetune import bag
 from finetune.compare import run as compare
-from finetune.imdb import train as imdb  # noqa: E402
+from finetune.imdb import __main__ as imdb  # noqa: E402
 from minitransfer.apparatus import metrics  # noqa: E402
 from minitransfer.apparatus.checkpoint import RunDirectory  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402

@@ -18,7 +18,8 @@ from test_hostile_text import limit_memory
 
 from finetune import predict
 from finetune.compare.grid import NUMBERS, Cell, results_of
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
+from finetune.imdb.model import build
 from finetune.imdb.settings import check
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import manifest_of, to_json
@@ -94,7 +95,7 @@ def use(path):
     for flags in ([], ["--mode", "scratch"]):
         arguments = imdb.make_parser().parse_args(["--encoder", str(path), *flags])
         check(arguments)
-        model = imdb.build(run, arguments)
+        model = build(run, arguments)
         model.encoder.tokenise([text], arguments.max_tokens)
     if run.kind == "bert":
         check_network(run)

@@ -18,7 +18,7 @@ from encoder_runs import make_oracle
 from harness import COMMANDS, harness, timeless
 from pretrain_runs import ROOT, make_wikitext, rows
 
-from finetune.imdb import train as imdb
+from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus import metrics, optim
 from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.options import run_command
