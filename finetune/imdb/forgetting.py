@@ -1,8 +1,9 @@
 """Part V, around the command: forgetting. What does an encoder lose of its language while it learns a task?
 
-Fine-tuning moves weights that were good at predicting text, and nothing in the task's loss holds them there; a
-frozen encoder cannot forget (lecture 3.2, 3.3). How much is lost can be measured: the encoder is given back the head
-that pretraining trained and transfer leaves behind, and is asked again about text that pretraining held out.
+**Catastrophic forgetting**: fine-tuning moves weights that were good at predicting text, and nothing in the task's
+loss holds them there; a frozen encoder cannot forget (lecture 3.2, 3.3). How much is lost can be measured: the
+encoder is given back the head that pretraining trained and transfer leaves behind, and is asked again about text that
+pretraining held out.
 
     forgetting = after − before,  each the mean −log p per token of that text, in nats
 

@@ -4,7 +4,8 @@
 
 starts the command twice. Each process holds the whole model and draws the same batch, but reads only its own rows of
 it; then the gradients are averaged, so that all take the same step and their weights stay equal, bit for bit. A
-training loop shows where: `share_of_rows`, `average_gradients`, and the keeper of its books. Alone, a process does nothing here.
+training loop shows where: `share_of_rows`, `average_gradients`, and the keeper of its books. Alone, a process does
+nothing here.
 
 The batch is what --batch-size says, however many share it. So the losses are those of one process but for rounding,
 since sums are taken in another order, and for dropout, which each process draws for its own rows. Only the first

@@ -52,8 +52,8 @@ class Keeper:
     because loss or gradient were not finite.  progress: units of work done, of a total.
     """
 
-    def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int, unit: str, description: str,
-                 save_every: float, log_every: float, **kept: Keepable):
+    def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int,
+                 unit: str, description: str, save_every: float, log_every: float, **kept: Keepable):
         """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds."""
         self.run, self._stop, self._kept = run, stop, kept
         self.step = self.epoch = self.in_epoch = self.skipped = 0

@@ -1,9 +1,9 @@
 """Part IV, chapter 2: the encoder. What can be said of a word when the whole text may be looked at?
 
-A biLM reads from the left, and again from the right, and never both at once. BERT lets each token look at all
-others in every layer (lecture 3.1; Devlin et al. 2019, section 3), and is asked for those that were masked, since it
-can see the rest. What is computed here is exactly what BERT of the `transformers` library computes, so that weights
-can go both ways.
+**Multi-head self-attention**: in every layer each token attends to all others (lecture 3.1; Devlin et al. 2019,
+section 3), where a biLM conditions on the left, and again on the right, and never on both at once. BERT predicts the
+tokens that were masked, since it can see the rest. What is computed here is exactly what BERT of the `transformers`
+library computes, so that weights can go both ways.
 
 Read next: `minitransfer.bert.evaluation`.
 """
@@ -20,7 +20,7 @@ from minitransfer.bert.masking import IGNORE_INDEX
 INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
 POSITION_STD = 0.05  # of the positions of a new network
 SELF_SCORE = 5.0  # of a token with itself in a new network; this and POSITION_STD by held-out loss on WikiText-2
-UNSEEN = -1e9  # added to a score it leaves a weight of exactly 0; were it −∞, a text of padding alone would give nan
+MASKED_SCORE = -1e9  # added to a score it leaves a weight of exactly 0; with −∞ a text of padding alone would give nan
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused
 
     attention(q, k, v) = softmax(q kᵀ / √d + mask) v                        (Vaswani et al. 2017, eq. 1)
 
-    Shapes: q (B, H, T, d), k and v (B, H, S, d), mask (B, 1, 1, S) float, 0 for what may be seen and `UNSEEN` for the
-    rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never has all T · S weights in memory; for None
+    Shapes: q (B, H, T, d), k and v (B, H, S, d), mask (B, 1, 1, S) float, 0 for what may be seen and `MASKED_SCORE`
+    for the rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never holds all T · S weights; for None
     the faster way is taken, which on a CPU in bfloat16 is the written-out one, by two to three times.
     Differs: no dropout on the weights; its random numbers would take a fifth of a training step.
     """
@@ -89,7 +89,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused
 
 
 class Embeddings(nn.Module):
-    """What is known of a token before it has looked around: which one it is, and where it stands.
+    """What is known of a token before it attends to others: which one it is, and where it stands.
 
     x_t = LayerNorm(token embedding of w_t + position embedding of t + segment embedding)
 
@@ -116,9 +116,12 @@ class Embeddings(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: each token looks at all tokens, then works by itself; what it finds is added to what it was.
+    """One layer: multi-head self-attention, then a feed-forward network at each token; each adds to what was there.
 
-    a = LayerNorm(x + W_o attention(W_q x, W_k x, W_v x)),   y = LayerNorm(a + W_2 GELU(W_1 a))
+    a = LayerNorm(x + W_o MultiHead(x)),   y = LayerNorm(a + W_2 GELU(W_1 a))
+    MultiHead(x) = [head_1; …; head_H],   head_i = attention(W_q,i x, W_k,i x, W_v,i x)
+
+    W_q,i are the d = D / H rows of W_q that belong to head i, and so for W_k and W_v.
 
     Each W comes with a bias. (Vaswani et al. 2017, section 3.1; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016.)
     Normalised after each sum, as BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large
@@ -141,16 +144,16 @@ class Block(nn.Module):
         """Shapes: x (B, T, D), mask as in `attention` -> (B, T, D), or (N, D) for `wanted` tokens alone.
 
         wanted: (N,) int64, positions in the flattened batch, whose states are all that is asked for: once a token has
-        looked around, it needs no other one, and in the last layer most of the work is thus spared.
+        attended to the others, it needs none of them, and in the last layer most of the work is thus spared.
         """
-        looked = self.look_around(x, mask)
+        attended = self.self_attention(x, mask)
         if wanted is not None:
-            x, looked = x.flatten(0, 1).index_select(0, wanted), looked.flatten(0, 1).index_select(0, wanted)
-        a = self.attention_norm(x + dropout(self.output(looked), self.dropout, generator))
+            x, attended = x.flatten(0, 1).index_select(0, wanted), attended.flatten(0, 1).index_select(0, wanted)
+        a = self.attention_norm(x + dropout(self.output(attended), self.dropout, generator))
         return self.norm(a + dropout(self.contract(F.gelu(self.expand(a))), self.dropout, generator))
 
-    def look_around(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """What each token gathers from all tokens, its heads side by side: (B, T, D) -> (B, T, D)."""
+    def self_attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Multi-head self-attention, the heads' results side by side: (B, T, D) -> (B, T, D)."""
         B, T, D = x.shape
         heads = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, d) each
@@ -166,7 +169,7 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.apply(initialise)
-        look_nearby(self)
+        attend_nearby(self)
 
     def forward(self, token_ids: Tensor, mask: Tensor | None = None,
                 generator: torch.Generator | None = None) -> Tensor:
@@ -190,10 +193,10 @@ class Bert(nn.Module):
                      wanted: Tensor | None = None) -> list[Tensor]:
         """As `layers`, from token embeddings looked up before, x (B, T, D)."""
         x = dropout(self.embeddings(x), self.dropout, generator)
-        unseen = None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * UNSEEN  # (B, 1, 1, T)
+        attention_bias = None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * MASKED_SCORE  # (B, 1, 1, T)
         outputs = [x]
         for k, block in enumerate(self.blocks, start=1):
-            x = block(x, unseen, generator, wanted if k == len(self.blocks) else None)
+            x = block(x, attention_bias, generator, wanted if k == len(self.blocks) else None)
             outputs.append(x)
         return outputs
 
@@ -240,7 +243,7 @@ class MaskedLM(nn.Module):
 
     def loss(self, token_ids: Tensor, labels: Tensor, mask: Tensor | None = None,
              generator: torch.Generator | None = None) -> Tensor:
-        """How badly the masked tokens are guessed: mean −log p per masked token, in nats; 0 if there is none."""
+        """The cross-entropy loss of the masked tokens: mean −log p per masked token, in nats; 0 if there is none."""
         logits, targets = self.decode(token_ids, labels, mask, generator)
         return F.cross_entropy(logits, targets, reduction="sum") / max(len(targets), 1)
 
@@ -266,11 +269,12 @@ def sinusoids(T: int, D: int) -> Tensor:
 
 
 @torch.no_grad()
-def look_nearby(bert: Bert) -> None:
-    """Let each token of a new network look most at itself and at what is near to it.
+def attend_nearby(bert: Bert) -> None:
+    """Let each token of a new network attend most to itself and to what is near to it.
 
     Positions begin as sinusoids, and each W_k as its W_q, so that (W_q x_s) · (W_k x_t) grows with the likeness of
-    x_s and x_t (after Trockman and Kolter 2023). All go on learning, each by itself.
+    x_s and x_t (half of what Trockman and Kolter 2023 propose:
+    they also begin with W_o W_v near −I, which is left out here). All go on learning, each by itself.
 
     Differs: BERT begins with noise, and has to find out for itself which position is next to which. From a few
     million tokens it does not get there, and learns little more than which words share a text.

@@ -1,8 +1,9 @@
 """Part IV, chapter 3: evaluation. How well are masked pieces guessed, and are they still, after another task?
 
-Training masks a text anew each time it is read; whoever wants to compare must ask the same questions twice. So rows
-of held-out text are masked once, by a generator of their own, and the loss on them can be followed: through
-pretraining, and through fine-tuning, which asks nothing of the kind and may forget the answers.
+By the **cross-entropy loss** of masked pieces on held-out text. Training masks a text anew in each epoch; whoever
+wants to compare must ask the same questions twice. So rows of held-out text are masked once, by a generator of their
+own, and the loss on them can be followed: through pretraining, and through fine-tuning, which asks nothing of the
+kind and may forget the answers.
 
 Read next: `pretrain.bert.train`, the command.
 """

@@ -1,8 +1,9 @@
 """Part IV, chapter 1: masking. What can be asked of a model that sees both sides of every word?
 
-Not the next word, which it would simply look up, but words that are hidden from it. A few pieces of each text are
-chosen; most of them become [MASK], some a piece drawn at random, some stay as they are, and each is to be named. Since
-the last two kinds look like any other piece, the model has to understand every place and not only those marked.
+**Masked language modelling** asks not for the next word, which it would simply look up, but for words that are hidden
+from it. A few pieces of each text are chosen; most of them become [MASK], some a piece drawn at random, some stay as
+they are, and each is to be predicted. Since the last two kinds look like any other piece, the model has to understand
+every place and not only those marked.
 
 Read next: `minitransfer.bert.encoder`.
 """
@@ -26,7 +27,7 @@ def mask_tokens(
     continues: Tensor | None = None,
     probability: float = PROBABILITY,
 ) -> tuple[Tensor, Tensor]:
-    """Hide some pieces of a batch: what the model reads, and what it is to name, IGNORE_INDEX where it is not asked.
+    """Hide some pieces of a batch: the inputs of the model, and the pieces to be predicted, IGNORE_INDEX elsewhere.
 
     Each piece but [PAD], [CLS] and [SEP] is chosen with probability p = 15 %. Of a uniform u in [0, 1) a chosen piece
 
@@ -41,14 +42,14 @@ def mask_tokens(
     Shapes: token_ids (B, T) int64, continues (V,) bool -> inputs and labels (B, T) int64, on the device of token_ids.
     """
 
-    def draw() -> Tensor:
+    def uniform() -> Tensor:
         u = torch.rand(token_ids.shape, generator=generator, device=generator.device)
         return u.to(token_ids.device)  # so one CPU generator masks alike on every device
 
-    lot, u = draw(), draw()
+    choice, u = uniform(), uniform()
     if continues is not None:
-        lot = lot.gather(1, first_of_word(token_ids, continues))
-    chosen = (lot < probability) & ~fixed(token_ids)
+        choice = choice.gather(1, first_of_word(token_ids, continues))
+    chosen = (choice < probability) & ~fixed(token_ids)
     first = len(SPECIAL_PIECES)
     random_ids = torch.randint(first, vocab_size, token_ids.shape, generator=generator, device=generator.device)
     labels = torch.where(chosen, token_ids, IGNORE_INDEX)

@@ -1,9 +1,9 @@
 """Part III, chapter 2: the bidirectional language model. What can be learned from text that nobody has labelled?
 
-Two LSTM stacks read the same text, one forwards, predicting the next word, and one backwards, predicting the previous
-one (lecture 2.3; Peters et al. 2018, section 3.1). They share the character CNN below and the softmax above, and
-nothing else: were the second layer to see both directions of the first, each direction would be shown the word it is
-asked for.
+A **bidirectional language model**: two LSTM stacks over the same text, one of which predicts the next word, and the
+other, from the end, the previous one (lecture 2.3; Peters et al. 2018, section 3.1). They share the character CNN
+below and the softmax above, and nothing else: were the second layer to see both directions of the first, each
+direction would be shown the word it is asked for.
 
 Read next: `minitransfer.elmo.softmax`.
 """

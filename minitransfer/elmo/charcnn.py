@@ -1,9 +1,9 @@
 """Part III, chapter 1: the character CNN. How can a model read a word that it has never seen?
 
-It reads the spelling. Filters of several widths slide over the bytes of a word, each keeps its strongest response,
-and a projection, after highway layers if there are any, turns the responses into one vector: layer 0 of ELMo (Kim et
-al. 2016; Peters et al. 2018, section 3.1). The vector of a word depends on nothing but its bytes, so each distinct
-word is worked out once.
+It encodes the spelling by a **character-level convolutional network**. Filters of several widths slide over the bytes
+of a word, each keeps its strongest response, and a projection, after highway layers if there are any, turns the
+responses into one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al. 2018, section 3.1). The vector of a word
+depends on nothing but its bytes, so each distinct word is worked out once.
 
 Read next: `minitransfer.elmo.bilm`.
 """
@@ -84,6 +84,8 @@ class CharCNN(nn.Module):
         """How strongly each filter responds to each word, where it responds most.
 
         y_j = relu(b_j + max_i F_j · [c_i; …; c_{i+w−1}])        (Kim et al. 2016, section 2.2)
+
+        Differs: Kim et al. have tanh; relu after the maximum is what ELMo's own program has.
 
         with c_i the embedding of byte i, zeros behind the last one, and w the width of filter j.
 

@@ -1,8 +1,9 @@
 """Part III, chapter 6: evaluation. How well does a biLM predict a text, and does it still, after another task?
 
-Each word is to be named out of the whole vocabulary, by what stands before it and again by what stands behind it.
-This needs the two stacks and the softmax, but they need not belong to one model: fine-tuned stacks may be given the
-softmax that pretraining left behind, and show what they have forgotten.
+By its **perplexity**, e to the power of the **cross-entropy loss** on held-out text: each word is predicted, out of
+the whole vocabulary, from what stands before it and again from what stands behind it. This needs the two stacks and
+the softmax, but they need not belong to one model: fine-tuned stacks may be given the softmax that pretraining left
+behind, and show what they have forgotten.
 
 Read next: `pretrain.bilm.train`, the command.
 """

@@ -1,7 +1,8 @@
 """Part III, chapter 3: the softmax over words. How can a model choose among thirty thousand words and still be fast?
 
-In training, by choosing among the true word and a few drawn at random; in evaluation, among all of them, because only
-that is a perplexity. The softmax belongs to pretraining: it is thrown away at transfer.
+By a **sampled softmax**: in training the model chooses among the true word and a few drawn at random; in evaluation,
+among all of them, because only that is a perplexity. The softmax belongs to pretraining: it is thrown away at
+transfer.
 
 Read next: `minitransfer.elmo.spelling`.
 """

@@ -5,7 +5,8 @@ a decoder of its own. What merely has another name is taken: files from before 2
 and bias of a LayerNorm, and those of an encoder alone leave out `bert.`. What no task here reads is left behind: the
 pooler, the next-sentence head, a second segment, a classifier.
 
-Sizes are read and compared before any number is. Read next: `minitransfer.huggingface.pieces`, the pieces of such a BERT.
+Sizes are read and compared before any number is. Read next: `minitransfer.huggingface.pieces`, the pieces of such a
+BERT.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

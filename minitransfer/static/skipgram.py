@@ -1,8 +1,9 @@
 """Part II: static vectors. How far does one vector per word go?
 
-Skip-gram with negative sampling (Mikolov et al. 2013; lecture 2.1) learns a vector for each word by telling the words
-found near it from words drawn at random. It is where the lecture starts, the baseline that the contextual models must
-beat, and, since it learns what words mean in minutes, the teacher that warm-starts the character CNN.
+**Skip-gram with negative sampling**, the better known half of Word2Vec (Mikolov et al. 2013; lecture 2.1) learns a
+vector for each word by telling the words found near it from words drawn at random. It is where the lecture starts,
+the baseline that the contextual models must beat, and, since it learns what words mean in minutes, the teacher that
+warm-starts the character CNN.
 
 The gradient is short enough to write by hand, which makes the whole method visible: no autograd, no optimiser object.
 

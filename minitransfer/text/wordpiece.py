@@ -3,8 +3,8 @@
 A frequent word is one piece. A rarer one is cut into several, where `##` marks those that go on with it: play
 ##wright. Which pieces there are is learned from text: beginning with single characters, the two neighbours that stand
 together most often become one piece, again and again until the vocabulary is full. Then each word is cut from left to
-right, every time into the longest piece that fits, as BERT does (Devlin et al. 2019, section 3). The library
-`tokenizers` does the work.
+right, every time into the longest piece that fits, as BERT's published program does (tokenization.py; the paper,
+Devlin et al. 2019, does not say how). The library `tokenizers` does the work.
 
 Read next: `minitransfer.text.packing`.
 """

@@ -1,10 +1,10 @@
 """Part V, chapter 2: encoders. What does a finished pretraining run become when a task reads with it?
 
-Whatever was pretrained, a task sees the same few things: how many layers there are and how wide, the vector of each
-distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and two LSTM
-layers, BERT its embeddings and its blocks; static vectors are an encoder of a single layer, in which a text is just
-its words. The softmax over words is left behind: it was the question that taught the encoder, and the task asks
-another.
+An **encoder**. Whatever was pretrained, a task sees the same few things: how many layers there are and how wide, the
+vector of each distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and
+two LSTM layers, BERT its embeddings and its blocks; static vectors are an encoder of a single layer, in which a text
+is just its words. The softmax over words is left behind: it was the question that taught the encoder, and the task
+asks another.
 
 Read next: `minitransfer.transfer.loading`.
 """

@@ -1,11 +1,12 @@
 """Part V, chapter 5: features. What does a frozen encoder see in a review, and how often must it look?
 
-Once. Its weights never change, so neither does what it says of a text, and that can be kept: not every token, but
+Once: **feature-based transfer** needs a single forward pass. The encoder's weights never change, so neither does what
+it gives for a text, and that can be kept: not every token, but
 
     mean_t(γ Σ_k s_k h_{t,k}) = γ Σ_k s_k mean_t(h_{t,k}),
 
-one mean vector per layer, because mixing and averaging are both sums. The weights s and γ still learn, on the means,
-exactly as they would on the tokens, and an epoch takes a moment. This is what the lecture calls cheap (3.2).
+one mean vector per layer, because mixing and averaging are both linear. The weights s and γ still learn, on the
+means, exactly as they would on the tokens, and an epoch takes a moment. This is what the lecture calls cheap (3.2).
 
 Read next: `minitransfer.transfer.heads`.
 """

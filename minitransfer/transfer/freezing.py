@@ -1,9 +1,9 @@
 """Part V, chapter 7: freezing. Which parameters of an encoder learn from the labels of a task, and how fast?
 
-Between an encoder that is left as it is and one that learns anew from top to bottom lie the lecture's tips for
-fine-tuning (4.2): only the upper layers; or all layers, the lower ones more slowly; or one more layer in each
-epoch. For all of these an encoder is a pile of groups of parameters, and a mode says how many of them learn, counted
-from the top.
+**Discriminative learning rates** and **gradual unfreezing**: between an encoder that is left as it is and one that
+learns anew from top to bottom lie the lecture's tips for fine-tuning (4.2): only the upper layers; or all layers, the
+lower ones more slowly; or one more layer in each epoch. For all of these an encoder is a pile of groups of
+parameters, and a mode says how many of them learn, counted from the top.
 
     frozen     none of them
     top        the upper N

@@ -1,9 +1,9 @@
 """Part V, chapter 6: heads. How little must be learnt on top of an encoder to answer a question about a text?
 
-The lecture's three classifiers. The first reads one vector for a whole text, the mean of its words' vectors, and is
-two small matrices. The second reads the vector of every word, in order, with a small LSTM of its own. The third,
-BERT's, is one matrix and reads the first token alone, in which the encoder itself is to gather the text. All end in
-logits, one number per class, and learn by the same loss.
+The lecture's three **classification heads**. The first takes one vector for a whole text, the mean of its words'
+vectors, and is two small matrices. The second takes the vector of every word, in order, with a small LSTM of its own.
+The third, BERT's, is one matrix and takes the first token alone, in which the encoder itself is to gather the text.
+All end in logits, one number per class, and learn by the same loss.
 
 Read next: `minitransfer.transfer.freezing`.
 """

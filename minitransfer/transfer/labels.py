@@ -1,10 +1,10 @@
 """Part V, chapter 4: labels. Which reviews may a run learn from, and which of them only choose?
 
 Labels are what transfer saves (lecture 1), so runs are compared by how many they use. The choice is balanced, the
-same for every encoder, and nested: the 500 reviews of a seed are among its 2,000, so that more labels are more of
-the same. A slice of the chosen is held out to decide when to stop. It counts towards the labels, since a human had
-to give those as well. The test half decides nothing: whoever wants to choose flags makes trials, in which some reviews
-of the training half stand in for it.
+same for every encoder, and nested: the 500 reviews of a seed are among its 2,000, so that more labels are more of the
+same. A slice of the chosen is held out, the **validation set**, to decide when to stop. It counts towards the labels,
+since a human had to give those as well. The test half decides nothing: whoever wants to choose flags makes
+development runs (`--trial`), in which some reviews of the training half stand in for it.
 
 Read next: `minitransfer.transfer.features`.
 """

@@ -1,9 +1,9 @@
 """Part V, chapter 10: stopping. When has a classifier learnt enough, and how does an interrupted run go on?
 
-After each epoch the held-out slice is scored. The weights with the lowest loss there are set aside, and when a few
-epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2: early stopping). Or it goes
-to the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes how
-far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
+**Early stopping**: after each epoch the validation set is scored. The weights with the lowest loss there are set
+aside, and when a few epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2). Or it
+goes to the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes
+how far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
 
 Read next: `finetune.imdb.train`, the loop that uses it.
 """

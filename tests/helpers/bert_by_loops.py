@@ -92,8 +92,8 @@ def layers_by_loops(bert: Bert, token_ids: list[int]) -> list[list[list[float]]]
     text = [normalised(e.norm, plus(plus(tokens[i], places[t]), segment)) for t, i in enumerate(token_ids)]
     layers = [text]
     for block in bert.blocks:
-        looked = [times(block.output, y) for y in look_by_loops(block, text)]
-        a = [normalised(block.attention_norm, plus(x, y)) for x, y in zip(text, looked)]
+        attended = [times(block.output, y) for y in look_by_loops(block, text)]
+        a = [normalised(block.attention_norm, plus(x, y)) for x, y in zip(text, attended)]
         worked = [times(block.contract, gelu(times(block.expand, x))) for x in a]
         text = [normalised(block.norm, plus(x, y)) for x, y in zip(a, worked)]
         layers.append(text)
