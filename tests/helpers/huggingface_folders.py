@@ -59,7 +59,7 @@ def make_runs(path):
 
 def their_weights(prefix="bert.", weight="weight", bias="bias", segments=2, head=True):
     """Random weights of a BERT of SHAPE as that library names them."""
-    V, D, L, I, S = (SHAPE[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size",
+    V, D, L, I, S = (SHAPE[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size",  # noqa: E741
                                               "max_position_embeddings"))  # fmt: skip
     shapes = {f"{prefix}embeddings.word_embeddings.weight": (V, D),
               f"{prefix}embeddings.position_embeddings.weight": (S, D),
