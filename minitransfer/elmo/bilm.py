@@ -1,9 +1,9 @@
 """Part III, chapter 2: the bidirectional language model. What can be learned from text that nobody has labelled?
 
-A **bidirectional language model**: two LSTM stacks over the same text, one of which predicts the next word, and the
+**Bidirectional language model**: two LSTM stacks over the same text, one of which predicts the next word, and the
 other, from the end, the previous one (lecture 2.3; Peters et al. 2018, section 3.1). They share the character CNN
-below and the softmax above, and nothing else: were the second layer to see both directions of the first, each
-direction would be shown the word it is asked for.
+below and the softmax above, and nothing else. If the second layer saw both directions of the first, each direction
+would be shown the word that it predicts.
 
 Read next: `minitransfer.elmo.softmax`.
 """
@@ -43,7 +43,7 @@ class BiLMConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "BiLMConfig":
-        """The shape that `to_dict` told of. Raises: TypeError, KeyError or ValueError for anything else."""
+        """The config whose values `to_dict` returns. Raises: TypeError, KeyError or ValueError for anything else."""
         chars = dict(values["charcnn"])
         chars["filters"] = tuple((width, n) for width, n in chars["filters"])
         if any(type(number) is not int or number < 1 for pair in chars["filters"] for number in pair):
@@ -66,7 +66,7 @@ def locked_dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Te
 
 
 class LSTMStack(nn.Module):
-    """Read a sequence in one direction: LSTM layers, each with a projection, and a residual from the second on.
+    """Encode a sequence in one direction: LSTM layers, each with a projection, and a residual from the second on.
 
     Differs from Peters et al. 2018: the projection is a Linear of its own and is not fed back into the recurrence;
     with `nn.LSTM(proj_size=…)` torch leaves its fast path on CPU. Cells are not clipped; gradients are.
@@ -87,7 +87,7 @@ class LSTMStack(nn.Module):
     def forward(
         self, x: Tensor, state: State | None = None, generator: torch.Generator | None = None
     ) -> tuple[list[Tensor], State]:
-        """Read on from `state` (zeros for None), with dropout drawn from `generator` (no dropout for None).
+        """Encode what follows `state` (zeros for None), with dropout drawn from `generator` (no dropout for None).
 
         Shapes: x (B, T, 2P) -> one (B, T, P) per layer, and the state after the last token.
         """
@@ -98,7 +98,7 @@ class LSTMStack(nn.Module):
             x = y + x if k else y
             outputs.append(x)
             new_state.append(last)
-            x = x.view_as(x)  # one view for both readers in the next layer: `BiLM.encode` says why
+            x = x.view_as(x)  # for bitwise reproducibility: see `BiLM.forward`
         return outputs, new_state
 
 
@@ -131,11 +131,11 @@ class BiLM(nn.Module):
         self, d: int, x: Tensor, targets: Tensor, state: State | None, generator: torch.Generator | None,
         negatives: Tensor | None, log_q: Tensor | None, softmax: WordSoftmax | None = None,
     ) -> tuple[Tensor, State]:
-        """How badly one direction predicts a window: the mean loss per token, in nats, and the state after it.
+        """**Cross-entropy loss** of one direction on a window, mean per token, in nats, and the state after it.
 
-        The backward model (d = 1) is given its window in the order it reads, last word first, as any forward model
-        would be. With `negatives` the softmax is sampled, without it is full. A direction that runs beside the other
-        is given a `softmax` from `softmax.twins`.
+        The backward model (d = 1) is given its window last word first, and then predicts as a forward model does.
+        With `negatives` the softmax is sampled, and without them it is full. A direction that runs beside the other is
+        given a `softmax` from `softmax.twins`.
 
         Shapes: x (B, T, D), targets (B, T) int64 where 0, padding, is not counted, negatives (K,), log_q (V,).
         """
@@ -145,25 +145,23 @@ class BiLM(nn.Module):
         real = targets.flatten() != PAD_ID
         if not real.all():
             h, targets = h[real], targets.flatten()[real]
-        state = [(hidden.detach(), cell.detach()) for hidden, cell in state]  # the next window learns from here on
+        state = [(hidden.detach(), cell.detach()) for hidden, cell in state]  # truncated back-propagation
         if negatives is None:
             return softmax.full_loss(h, targets.flatten()) / len(h), state
         return softmax.sampled_loss(h, targets.flatten(), negatives, log_q), state
 
-    def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
-               generator: torch.Generator | None = None) -> Tensor:
-        """Read whole texts in both directions from a zero state: the layers that ELMo mixes.
+    def forward(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
+                generator: torch.Generator | None = None) -> Tensor:
+        """Encode whole texts in both directions from a zero state: the layers that ELMo mixes.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row
         -> (L + 1, B, T, D); layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token;
         padding gives zeros.
         `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores. With
-        a `generator`, from which dropout is drawn, the directions must be read in turn, or they would draw in any
-        order.
+        a `generator`, from which dropout is drawn, the directions must run in turn, or they would draw in any order.
         """
         lengths = mask.sum(dim=1)
-        # Autograd adds gradients in the order in which they arrive, and from threads that order varies. The sum of
-        # three depends on it by rounding, a sum of two does not; the view splits a sum of three into two sums of two.
+        # Bitwise reproducibility: a view makes of a sum of three gradients, whose order varies, two sums of two.
         words = x.view_as(x)
         (ahead, _), (back, _) = run_both(
             lambda: self.forward_stack(words, generator=generator),
@@ -174,7 +172,7 @@ class BiLM(nn.Module):
 
 
 def reverse_each(x: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse each row within its own length, so that a backward reader starts at the row's own last token.
+    """Reverse each row within its own length, so that a backward model starts at the row's own last token.
 
     Shapes: x (B, T, D), lengths (B,) int64 -> (B, T, D). Padding stays where it is.
     """

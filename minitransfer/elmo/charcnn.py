@@ -1,9 +1,9 @@
 """Part III, chapter 1: the character CNN. How can a model read a word that it has never seen?
 
-It encodes the spelling by a **character-level convolutional network**. Filters of several widths slide over the bytes
-of a word, each keeps its strongest response, and a projection, after highway layers if there are any, turns the
-responses into one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al. 2018, section 3.1). The vector of a word
-depends on nothing but its bytes, so each distinct word is worked out once.
+**Character CNN**, a convolutional network over the spelling: filters of several widths slide over the bytes of a word,
+and each keeps its strongest response. A projection, after highway layers if there are any, turns the responses into
+one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al. 2018, section 3.1). The vector of a word depends on nothing
+but its bytes, so each distinct word is computed once.
 
 Read next: `minitransfer.elmo.bilm`.
 """
@@ -32,7 +32,7 @@ class Highway(nn.Module):
 
     y = g ⊙ x + (1 − g) ⊙ relu(W x + b),  g = σ(W_g x + b_g)        (Srivastava et al. 2015, eq. 3, with g = 1 − T)
 
-    Their gate T lets the new value in, ours carries the old one.
+    The gate T of the paper lets the new value in; g here carries the old one.
     """
 
     def __init__(self, size: int):
@@ -65,7 +65,7 @@ class CharCNN(nn.Module):
         self.project = nn.Linear(total, config.output_size)
         for convolution in self.convolutions:
             # Each filter begins as a detector of some letter patterns: responses of variance 1 against a threshold of
-            # its own, so that no two words excite the same set of filters.
+            # its own, so that no two words excite one set of filters.
             fan_in = config.char_size * convolution.kernel_size[0]
             nn.init.normal_(convolution.weight, std=fan_in**-0.5)
             nn.init.normal_(convolution.bias, mean=-1.0, std=1.0)
@@ -85,11 +85,11 @@ class CharCNN(nn.Module):
 
         y_j = relu(b_j + max_i F_j · [c_i; …; c_{i+w−1}])        (Kim et al. 2016, section 2.2)
 
-        Differs: Kim et al. have tanh; relu after the maximum is what ELMo's own program has.
-
         with c_i the embedding of byte i, zeros behind the last one, and w the width of filter j.
 
         Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
+
+        Differs: Kim et al. take tanh before the maximum; relu after it is what ELMo's published program has.
 
         C does not matter: a window that would begin in the padding is given what the first window sees, so it never
         wins the maximum alone, and a word's vector does not depend on how far it is padded.
@@ -110,26 +110,26 @@ class CharCNN(nn.Module):
 
 
 def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 256) -> Tensor:
-    """Work out the vectors of many words without gradients.
+    """Compute the vectors of many words without gradients.
 
     Shapes: spelling (U, C) char ids -> (U, D) float32, on the character CNN's device, in the order given.
     """
     return in_chunks(charcnn, spelling, charcnn, chunk)
 
 
-def in_chunks(charcnn: CharCNN, spelling: Tensor, read: Callable[[Tensor], Tensor], chunk: int = 256) -> Tensor:
-    """What `read` gives for many words, without gradients, short words together so that little padding is read.
+def in_chunks(charcnn: CharCNN, spelling: Tensor, compute: Callable[[Tensor], Tensor], chunk: int = 256) -> Tensor:
+    """The results of `compute` for many words, without gradients; words of like length together, to save padding.
 
-    Shapes: spelling (U, C) char ids, of which `read` is given some rows (u, c) -> (u, W); altogether (U, W), on the
+    Shapes: spelling (U, C) char ids, of which `compute` is given some rows (u, c) -> (u, W); altogether (U, W), on the
     character CNN's device, in the order given.
     """
     device = charcnn.project.weight.device
     lengths = (spelling != 0).sum(dim=1).clamp(min=1)
-    found = None
+    results = None
     with torch.no_grad():
         for rows in lengths.argsort(stable=True).split(chunk):
-            some = read(spelling[rows, : int(lengths[rows].max())].to(device))
-            if found is None:
-                found = some.new_empty(len(spelling), some.shape[1])
-            found[rows.to(device)] = some
-    return found
+            some = compute(spelling[rows, : int(lengths[rows].max())].to(device))
+            if results is None:
+                results = some.new_empty(len(spelling), some.shape[1])
+            results[rows.to(device)] = some
+    return results

@@ -1,7 +1,7 @@
 """Part III, chapter 6: evaluation. How well does a biLM predict a text, and does it still, after another task?
 
-By its **perplexity**, e to the power of the **cross-entropy loss** on held-out text: each word is predicted, out of
-the whole vocabulary, from what stands before it and again from what stands behind it. This needs the two stacks and
+**Perplexity** measures it: e to the power of the **cross-entropy loss** on held-out text. Each word is predicted, out
+of the whole vocabulary, from what stands before it and again from what stands behind it. This needs the two stacks and
 the softmax, but they need not belong to one model: fine-tuned stacks may be given the softmax that pretraining left
 behind, and show what they have forgotten.
 
@@ -19,25 +19,25 @@ from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.words import PAD_ID, UNK_ID
 
-ROWS, WINDOW = 16, 128  # how a text is laid out: in rows side by side, read so many tokens at a time
+ROWS, WINDOW = 16, 128  # a text is laid out in rows side by side, and predicted one window of tokens at a time
 
 
 def held_out_loss(
     stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
     run_both: Callable = one_after_the_other, keep_on: Callable[[], bool] = lambda: True,
 ) -> tuple[float, float] | None:
-    """How badly a text is predicted, forwards and backwards: mean −log p per token over the full vocabulary, in nats.
+    """**Cross-entropy loss** of both directions on a text: mean −log p per token over the full vocabulary, in nats.
 
     forward   −1/N Σ_t log p(w_t | w_1 … w_{t−1}),    backward   −1/N Σ_t log p(w_t | w_{t+1} … w_N)
 
     Each of the N tokens is counted once, `<eos>` too; exp of a loss is the perplexity. The text is cut into 16 rows,
-    each read from a zero LSTM state. None if `keep_on` no longer holds.
-    Shapes: table (words, D) word vectors, token_ids (N,) rows of it; ids that the softmax does not have are read by
-    their vector, and asked for as `<unk>`.
+    each encoded from a zero LSTM state. None if `keep_on` no longer holds.
+    Shapes: table (words, D) word vectors, token_ids (N,) rows of it; ids that the softmax does not have are
+    encoded by their vector, and predicted as `<unk>`.
     """
     with torch.no_grad():
         totals = run_both(*(lambda d=d: _total_loss(stacks[d], softmax, table, token_ids[:: 1 - 2 * d], keep_on)
-                            for d in (0, 1)))  # the backward model reads from the end
+                            for d in (0, 1)))  # the backward model begins at the end
     if None in totals:
         return None
     ahead, back = (total / len(token_ids) for total in totals)
@@ -45,20 +45,20 @@ def held_out_loss(
 
 
 def as_targets(token_ids: np.ndarray, vocab_size: int) -> np.ndarray:
-    """What the softmax is asked for: the words themselves, and <unk> for those that it cannot predict."""
+    """What the softmax is to predict: the words themselves, and <unk> for those that it cannot predict."""
     return np.where(token_ids < vocab_size, token_ids, UNK_ID)
 
 
 def _total_loss(stack: LSTMStack, softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
                 keep_on: Callable[[], bool]) -> float | None:
-    """Sum of −log p of every token, in the order in which one direction reads them, in nats."""
+    """Sum of −log p of every token, in the order in which one direction predicts them, in nats."""
     total, state = 0.0, None
     for inputs, targets in zip(*(windows(rows, WINDOW) for rows in as_rows(token_ids, ROWS))):
         if not keep_on():
             return None
         outputs, state = stack(table[torch.from_numpy(inputs).to(table.device)], state)
         real = targets.ravel() != PAD_ID
-        wanted = as_targets(targets, len(softmax.bias)).ravel()[real]
+        target_ids = as_targets(targets, len(softmax.bias)).ravel()[real]
         h = outputs[-1].flatten(0, 1)[torch.from_numpy(real).to(table.device)]
-        total += softmax.full_loss(h, torch.from_numpy(wanted).to(table.device)).item()
+        total += softmax.full_loss(h, torch.from_numpy(target_ids).to(table.device)).item()
     return total

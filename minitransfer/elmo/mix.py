@@ -1,8 +1,8 @@
 """Part III, chapter 5: the scalar mix. Which layer should a task read?
 
-A **scalar mix** of all of them: the task learns how much of each it takes. Layer 0, the character CNN, knows what a
-word is without its context; of the LSTM layers the lower is the better one for syntax, the upper for the sense of a
-word (Peters et al. 2018, section 5.3). The learned weights show what a task made of that.
+**Scalar mix** of all of them: the task learns how much of each it takes. Layer 0, the character CNN, is context-free:
+it holds what a word is in itself. Of the two LSTM layers, the lower is better for syntax (parts of speech), the upper
+for the sense of a word (Peters et al. 2018, section 5.3). The learned weights show what a task made of that.
 
 Read next: `minitransfer.elmo.evaluation`.
 """

@@ -1,6 +1,6 @@
 """Part III, chapter 3: the softmax over words. How can a model choose among thirty thousand words and still be fast?
 
-By a **sampled softmax**: in training the model chooses among the true word and a few drawn at random; in evaluation,
+**Sampled softmax**: in training the model chooses among the true word and a few drawn at random; in evaluation,
 among all of them, because only that is a perplexity. The softmax belongs to pretraining: it is thrown away at
 transfer.
 
@@ -23,10 +23,9 @@ class WordSoftmax(nn.Module):
     def twins(self, n: int) -> list["WordSoftmax"]:
         """This softmax n times over: the same weights in the same memory, but gradients of their own.
 
-        Each thread that back-propagates takes one of them: in torch 2.10 to 2.13 two threads that begin graphs at the
-        same parameter can deadlock, since one holds the parameter's lock and waits for Python's, and the other holds
-        Python's and waits for the parameter's.
+        One for each thread that back-propagates.
         """
+        # In torch 2.10 to 2.13, threads that begin graphs at one parameter can deadlock: its lock against Python's.
         with torch.device("meta"):  # shapes without memory, for the weights come from here
             twins = [WordSoftmax(*self.weight.shape) for _ in range(n)]
         for twin in twins:
@@ -41,13 +40,18 @@ class WordSoftmax(nn.Module):
         for twin in twins:
             twin.zero_grad()
 
-    def full_loss(self, h: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
-        """Sum −log p(target | h) over the whole vocabulary, in nats: exp of its mean is the perplexity.
+    def forward(self, h: Tensor) -> Tensor:
+        """The logits z = W h + b of all words: (N, P) -> (N, V)."""
+        return F.linear(h, self.weight, self.bias)
 
-        Shapes: h (N, P), targets (N,) int64 -> scalar. Worked out in chunks, or N·V logits would fill the memory.
+    def full_loss(self, h: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
+        """**Cross-entropy loss** over the whole vocabulary: the sum of −log p(target | h), in nats.
+
+        The exponential of its mean is the perplexity.
+        Shapes: h (N, P), targets (N,) int64 -> scalar. Computed in chunks, or N·V logits would fill the memory.
         """
         pieces = zip(h.split(chunk), targets.split(chunk))
-        losses = (F.cross_entropy(F.linear(x, self.weight, self.bias), t, reduction="sum") for x, t in pieces)
+        losses = (F.cross_entropy(self(x), t, reduction="sum") for x, t in pieces)
         return sum(losses, h.new_zeros(()))
 
     def sampled_loss(self, h: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:

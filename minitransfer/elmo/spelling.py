@@ -1,13 +1,14 @@
 """Part III, chapter 4: the warm start. Can a character CNN be told what words mean before it meets a sentence?
 
-Through the language-model loss alone a character CNN learns slowly what words mean: the signal reaches it through two
-LSTM layers. Skip-gram learns it in minutes but cannot spell. So the second teaches the first: the character CNN is
-fitted to give, for the spelling of each word, the word's static vector. That is regression from form to meaning
-(Pinter et al. 2017 did it for unseen words): frequent words are learnt nearly by heart, rare ones from their stems
-and endings.
+**Initialisation from static vectors**: before pretraining, the character CNN is fitted to predict, from the spelling
+of each word, the skip-gram vector of the word. Through the language-model loss alone it would learn slowly what words
+mean, since the gradient reaches it through two LSTM layers. Skip-gram learns that in minutes, but cannot spell. The
+fit is a regression from form to meaning (Pinter et al. 2017 did it for words without a vector): frequent words are
+learnt nearly by heart, rare ones from their stems and endings.
 
-The filters stay as they were drawn. Over them the best projection is the solution of linear equations, found in the
-time of a few steps of gradient descent: thousands of random filters tell most words apart, and that is enough.
+The filters stay as they were drawn. The best projection over them is a **ridge regression**, a system of linear
+equations, solved in the time of a few steps of gradient descent. Thousands of random filters tell most words apart,
+and that is enough.
 
 Read next: `minitransfer.elmo.mix`.
 """
@@ -20,13 +21,13 @@ from torch import Tensor
 from minitransfer.elmo.charcnn import CharCNN, word_vectors
 
 WORDS_AT_ONCE = 2048  # all responses at once would fill gigabytes, and a few at a time make slow products
-RESPONSES_AT_ONCE = 256  # so many that they stay near the processor while their maximum is taken
+RESPONSES_AT_ONCE = 256  # so few that they stay in the processor's cache while their maximum is taken
 
 
 @torch.no_grad()
 def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight: Tensor, ridge: float = 1e-5,
                      advance: Callable[[int], bool] = lambda words: True) -> bool:
-    """Set the projection of a character CNN to the one that best gives the target vectors, its filters as they are.
+    """Set the projection of a character CNN by ridge regression on the target vectors, and leave its filters.
 
     P, b minimise  Σ_w n_w ‖Pᵀ f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − Pᵀ f̄
 
@@ -34,7 +35,7 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     word weighted by n_w, Σ_w n_w = 1, and λ = ridge · the mean variance of a response.
 
     Shapes: spelling (V, bytes) char ids, target v (V, D), weight n (V,), to be brought to a sum of 1.
-    `advance` is told how many more words have been read; once it returns False nothing is changed, and False returned.
+    `advance` is given the number of words just encoded; if it returns False, nothing is changed and False is returned.
     """
     n = weight.double() / weight.double().sum()
     F = charcnn.project.in_features
@@ -61,5 +62,5 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
 
 
 def cosine(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> float:
-    """Average cosine between the vectors of words worked out from spelling and their static vectors, in [−1, 1]."""
+    """Average cosine between the vectors of words computed from spelling and their static vectors, in [−1, 1]."""
     return torch.cosine_similarity(word_vectors(charcnn, spelling), target, dim=1).mean().item()

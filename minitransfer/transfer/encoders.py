@@ -172,7 +172,7 @@ class BiLMEncoder(Encoder):
                generator: torch.Generator | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
         with autocast(x.device, self.precision):
-            return self.bilm.encode(x, mask, run_both, generator)
+            return self.bilm(x, mask, run_both, generator)
 
 
 class BertEncoder(Encoder):

@@ -71,7 +71,7 @@ def test_every_layer_is_the_recurrence_worked_out_gate_by_gate(bilm, dtype, tole
     """Layer 0 the words, then the forward half left and the backward half right of it, each review read by itself."""
     x, mask = some_words(B, T).to(dtype), mask_of(LENGTHS)
     with torch.no_grad():
-        layers = bilm.to(dtype).encode(x, mask)
+        layers = bilm.to(dtype)(x, mask)
         assert layers.shape == (L + 1, B, T, D) and layers.dtype == dtype
         for b, length in enumerate(LENGTHS):
             assert torch.equal(layers[0, b, :length], x[b, :length])
@@ -86,7 +86,7 @@ def test_every_layer_is_the_recurrence_worked_out_gate_by_gate(bilm, dtype, tole
 def test_no_layer_of_the_forward_half_sees_a_later_word(bilm, t):
     x, mask = some_words(B, T), mask_of((T, T, T))
     other = torch.cat([x[:, : t + 1], some_words(B, T - t - 1, seed=2)], dim=1)
-    before, after = bilm.encode(x, mask), bilm.encode(other, mask)
+    before, after = bilm(x, mask), bilm(other, mask)
     for k in range(1, L + 1):
         assert torch.equal(after[k, :, : t + 1, :P], before[k, :, : t + 1, :P])
         assert (after[k, :, t + 1 :, :P] != before[k, :, t + 1 :, :P]).any(-1).all()  # but every later state moves
@@ -96,7 +96,7 @@ def test_no_layer_of_the_forward_half_sees_a_later_word(bilm, t):
 def test_no_layer_of_the_backward_half_sees_an_earlier_word(bilm, t):
     x, mask = some_words(B, T), mask_of((T, T, T))
     other = torch.cat([some_words(B, t, seed=2), x[:, t:]], dim=1)
-    before, after = bilm.encode(x, mask), bilm.encode(other, mask)
+    before, after = bilm(x, mask), bilm(other, mask)
     for k in range(1, L + 1):
         assert torch.equal(after[k, :, t:, P:], before[k, :, t:, P:])
         assert (after[k, :, :t, P:] != before[k, :, :t, P:]).any(-1).all()
@@ -105,19 +105,19 @@ def test_no_layer_of_the_backward_half_sees_an_earlier_word(bilm, t):
 def test_a_review_reads_the_same_alone_in_any_batch_in_any_order_behind_any_padding(bilm):
     lengths = (4, 7, 1, 5)
     x, mask = some_words(4, T), mask_of(lengths)
-    together = bilm.encode(x, mask)
+    together = bilm(x, mask)
     garbage = torch.where(mask.unsqueeze(-1), x, 1e3 * some_words(4, T, seed=3))
-    assert torch.allclose(bilm.encode(garbage, mask), together, atol=1e-12)
+    assert torch.allclose(bilm(garbage, mask), together, atol=1e-12)
     order = torch.tensor([2, 0, 3, 1])
-    assert torch.allclose(bilm.encode(x[order], mask[order]), together[:, order], atol=1e-12)
+    assert torch.allclose(bilm(x[order], mask[order]), together[:, order], atol=1e-12)
     for b, length in enumerate(lengths):
-        alone = bilm.encode(x[b : b + 1, :length], mask[b : b + 1, :length])
+        alone = bilm(x[b : b + 1, :length], mask[b : b + 1, :length])
         assert torch.allclose(alone[:, 0], together[:, b, :length], atol=1e-12)
 
 
 def test_padding_and_an_empty_review_give_zeros(bilm):
     mask = mask_of((3, 7, 0))
-    layers = bilm.encode(some_words(B, T), mask)
+    layers = bilm(some_words(B, T), mask)
     assert layers.isfinite().all()
     for b, length in enumerate((3, 7, 0)):
         assert not layers[:, b, length:].any() and layers[:, b, :length].any(-1).all()
@@ -139,9 +139,9 @@ def test_a_window_read_in_two_parts_with_the_state_carried_is_the_window_read_in
 
 def test_reading_leaves_no_state_behind(bilm):
     x, mask = some_words(B, T), mask_of(LENGTHS)
-    first = bilm.encode(x, mask)
-    bilm.encode(some_words(B, T, seed=4), mask)
-    assert torch.equal(bilm.encode(x, mask), first)
+    first = bilm(x, mask)
+    bilm(some_words(B, T, seed=4), mask)
+    assert torch.equal(bilm(x, mask), first)
 
 
 @pytest.mark.parametrize("d", [0, 1])
@@ -250,4 +250,4 @@ def test_a_character_cnn_of_another_width_is_refused_with_both_numbers():
 @pytest.mark.parametrize("num_layers", [1, 2, 4])
 def test_a_model_has_as_many_layers_as_asked_for_and_the_words_below_them(num_layers):
     bilm = BiLM(BiLMConfig(vocab_size=5, hidden_size=H, projection_size=P, num_layers=num_layers, charcnn=CHARS))
-    assert bilm.encode(some_words(2, 3).float(), mask_of((3, 2))).shape == (num_layers + 1, 2, 3, D)
+    assert bilm(some_words(2, 3).float(), mask_of((3, 2))).shape == (num_layers + 1, 2, 3, D)

@@ -150,7 +150,7 @@ def gradients_of_a_bilm(run_both) -> list[torch.Tensor]:
     bilm = BiLM(BiLMConfig(vocab_size=23, hidden_size=6, projection_size=5, charcnn=chars))
     mask = torch.arange(7) < torch.tensor([[7], [4], [1]])
     char_ids = torch.randint(1, 200, (21, 5), generator=torch.Generator().manual_seed(1))
-    bilm.encode(bilm.charcnn(char_ids).view(3, 7, 10), mask, run_both).square().sum().backward()
+    bilm(bilm.charcnn(char_ids).view(3, 7, 10), mask, run_both).square().sum().backward()
     return [p.grad for p in bilm.parameters() if p.grad is not None]
 
 
