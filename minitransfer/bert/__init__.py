@@ -1,1 +1,1 @@
-"""Part IV, BERT: masked words, and an encoder that reads in both directions at once."""
+"""Part IV, BERT: masked language modelling, and an encoder that conditions on both directions at once."""

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from minitransfer.bert.masking import IGNORE_INDEX
 
 INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
-POSITION_STD = 0.05  # of the positions of a new network
-SELF_SCORE = 5.0  # of a token with itself in a new network; this and POSITION_STD by held-out loss on WikiText-2
+POSITION_STD = 0.05  # of the position vectors of a new network, larger than INITIAL_STD
+SELF_SCORE = 5.0  # of a token with itself in a new network; this and POSITION_STD by validation loss on WikiText-2
 MASKED_SCORE = -1e9  # added to a score it leaves a weight of exactly 0; with −∞ a text of padding alone would give nan
 
 
@@ -54,7 +54,7 @@ class BertConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "BertConfig":
-        """The shape that `to_dict` told of. Raises: TypeError, KeyError or ValueError for anything else."""
+        """The config whose values `to_dict` returns. Raises: TypeError, KeyError or ValueError for anything else."""
         return cls(**values)
 
 
@@ -118,14 +118,15 @@ class Embeddings(nn.Module):
 class Block(nn.Module):
     """One layer: multi-head self-attention, then a feed-forward network at each token; each adds to what was there.
 
-    a = LayerNorm(x + W_o MultiHead(x)),   y = LayerNorm(a + W_2 GELU(W_1 a))
-    MultiHead(x) = [head_1; …; head_H],   head_i = attention(W_q,i x, W_k,i x, W_v,i x)
+    a = LayerNorm(x + MultiHead(x)),   y = LayerNorm(a + GELU(a W_1) W_2)
 
-    W_q,i are the d = D / H rows of W_q that belong to head i, and so for W_k and W_v.
+    MultiHead(x) = concat(head_1 … head_H) W_O,   head_i = softmax(q_i k_iᵀ / √d) v_i
 
-    Each W comes with a bias. (Vaswani et al. 2017, section 3.1; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016.)
-    Normalised after each sum, as BERT is ("post-LN"). W_q, W_k and W_v stand in one matrix, top to bottom: one large
-    product is faster than three.
+    with q_i = x W_q,i, k_i = x W_k,i and v_i = x W_v,i, each d = D / H wide. Each W comes with a bias. (Vaswani et al.
+    2017, sections 3.1 to 3.3; GELU(z) = z Φ(z), Hendrycks and Gimpel 2016.)
+
+    Normalised after each sum, as BERT is ("post-LN"). `qkv` holds W_q, W_k and W_v of all heads in one matrix, since
+    one large product is faster than three; `output` is W_O.
     """
 
     def __init__(self, config: BertConfig):
@@ -143,8 +144,8 @@ class Block(nn.Module):
                 wanted: Tensor | None = None) -> Tensor:
         """Shapes: x (B, T, D), mask as in `attention` -> (B, T, D), or (N, D) for `wanted` tokens alone.
 
-        wanted: (N,) int64, positions in the flattened batch, whose states are all that is asked for: once a token has
-        attended to the others, it needs none of them, and in the last layer most of the work is thus spared.
+        wanted: (N,) int64, the only positions in the flattened batch whose states are computed to the end. After
+        self-attention a token needs no other token, so that the last layer is spared most of its work.
         """
         attended = self.self_attention(x, mask)
         if wanted is not None:
@@ -161,7 +162,7 @@ class Block(nn.Module):
 
 
 class Bert(nn.Module):
-    """The encoder: embeddings under a stack of blocks. A token's state comes to depend on the whole text."""
+    """The encoder: embeddings under a stack of blocks. The state of a token depends on the whole text."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
@@ -185,7 +186,7 @@ class Bert(nn.Module):
                wanted: Tensor | None = None) -> list[Tensor]:
         """As `forward`, but layer by layer, the last of them (N, D) if only some tokens are `wanted` (see `Block`).
 
-        What stands in padding here means nothing, but is seen by no real token.
+        The states of padding mean nothing here, and no real token attends to them.
         """
         return self.layers_above(self.embeddings.tokens(token_ids), mask, generator, wanted)
 
@@ -202,7 +203,7 @@ class Bert(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    """BERT, asked for the tokens that were masked.
+    """BERT with a masked language modelling head: it predicts the tokens that were masked.
 
     logits = E LayerNorm(GELU(W y + b)) + c,   E the token embeddings (V, D)
 
@@ -210,7 +211,7 @@ class MaskedLM(nn.Module):
 
     loss = −log softmax(logits)[w], averaged over the masked tokens w, in nats
 
-    E is the same matrix that reads the tokens: nothing of it is stored twice.
+    E is the matrix of the input embeddings too (weight tying), and is stored once.
     """
 
     def __init__(self, config: BertConfig):
@@ -223,11 +224,11 @@ class MaskedLM(nn.Module):
         initialise(self.dense)
 
     def forward(self, token_ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits at every position: (B, T) int64 -> (B, T, V). For looking at, since training needs few of them."""
+        """Logits at every position: token_ids (B, T) int64 -> (B, T, V). `loss` computes those of masked tokens."""
         return self.logits(self.bert.layers(token_ids, mask)[-1])
 
     def logits(self, y: Tensor) -> Tensor:
-        """How strongly each token of the vocabulary is expected, given last-layer states: (…, D) -> (…, V)."""
+        """The score of each token of the vocabulary, given states of the last layer: (…, D) -> (…, V)."""
         h = self.norm(F.gelu(self.dense(y)))
         return F.linear(h, self.bert.embeddings.tokens.weight, self.bias)
 
@@ -237,9 +238,9 @@ class MaskedLM(nn.Module):
 
         Shapes: token_ids and labels (B, T) int64, labels `IGNORE_INDEX` where nothing was masked; mask as in `Bert`.
         """
-        asked = (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1)  # (N,)
-        states = self.bert.layers(token_ids, mask, generator, wanted=asked)[-1]
-        return self.logits(states), labels.flatten()[asked]
+        masked = (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1)  # (N,)
+        states = self.bert.layers(token_ids, mask, generator, wanted=masked)[-1]
+        return self.logits(states), labels.flatten()[masked]
 
     def loss(self, token_ids: Tensor, labels: Tensor, mask: Tensor | None = None,
              generator: torch.Generator | None = None) -> Tensor:
@@ -272,12 +273,13 @@ def sinusoids(T: int, D: int) -> Tensor:
 def attend_nearby(bert: Bert) -> None:
     """Let each token of a new network attend most to itself and to what is near to it.
 
-    Positions begin as sinusoids, and each W_k as its W_q, so that (W_q x_s) · (W_k x_t) grows with the likeness of
-    x_s and x_t (half of what Trockman and Kolter 2023 propose:
-    they also begin with W_o W_v near −I, which is left out here). All go on learning, each by itself.
+    Position vectors begin as sinusoids, and each W_k as its W_q, so that (W_q x_s) · (W_k x_t) grows with the likeness
+    of x_s and x_t. All of them are trained, each by itself.
 
-    Differs: BERT begins with noise, and has to find out for itself which position is next to which. From a few
-    million tokens it does not get there, and learns little more than which words share a text.
+    Differs: BERT begins with noise, and has to learn which position is next to which. From a few million tokens it
+    does not, and learns little more than which words share a text. Of the initialisation of Trockman and Kolter (2023)
+    this is half: they also set W_V W_proj, here W_v W_O, near −I. The initial position vectors are larger than BERT's
+    (POSITION_STD). `pretrain.bert.start` sets the output bias c, and, from static vectors, larger token embeddings.
     """
     D, d = bert.config.hidden_size, bert.config.hidden_size // bert.config.num_heads
     positions = bert.embeddings.positions.weight

@@ -1,4 +1,4 @@
-"""Part IV, chapter 3: evaluation. How well are masked pieces guessed, and are they still, after another task?
+"""Part IV, chapter 3: evaluation. How well are masked pieces predicted, and are they still, after another task?
 
 By the **cross-entropy loss** of masked pieces on held-out text. Training masks a text anew in each epoch; whoever
 wants to compare must ask the same questions twice. So rows of held-out text are masked once, by a generator of their
@@ -24,7 +24,7 @@ Mask = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # (token_ids,
 
 
 def masker(wordpiece: WordPiece, probability: float, whole_words: bool) -> Mask:
-    """How a run masks its text: `mask_tokens`, told what it needs to know of pieces and flags."""
+    """How a run masks its text: `mask_tokens`, with the vocabulary size and the flags of the run filled in."""
     continues = torch.from_numpy(wordpiece.continues) if whole_words else None
     return partial(mask_tokens, vocab_size=wordpiece.vocab_size, continues=continues, probability=probability)
 
@@ -41,21 +41,21 @@ def mask_once(rows: Tensor, mask: Mask, seed: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def masked_loss(model: MaskedLM, inputs: Tensor, labels: Tensor, batch_size: int,
                 keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
-    """How well masked pieces are guessed; None if `keep_on` no longer holds.
+    """The cross-entropy loss and the accuracy on masked pieces; None if `keep_on` no longer holds.
 
     held_out_loss       1/M Σ −log p(w) over the M masked pieces w, in nats; 0 if there is none
-    held_out_accuracy   the share of them that were thought the likeliest
+    held_out_accuracy   the share of them whose logit is the largest
     held_out_masked     M
 
-    Shapes: inputs and labels (N, T) int64, as `mask_once` gives them, read `batch_size` rows at a time.
+    Shapes: inputs and labels (N, T) int64, as `mask_once` returns them; `batch_size` rows make one forward pass.
     """
-    device, total, right, asked = model.bias.device, 0.0, 0, 0
-    for read, answers in zip(inputs.split(batch_size), labels.split(batch_size)):
+    device, total, correct, num_masked = model.bias.device, 0.0, 0, 0
+    for token_ids, some_labels in zip(inputs.split(batch_size), labels.split(batch_size)):
         if not keep_on():
             return None
-        logits, targets = model.decode(read.to(device), answers.to(device))
+        logits, targets = model.decode(token_ids.to(device), some_labels.to(device))
         total += F.cross_entropy(logits, targets, reduction="sum").item()
-        right += int((logits.argmax(dim=-1) == targets).sum())
-        asked += len(targets)
-    return {"held_out_loss": total / max(asked, 1), "held_out_accuracy": right / max(asked, 1),
-            "held_out_masked": asked}
+        correct += int((logits.argmax(dim=-1) == targets).sum())
+        num_masked += len(targets)
+    return {"held_out_loss": total / max(num_masked, 1), "held_out_accuracy": correct / max(num_masked, 1),
+            "held_out_masked": num_masked}

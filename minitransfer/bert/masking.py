@@ -3,7 +3,7 @@
 **Masked language modelling** asks not for the next word, which it would simply look up, but for words that are hidden
 from it. A few pieces of each text are chosen; most of them become [MASK], some a piece drawn at random, some stay as
 they are, and each is to be predicted. Since the last two kinds look like any other piece, the model has to understand
-every place and not only those marked.
+every position and not only those marked.
 
 Read next: `minitransfer.bert.encoder`.
 """
@@ -37,8 +37,8 @@ def mask_tokens(
     `continues`, the pieces of a word are chosen together, each word with probability p; what becomes of a piece is
     decided for each by itself.
 
-    Differs: masks are drawn anew each time a text is read (Liu et al. 2019, section 4.1), by a `generator` that the
-    caller derives from seed, epoch and step; a random piece is never a special one.
+    Differs: masks are drawn anew in every epoch (Liu et al. 2019, section 4.1), by a `generator` that the caller
+    derives from seed, epoch and step; a random piece is never a special one.
     Shapes: token_ids (B, T) int64, continues (V,) bool -> inputs and labels (B, T) int64, on the device of token_ids.
     """
 
@@ -46,15 +46,15 @@ def mask_tokens(
         u = torch.rand(token_ids.shape, generator=generator, device=generator.device)
         return u.to(token_ids.device)  # so one CPU generator masks alike on every device
 
-    choice, u = uniform(), uniform()
+    choice, kind = uniform(), uniform()  # u of the docstring is `kind`
     if continues is not None:
         choice = choice.gather(1, first_of_word(token_ids, continues))
     chosen = (choice < probability) & ~fixed(token_ids)
     first = len(SPECIAL_PIECES)
     random_ids = torch.randint(first, vocab_size, token_ids.shape, generator=generator, device=generator.device)
     labels = torch.where(chosen, token_ids, IGNORE_INDEX)
-    inputs = torch.where(chosen & (u < MASKED), MASK_ID, token_ids)
-    inputs = torch.where(chosen & (u >= MASKED) & (u < REPLACED), random_ids.to(token_ids.device), inputs)
+    inputs = torch.where(chosen & (kind < MASKED), MASK_ID, token_ids)
+    inputs = torch.where(chosen & (kind >= MASKED) & (kind < REPLACED), random_ids.to(token_ids.device), inputs)
     return inputs, labels
 
 

@@ -74,7 +74,7 @@ def weights_of(q: list[float], keys: list[list[float]]) -> list[float]:
     return [score / sum(scores) for score in scores]
 
 
-def look_by_loops(block, text: list[list[float]]) -> list[list[float]]:
+def attention_by_loops(block, text: list[list[float]]) -> list[list[float]]:
     d, found = D // H, [[] for _ in text]
     queries, keys, values = ([times(block.qkv, x)[i * D : (i + 1) * D] for x in text] for i in range(3))
     for head in range(H):
@@ -92,7 +92,7 @@ def layers_by_loops(bert: Bert, token_ids: list[int]) -> list[list[list[float]]]
     text = [normalised(e.norm, plus(plus(tokens[i], places[t]), segment)) for t, i in enumerate(token_ids)]
     layers = [text]
     for block in bert.blocks:
-        attended = [times(block.output, y) for y in look_by_loops(block, text)]
+        attended = [times(block.output, y) for y in attention_by_loops(block, text)]
         a = [normalised(block.attention_norm, plus(x, y)) for x, y in zip(text, attended)]
         worked = [times(block.contract, gelu(times(block.expand, x))) for x in a]
         text = [normalised(block.norm, plus(x, y)) for x, y in zip(a, worked)]
