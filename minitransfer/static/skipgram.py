@@ -1,9 +1,9 @@
 """Part II: static vectors. How far does one vector per word go?
 
-**Skip-gram with negative sampling**, the better known half of Word2Vec (Mikolov et al. 2013; lecture 2.1) learns a
-vector for each word by telling the words found near it from words drawn at random. It is where the lecture starts,
-the baseline that the contextual models must beat, and, since it learns what words mean in minutes, the teacher that
-warm-starts the character CNN.
+**Skip-gram (Word2Vec)** with negative sampling learns a vector for each word, by telling the words found near it from
+words drawn at random (Mikolov et al. 2013; lecture 2.1). It is where the lecture starts, the baseline that the
+contextual models must beat, and, since it learns what words mean in minutes, the teacher that warm-starts the
+character CNN.
 
 The gradient is short enough to write by hand, which makes the whole method visible: no autograd, no optimiser object.
 
@@ -21,7 +21,7 @@ from torch import Tensor
 class SkipGramConfig:
     """What skip-gram is trained with.
 
-    window              the farthest that a word looks, in words to each side
+    window              the largest context window, in words to each side
     negatives           N of the formula: how many noise words each pair is weighed against
     shared_negatives    K: how many are really drawn, once for a whole step; each counts N / K times for every pair
     subsample           t of `thin_out`: words far more frequent than this share of the text are thinned out
@@ -45,8 +45,8 @@ class SkipGram:
 
         −log σ(c·o) − Σ_{n=1..N} E_{w~p}[ log σ(−c·o_w) ],   p(w) ∝ count(w)^¾       (Mikolov et al. 2013, eq. 4)
 
-    How far a word looks is drawn anew each time, evenly from 1 to `window`, as in the authors' program, so that nearer
-    words count for more.
+    The context window of a word is drawn anew each time, evenly from 1 to `window`, as in the authors' program, so that
+    nearer words count for more.
 
     Differs: `shared_negatives` words are drawn once for a whole step and weighted so that the expected loss is the
     same; each row of a table has its own AdaGrad step size, since a frequent word meets many pairs in one step; text
@@ -82,7 +82,7 @@ class SkipGram:
     def step(self, token_ids: Tensor, reach: Tensor, negatives: Tensor, learning_rate: float) -> float:
         """Learn from blocks of running text; returns the mean loss per pair, in nats.
 
-        Shapes: token_ids (B, T) int64; reach (B, T) int64, how many words to each side a word looks at;
+        Shapes: token_ids (B, T) int64; reach (B, T) int64, how many words to each side are its context;
         negatives (K,) int64.
         """
         B, T = token_ids.shape
@@ -132,7 +132,7 @@ def nearest_words(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
 
 
 def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator: torch.Generator) -> np.ndarray:
-    """Drop running words that are very frequent, so that a window reaches over them; returns the shorter stream.
+    """Drop running words that are very frequent, so that a window reaches beyond them; returns the shorter stream.
 
     A word w of relative frequency f(w) is kept with probability √(t/f) + t/f, as in the authors' own program.
     """

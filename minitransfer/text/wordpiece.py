@@ -1,10 +1,11 @@
 """Part I, chapter 4: word pieces. How can a vocabulary of a few thousand entries spell every word there is?
 
-A frequent word is one piece. A rarer one is cut into several, where `##` marks those that go on with it: play
-##wright. Which pieces there are is learned from text: beginning with single characters, the two neighbours that stand
-together most often become one piece, again and again until the vocabulary is full. Then each word is cut from left to
-right, every time into the longest piece that fits, as BERT's published program does (tokenization.py; the paper,
-Devlin et al. 2019, does not say how). The library `tokenizers` does the work.
+**Subword tokenisation (WordPiece)**: a frequent word is one piece, and a rarer one is cut into several, where `##`
+marks those that go on with it: play ##wright. Which pieces there are is learned from text: beginning with single
+characters, the two neighbours that stand together most often become one piece, again and again until the vocabulary is
+full. Then each word is cut from left to right, every time into the longest piece that fits, as BERT's published program
+does (tokenization.py). Its paper (Devlin et al. 2019, section 3) does not say how a word is cut. The library
+`tokenizers` does the work.
 
 Read next: `minitransfer.text.packing`.
 """
@@ -67,13 +68,13 @@ class WordPiece:
         Differs: to bound memory, a run of more than 65,536 characters without a space is cut there, even within a
         word, which may then have several [UNK].
         """
-        found: list[list[np.ndarray]] = [[] for _ in texts]
+        token_ids: list[list[np.ndarray]] = [[] for _ in texts]
         portions = ((i, part) for i, text in enumerate(texts) for part in _portions(_plain(text, marks_unknown)))
         while some := list(islice(portions, AT_ONCE)):
             encodings = self._tokenizer.encode_batch_fast([part for _, part in some], add_special_tokens=False)
             for (i, _), encoding in zip(some, encodings):
-                found[i].append(np.array(encoding.ids, np.int32))
-        return [np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in found]
+                token_ids[i].append(np.array(encoding.ids, np.int32))
+        return [np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in token_ids]
 
     def to_json(self) -> str:
         """The pieces, and how they are used, in the format of `tokenizers`: what a run keeps as tokenizer.json."""
@@ -84,12 +85,12 @@ class WordPiece:
     def from_json(cls, text: str) -> "WordPiece":
         """Read what `to_json` has written. Raises: ValueError telling in what it is something else."""
         try:
-            found = json.loads(text)
+            description = json.loads(text)
         except (ValueError, RecursionError) as failure:
             raise ValueError(f"it is not JSON: {type(failure).__name__}") from failure
-        model = found.get("model") if isinstance(found, dict) else None
+        model = description.get("model") if isinstance(description, dict) else None
         vocab = model.get("vocab") if isinstance(model, dict) else None
-        _compare(found, _description(vocab), "it")
+        _compare(description, _description(vocab), "it")
         return cls(_by_id(vocab))
 
 
@@ -108,8 +109,8 @@ def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bo
         raise ValueError(f"{vocab_size} pieces are too few: the special ones alone are {len(SPECIAL_PIECES)}")
     counts = count_words(documents, marks_unknown)
     letters = choose_letters(counts, vocab_size - len(SPECIAL_PIECES))
-    known = set(letters)
-    words = [word for word in sorted(counts) if known.issuperset(word)]
+    alphabet = set(letters)
+    words = [word for word in sorted(counts) if alphabet.issuperset(word)]
     # No text has more pieces than this, and the library reserves memory for all that it is asked for.
     most = len(SPECIAL_PIECES) + len(letters) + sum(len(word) - 1 for word in words)
     tokenizer = Tokenizer(models.WordPiece({}, unk_token=SPECIAL_PIECES[UNK_ID]))
