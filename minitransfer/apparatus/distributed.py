@@ -78,7 +78,6 @@ def joined() -> Iterator[None]:
         except Stopped as stop:
             if not stop.agreed:
                 raise
-            stop.reported = not is_first()
             _leave()
             raise
         _leave()

@@ -190,7 +190,13 @@ def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequen
     from minitransfer.apparatus.distributed import joined
 
     with joined():
-        return int(main(arguments) or 0)
+        try:
+            return int(main(arguments) or 0)
+        except Stopped as stop:
+            if stop.agreed:  # said before the processes part: torchrun ends the others once one of them has ended
+                _report(stop, resume_command(parser.prog, sys.argv[1:] if argv is None else argv))
+                stop.reported = True
+            raise
 
 
 def resume_command(prog: str, argv: Sequence[str]) -> str:
