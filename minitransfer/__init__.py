@@ -2,9 +2,9 @@
 
 Contents, in reading order (each module opens with the question it answers and names the next):
 
-    Part I    text into integers     text.corpora · text.wikitext · text.imdb · text.words · text.batching
-                                     text.wordpiece · text.packing
-                                     (aside: text.mirrors, text.download, text.archives, text.sample)
+    Part I    text into integers     text.corpora · text.cleaning · text.wikitext · text.imdb · text.words
+                                     text.batching · text.wordpiece · text.packing
+                                     (aside: text.sample)
     Part II   static vectors         static.skipgram               command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
                                      elmo.evaluation               command: pretrain.bilm
@@ -15,9 +15,10 @@ Contents, in reading order (each module opens with the question it answers and n
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.baselines
                                                   commands: finetune.imdb · finetune.predict · finetune.compare
     Looking into runs                                              command: pretrain.inspect
-    To and from elsewhere            bert.names · bert.foreign · text.foreign      command: minitransfer.huggingface
+    To and from elsewhere            huggingface.exchange · names · weights · pieces      command: minitransfer.huggingface
     Apparatus, when first needed     errors · options · runtime · progress · durable · saved · metrics
-                                     states · checkpoint · optim · distributed · figures
+                                     states · checkpoint · keeper · optim · distributed · figures
+                                     mirrors · download · archives
 
 Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
 none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.
