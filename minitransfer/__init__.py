@@ -15,7 +15,8 @@ Contents, in reading order (each module opens with the question it answers and n
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.baselines
                                                   commands: finetune.imdb · finetune.predict · finetune.compare
     Looking into runs                                              command: pretrain.inspect
-    To and from elsewhere            huggingface.exchange · names · weights · pieces      command: minitransfer.huggingface
+    To and from elsewhere            huggingface.exchange · names · weights · pieces
+                                                                   command: minitransfer.huggingface
     Apparatus, when first needed     errors · options · runtime · progress · durable · saved · metrics
                                      states · checkpoint · keeper · optim · distributed · figures
                                      mirrors · download · archives
