@@ -19,12 +19,7 @@ from minitransfer.apparatus.runtime import Stop
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer import examples as chapter
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import (
-    Examples,
-    PooledExamples,
-    TokenExamples,
-    pooled_features,
-)
+from minitransfer.transfer.examples import Examples, PooledExamples, TokenExamples, pooled_features
 
 
 def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,

@@ -26,12 +26,7 @@ import numpy as np
 import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun
-from minitransfer.apparatus.errors import (
-    CheckpointError,
-    DataError,
-    NumericsError,
-    UsageError,
-)
+from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.bert.encoder import MaskedLM

@@ -16,11 +16,7 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.optim import weight_decay_groups
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import Encoder
-from minitransfer.transfer.freezing import (
-    encoder_parameter_groups,
-    learning_depth,
-    unfreeze_top,
-)
+from minitransfer.transfer.freezing import encoder_parameter_groups, learning_depth, unfreeze_top
 from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
 MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise

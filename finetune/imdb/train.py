@@ -25,7 +25,7 @@ import torch
 from finetune.imdb.data import read_halves, score
 from finetune.imdb.forgetting import HeldOut, hold_out
 from finetune.imdb.model import build, head_settings, let_learn, parameter_groups
-from finetune.imdb.settings import make_parser, take_epochs
+from finetune.imdb.settings import take_epochs
 from finetune.reports import banner, fingerprints, report, summary
 from minitransfer.apparatus import checkpoint, optim
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
@@ -58,8 +58,6 @@ from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import Examples, minibatches
 from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 from minitransfer.transfer.stopping import Training, loss_and_accuracy
-
-__all__ = ["main", "make_parser"]  # what a command is to `finetune.compare`
 
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
@@ -140,8 +138,6 @@ def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Names
 
 def main(arguments: argparse.Namespace, reviews: Reviews | None = None) -> int:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
-
-
     check_batch_size(arguments.batch_size)
     if not arguments.resume:
         check_free(Path(arguments.out))  # now, and not after a download

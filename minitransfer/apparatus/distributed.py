@@ -174,12 +174,10 @@ def stop_together(stop: Stop, state: str = "stopped and saved") -> None:
 def on_first(stop: Stop, work: Callable[[], Result]) -> Result | None:
     """Have the first process do some work while the others wait, for which there is None.
 
+    Asked to stop, the work must come to an end by itself, or the others would wait for ever.
     Raises: Stopped, in all processes at once, if one of them was asked to stop meanwhile.
     """
-    result = None
-    if is_first():
-        with contextlib.suppress(Stopped):
-            result = work()
+    result = work() if is_first() else None
     stop_together(stop)
     return result
 

@@ -1,4 +1,4 @@
-"""Part I, text into integers: downloads. How does an archive get here whole and genuine, or not at all?
+"""Apparatus: downloads. How does an archive get here whole and genuine, or not at all?
 
 A file grows in `<name>.part`, is checked there, and only then gets its own name by a rename: whoever sees `<name>`
 sees all of it. What a broken connection has brought stays in `<name>.part` for the next one to go on from, also in

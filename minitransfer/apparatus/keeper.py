@@ -31,7 +31,7 @@ from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import Stop
 
 ROWS = 200  # of metrics.jsonl, about so many in a run: by steps, so that a run that was interrupted has the same ones
-BOOKS = ("step", "epoch", "in_epoch", "skipped", "units")
+BOOKS = ("epoch", "in_epoch", "skipped")
 Batch = TypeVar("Batch")
 
 
@@ -55,9 +55,9 @@ class Keeper:
     def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int,
                  unit: str, description: str, save_every: float, log_every: float, **kept: Keepable):
         """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds."""
-        self.run, self._stop, self._kept = run, stop, kept
+        self._run, self._stop, self._kept = run, stop, kept
         self.step = self.epoch = self.in_epoch = self.skipped = 0
-        self.total_steps, self._row_every = steps, max(1, steps // ROWS)
+        self._total_steps, self._row_every = steps, max(1, steps // ROWS)
         self._guard, self._save_every, self._saved = FiniteGuard(), save_every, time.monotonic()
         self._saved_step: int | None = None
         units = self._restore(state or {"step": 0})
@@ -82,23 +82,19 @@ class Keeper:
         self.skipped += not finite
         return finite
 
-    def done(self, units: int = 1, *, shown: dict[str, float] | None = None, log: bool = True, loss: float,
-             **numbers: float) -> None:
-        """Count a step that was `units` of work; the loss, and what is `shown`, stand beside the progress.
-
-        One step in so many is logged with its numbers, unless `log` is false.
-        """
+    def done(self, units: int, *, loss: float, **numbers: float) -> None:
+        """Count a step that was `units` of work. One step in so many is logged, with its loss and other numbers."""
         self.step += 1
-        self.progress.advance(units, loss=loss, **(shown or {}))
-        if log and (self.step % self._row_every == 0 or self.step == self.total_steps):
+        self.progress.advance(units, loss=loss)
+        if self.step % self._row_every == 0 or self.step == self._total_steps:
             row = {"step": self.step, "epoch": self.epoch, "tokens": self.progress.done, "loss": loss, **numbers}
-            self.run.log_metrics({**row, "skipped": self.skipped})
+            self._run.log_metrics({**row, "skipped": self.skipped})
 
     def save(self) -> None:
         """Save a state of this step."""
         parts = {name: part.state_dict() for name, part in self._kept.items()}
-        books = {name: getattr(self, name) for name in BOOKS[1:-1]}
-        self.run.save_state(self.step, {**parts, **books, "units": self.progress.done})
+        books = {name: getattr(self, name) for name in BOOKS}
+        self._run.save_state(self.step, {**parts, **books, "units": self.progress.done})
         self._saved, self._saved_step = time.monotonic(), self.step
 
     def _save_or_stop(self) -> None:
@@ -116,8 +112,8 @@ class Keeper:
         A state of step 0 is one that a stage before the loop has left: it has no books, and not every part.
         """
         if state["step"]:
-            check_state(state, (*BOOKS, *self._kept), self.run.path)
-            self.epoch, self.in_epoch, self.skipped = (state[name] for name in BOOKS[1:-1])
+            check_state(state, (*BOOKS, "units", *self._kept), self._run.path)
+            self.epoch, self.in_epoch, self.skipped = (state[name] for name in BOOKS)
             self._saved_step = state["step"]
         for name, part in self._kept.items():
             if name in state and isinstance(part, nn.Module):
@@ -125,7 +121,7 @@ class Keeper:
             elif name in state:
                 part.load_state_dict(state[name])
         self.step = state["step"]
-        self.run.truncate_metrics(self.step)  # without a state too: a run may be killed before its first, after a row
+        self._run.truncate_metrics(self.step)  # without a state too: a run may be killed before its first, after a row
         return state.get("units", 0)
 
     def __enter__(self) -> Keeper:

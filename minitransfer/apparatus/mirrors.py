@@ -1,4 +1,4 @@
-"""Part I, text into integers: mirrors. Who gives the archives out, and what may be made of an answer?
+"""Apparatus: mirrors. Who gives the archives out, and what may be made of an answer?
 
 An archive is pinned by its size and its sha256, so it does not matter which mirror sent it, over how many
 connections, or how honest the network between was. A mirror is asked for the bytes from a certain one on, so that a

@@ -163,20 +163,19 @@ def run_command(
     """
     if hasattr(sys.stdout, "reconfigure"):  # a review may hold what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
+    to_go_on = resume_command(parser.prog, sys.argv[1:] if argv is None else argv)
     try:
-        code = _parse_and_run(main, parser, argv, together)
+        code = _parse_and_run(main, parser, argv, together, to_go_on)
     except SystemExit:
         raise
-    except Stopped as stop:
-        code = _report(stop, resume_command(parser.prog, sys.argv[1:] if argv is None else argv))
     except BaseException as failure:
-        code = _report(failure)
+        code = _report(failure, to_go_on)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # too late to stop anything but the goodbye
     return _flush_stdout(code)
 
 
 def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequence[str] | None,
-                   together: bool) -> int:
+                   together: bool, to_go_on: str) -> int:
     """The exit code of `main`, or of argparse: 0 after --help, 2 after a usage error."""
     try:
         arguments = parser.parse_args(argv)
@@ -194,7 +193,7 @@ def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequen
             return int(main(arguments) or 0)
         except Stopped as stop:
             if stop.agreed:  # said before the processes part: torchrun ends the others once one of them has ended
-                _report(stop, resume_command(parser.prog, sys.argv[1:] if argv is None else argv))
+                _report(stop, to_go_on)
                 stop.reported = True
             raise
 
@@ -223,10 +222,11 @@ def _report(failure: BaseException, to_go_on: str = "") -> int:
     """Report the failure on stderr, with a traceback if it is a bug, and return the exit code that it means.
 
     One that another process has `reported`, as `minitransfer.apparatus.distributed.joined` finds out, is not repeated.
-    to_go_on: the command that goes on with a run that was stopped.
+    to_go_on: the command that goes on with the run, if it was stopped.
     """
     code, message = _verdict(failure)
-    message += f"; to go on: {to_go_on}" if to_go_on else ""
+    if isinstance(failure, Stopped):
+        message += f"; to go on: {to_go_on}"
     if sys.stderr is None or getattr(failure, "reported", not is_speaker()):  # print would take None for stdout
         return code
     with contextlib.suppress(OSError, ValueError):  # stderr may be gone as well, but the exit code still tells

@@ -19,9 +19,7 @@ from minitransfer.apparatus.options import (
     positive_int,
     probability,
 )
-from pretrain.shared import (
-    add_corpus_and_preset,
-)
+from pretrain.shared import add_corpus_and_preset
 
 PRESETS = {
     "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,

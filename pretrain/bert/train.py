@@ -52,13 +52,7 @@ from pretrain.bert.settings import PRESETS, SIZES, make_parser
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
 from pretrain.bert.text import Text, measure, read_text, tell
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import (
-    already_complete,
-    check_out,
-    next_command,
-    read_corpus,
-    take_preset,
-)
+from pretrain.shared import already_complete, check_out, next_command, read_corpus, take_preset
 
 __all__ = ["PRESETS", "main", "make_parser"]
 
@@ -107,7 +101,6 @@ def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDi
 
 def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
     """Log and say what was measured, as is done `every` so many steps; warn if it is bad after a third of them."""
-
     run.log_metrics({"step": step, **found}, once=True)
     first_after_a_third = step - every < total / 3 <= step
     tell(found, step / total, late=first_after_a_third or step == total)
@@ -151,7 +144,6 @@ def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace
 
     The first of several processes measures and writes, while the others wait.
     """
-
     started = time.monotonic()
     step = train(model, text, arguments, run, stop)
     metrics = on_first(stop, lambda: measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested))

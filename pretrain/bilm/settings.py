@@ -20,9 +20,7 @@ from minitransfer.apparatus.options import (
     probability,
 )
 from minitransfer.text.words import SPECIAL_WORDS
-from pretrain.shared import (
-    add_corpus_and_preset,
-)
+from pretrain.shared import add_corpus_and_preset
 
 FILTERS = ((2, 512), (3, 1024), (4, 1536), (5, 2048), (6, 2048), (7, 1024))  # (width in bytes, how many)
 PRESETS = {

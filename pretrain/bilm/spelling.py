@@ -25,8 +25,8 @@ FREQUENCY_POWER = 0.75  # between each word alike and each running word alike: c
 COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reported
 
 
-def take_up(state: dict | None, model: BiLM, origin: LoadedRun | None, arguments: argparse.Namespace,
-            run: RunDirectory, stop: Stop) -> None:
+def restore_or_warm_start(state: dict | None, model: BiLM, origin: LoadedRun | None, arguments: argparse.Namespace,
+                          run: RunDirectory, stop: Stop) -> None:
     """Give the network the weights that were saved last, or else what a warm start teaches it.
 
     Of several processes the first learns, and the others take over what it has saved. Raises: Stopped if asked to stop.
@@ -46,7 +46,7 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
 
     At the end the weights are saved as step 0 of the run, whose own steps read text: a kill then costs none of it.
     """
-    spelling, target, weight = lesson(origin)
+    spelling, target, weight = spelling_targets(origin)
     say(f"warm start: solving for the character CNN's projection, {len(target):,} words of {origin.path}")
     with Progress(len(target), "words", description="spelling", log_every=arguments.log_every) as progress:
 
@@ -56,11 +56,11 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
 
         if not solve_projection(model.charcnn, spelling, target, weight, advance=advance):
             return
-    say(f"warm start: {closeness(model.charcnn, spelling, target)}")
+    say(f"warm start: {cosine_report(model.charcnn, spelling, target)}")
     run.save_state(0, {"model": model.state_dict()})
 
 
-def lesson(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:
+def spelling_targets(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:
     """What is to be learned, without special words: spellings (V, C) int16, vectors (V, D), weights of words (V,)."""
     first = len(SPECIAL_WORDS)
     words, counts = read_vocabulary(origin).words[first:], origin.tensors["counts"][first:].float()
@@ -68,8 +68,8 @@ def lesson(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(spell_all(words)), target, counts.pow(FREQUENCY_POWER)
 
 
-def closeness(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> str:
+def cosine_report(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> str:
     """How near spelled vectors come to the static ones, of common words and of less common ones."""
-    told = [f"{cosine(charcnn, spelling[a:b], target[a:b]):.3f} on words {a + 1:,} to {min(b, len(target)):,}"
-            for a, b in COMMON if a < len(target)]
-    return f"cosine with the static vectors {', '.join(told)}"
+    reports = [f"{cosine(charcnn, spelling[a:b], target[a:b]):.3f} on words {a + 1:,} to {min(b, len(target)):,}"
+               for a, b in COMMON if a < len(target)]
+    return f"cosine with the static vectors {', '.join(reports)}"

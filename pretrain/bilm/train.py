@@ -46,30 +46,11 @@ from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import PAD_ID
 from pretrain.bilm.both import CarriedStates, Directions
-from pretrain.bilm.settings import (
-    PRESETS,
-    SIZES,
-    check_highways,
-    check_vocab_size,
-    make_parser,
-)
-from pretrain.bilm.spelling import take_up
-from pretrain.bilm.start import (
-    ancestry,
-    build,
-    hidden_size,
-    load_origin,
-    stays_fixed,
-    training_seed,
-)
+from pretrain.bilm.settings import PRESETS, SIZES, check_highways, check_vocab_size, make_parser
+from pretrain.bilm.spelling import restore_or_warm_start
+from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, epoch_windows, perplexity, read_text
-from pretrain.shared import (
-    already_complete,
-    check_out,
-    next_command,
-    read_corpus,
-    take_preset,
-)
+from pretrain.shared import already_complete, check_out, next_command, read_corpus, take_preset
 
 __all__ = ["PRESETS", "main", "make_parser"]
 
@@ -86,7 +67,6 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     with the same weights, bit for bit, as one that was never stopped. Several processes cut the same windows and draw
     the same negatives, and each takes its rows.
     """
-
     B, T, seed = arguments.batch_size, arguments.window, arguments.training_seed
     model.charcnn.requires_grad_(not reader.fixed)
     optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
@@ -148,7 +128,7 @@ def main(arguments: argparse.Namespace) -> int:
     with (open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
-        take_up(state, model, origin, arguments, run, stop)
+        restore_or_warm_start(state, model, origin, arguments, run, stop)
         reader = Reader(model.to(device), text, fixed)
         return learn_and_measure(model, reader, text, arguments, run, state, stop, side_by_side)
 
@@ -159,7 +139,6 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
 
     The first of several processes measures and writes, while the others wait.
     """
-
     started = time.monotonic()
     step = train(model, reader, text, arguments, run, state, stop, side_by_side)
     metrics = on_first(stop, lambda: perplexity(model, reader, text, side_by_side, lambda: not stop.requested))

@@ -19,13 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.options import (
-    Parser,
-    directory_name,
-    non_negative_int,
-    one_line,
-    positive_int,
-)
+from minitransfer.apparatus.options import Parser, directory_name, non_negative_int, one_line, positive_int
 from minitransfer.text import CORPORA
 from minitransfer.text.cleaning import clean_text
 from minitransfer.text.words import tokenize

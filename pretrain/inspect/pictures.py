@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING
 
 from minitransfer.apparatus.durable import disk_errors, probe, write_file
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.figures import (
-    BLACK,
-    COLOURS,
-    GREY,
-    INSTALL,
-    as_drawn,
-    can_draw,
-    png,
-)
+from minitransfer.apparatus.figures import BLACK, COLOURS, GREY, INSTALL, as_drawn, can_draw, png
 from minitransfer.apparatus.options import one_line
 
 if TYPE_CHECKING:  # an optional package: all that is not a picture works without it

@@ -26,13 +26,7 @@ from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer.encoders import BertEncoder, Encoder
 from minitransfer.transfer.loading import read_vocabulary
 from pretrain.inspect.curves import PANELS, History
-from pretrain.inspect.geometry import (
-    cosines,
-    far_apart,
-    nearest,
-    principal_components,
-    self_similarity,
-)
+from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
 
 MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for

@@ -10,17 +10,9 @@ import argparse
 from typing import Any
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import (
-    Parser,
-    add_shared,
-    positive_float,
-    positive_int,
-)
+from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int
 from minitransfer.text.wordpiece import SPECIAL_PIECES
-from pretrain.shared import (
-    add_corpus_and_preset,
-    take_preset,
-)
+from pretrain.shared import add_corpus_and_preset, take_preset
 
 PRESETS = {
     "tiny": dict(hidden_size=64, window=8, epochs=20, learning_rate=0.2, min_count=2),

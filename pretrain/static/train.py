@@ -23,20 +23,8 @@ from torch import Tensor
 from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import (
-    Stop,
-    choose_device,
-    environment,
-    generator,
-    say,
-    set_threads,
-)
-from minitransfer.static.skipgram import (
-    SkipGram,
-    SkipGramConfig,
-    nearest_words,
-    thin_out,
-)
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
+from minitransfer.static.skipgram import SkipGram, SkipGramConfig, nearest_words, thin_out
 from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.static.settings import PRESETS, make_parser, settings
 from pretrain.static.units import Units, count_pieces, count_words
@@ -124,7 +112,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 def show_neighbours(vectors: Tensor, names: list[str]) -> None:
     """Say which words or pieces lie nearest to a few others."""
-
     for word in EXAMPLES:
         if word in names:
             near = nearest_words(vectors, names.index(word), min(6, len(names) - 1))
