@@ -16,7 +16,6 @@ Read next: `finetune.predict`.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ class HeldOut:
         return {"corpus": self.corpus, "held_out_tokens": self.num_tokens, "before": before, "after": after}
 
 
-def hold_out(run: LoadedRun, encoder: Encoder, arguments: argparse.Namespace) -> HeldOut:
+def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bool) -> HeldOut:
     """Load what the run's pretraining held out, and make ready to measure an encoder that came from this run.
 
     Raises: UsageError for static vectors; CheckpointError if the run does not tell how it was pretrained, or has no
@@ -81,11 +80,11 @@ def hold_out(run: LoadedRun, encoder: Encoder, arguments: argparse.Namespace) ->
     if run.kind == "static":
         what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
         raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
-    corpus = read_corpus(run, arguments)
+    corpus = read_corpus(run, data_dir, offline)
     return of_words(run, encoder, corpus) if run.kind == "bilm" else of_pieces(run, encoder, corpus)
 
 
-def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
+def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
     """The corpus that a run was pretrained on, with the same part of it held out.
 
     Raises: DataError if what it was trained on is no longer the same text; otherwise as `hold_out`.
@@ -96,7 +95,7 @@ def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
         raise CheckpointError(what, "leave it out, or give another --encoder")
     say(f"forgetting: reading {name}, which the encoder was pretrained on")
-    corpus = load_corpus(parts, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    corpus = load_corpus(parts, find_data_dir(data_dir), offline=offline, say=say)
     found = fingerprint(corpus.train)
     if found != known:
         what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {found[:12]}, "

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from finetune.imdb.settings import DEFAULTS, FLAGS, make_parser
+from finetune.imdb.settings import Settings
 from finetune.imdb.train import MAX_GRAD_NORM
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import positive_int, run_command
@@ -38,7 +38,7 @@ from minitransfer.transfer.examples import Examples, TokenExamples, minibatches
 from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.tokens import TokenisedTexts
-from pretrain.bert.train import PRESETS
+from pretrain.bert.settings import PRESETS
 from tests.benchmarks.bert import make_rows, their_model
 from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import review_lengths
@@ -46,7 +46,7 @@ from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_
 
 OURS, UNSORTED, THEIRS = "ours", "ours, batches as they come", "transformers"
 THEIRS_SORTED = "transformers, on our batches"
-SETTINGS = vars(make_parser().parse_args([])) | dict(zip(FLAGS, DEFAULTS["finetune", "cls"]))
+SETTINGS = Settings.of(mode="finetune", head="cls")
 Logits = Callable[[np.ndarray], torch.Tensor]  # rows (B,) -> (B, 2)
 Batches = list[np.ndarray]
 
@@ -61,9 +61,9 @@ def make_texts(reviews: int, V: int, most: int) -> TokenisedTexts:
 def make_classifier(config: BertConfig, texts: TokenisedTexts, precision: str) -> Classifier:
     """A BERT with a head at [CLS], as `finetune.imdb` makes it; its weights are random, which takes as long."""
     encoder = BertEncoder(config, SimpleNamespace(pieces=texts.tokens))
-    encoder.set_dropout(SETTINGS["encoder_dropout"])
+    encoder.set_dropout(SETTINGS.encoder_dropout)
     encoder.precision = precision
-    return Classifier(encoder, head="cls", pool="cls", head_size=SETTINGS["head_size"], dropout=SETTINGS["dropout"])
+    return Classifier(encoder, head="cls", pool="cls", head_size=SETTINGS.head_size, dropout=SETTINGS.dropout)
 
 
 def logits_of(theirs: torch.nn.Module, texts: TokenisedTexts, precision: str) -> Logits:
@@ -79,7 +79,7 @@ def logits_of(theirs: torch.nn.Module, texts: TokenisedTexts, precision: str) ->
 
 def learn(model: torch.nn.Module, logits: Logits, labels: torch.Tensor, batches: Batches) -> Callable[[], None]:
     """A job: one pass of the loop of `finetune.imdb` over these batches."""
-    optimizer = adamw(weight_decay_groups(model, SETTINGS["encoder_rate"], SETTINGS["weight_decay"]))
+    optimizer = adamw(weight_decay_groups(model, SETTINGS.encoder_rate, SETTINGS.weight_decay))
 
     def one_pass():
         model.train()
@@ -149,7 +149,7 @@ def main(args) -> None:
     texts = make_texts(reviews, config.vocab_size, most)
     model = make_classifier(config, texts, precision)
     examples = TokenExamples(model, texts, np.arange(reviews) % 2)
-    learning, reading = ways(config, texts, examples, model, precision, 4 if args.quick else SETTINGS["batch_size"])
+    learning, reading = ways(config, texts, examples, model, precision, 4 if args.quick else SETTINGS.batch_size)
     tokens = int(texts.lengths.sum())
     report("fine-tuning", learning, tokens, args.rounds)
     report("classifying", reading, tokens, args.rounds)

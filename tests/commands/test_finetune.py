@@ -16,9 +16,9 @@ import torch
 from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
-from finetune.imdb.__main__ import main, make_parser
+from finetune.imdb.__main__ import Settings, main
 from finetune.imdb.model import build, parameter_groups
-from finetune.imdb.settings import DEFAULTS, FLAGS, MODES, check, take_epochs
+from finetune.imdb.settings import DEFAULTS, MODES, Defaults
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
@@ -49,7 +49,7 @@ def few_reviews(tmp_path_factory):
 def run(encoder, out, *flags):
     """The exit code of the command."""
     argv = ["--data", "sample", "--encoder", str(encoder), "--out", str(out), "--log-every", "1000", *flags]
-    return run_command(main, make_parser(), argv)
+    return run_command(main, Settings, argv)
 
 
 def results(path):
@@ -78,11 +78,10 @@ def test_an_encoder_that_knows_the_words_beats_training_from_scratch(encoders, t
 
 
 def test_the_mix_learns_at_a_rate_of_its_own_and_never_decays(encoders):
-    arguments = make_parser().parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
+    settings = Settings.parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
                                           "--dropout", "0"])
-    check(arguments)
-    model = build(load_run(encoders / "bilm"), arguments)
-    groups = parameter_groups(model, arguments)
+    model = build(load_run(encoders / "bilm"), settings)
+    groups = parameter_groups(model, settings)
     of_mix = [group for group in groups if any(p is model.mix.w for p in group["params"])]
     assert len(of_mix) == 1 and set(of_mix[0]["params"]) == {model.mix.w, model.mix.gamma}
     assert of_mix[0]["initial_lr"] == pytest.approx(0.3) and of_mix[0]["weight_decay"] == 0
@@ -384,7 +383,7 @@ def test_a_signal_while_reviews_are_read_says_how_to_go_on(encoders, tmp_path, m
     to_go_on = capsys.readouterr().err.partition("to go on: ")[2].strip()
     assert to_go_on.startswith("python -m finetune.imdb ") and to_go_on.endswith(" --resume")
     assert f"--out '{tmp_path / 'the run'}'" in to_go_on
-    assert run_command(main, make_parser(), shlex.split(to_go_on)[3:]) == 0
+    assert run_command(main, Settings, shlex.split(to_go_on)[3:]) == 0
 
 
 def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, capsys):
@@ -421,7 +420,7 @@ def test_a_run_is_never_overwritten_nor_resumed_with_other_settings(encoders, tm
     run(encoders / "oracle", tmp_path / "run", *MEAN)
     assert run(encoders / "oracle", tmp_path / "run", *MEAN) == 2
     assert run(encoders / "oracle", tmp_path / "run", *MEAN, "--dropout", "0.1", "--resume") == 4
-    before = DEFAULTS["frozen", "mean"][FLAGS.index("dropout")]
+    before = DEFAULTS["frozen", "mean"].dropout
     assert f"model.dropout: {before} there, 0.1 now" in capsys.readouterr().err
     assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 4
 
@@ -433,24 +432,23 @@ def test_a_transfer_run_is_no_encoder(encoders, tmp_path, capsys):
 
 
 def with_defaults(num_labels, *flags):
-    arguments = make_parser().parse_args(flags)
-    check(arguments)
-    take_epochs(arguments, num_labels)
-    return arguments
+    settings = Settings.parse_args(flags)
+    return settings.with_epochs(num_labels)
 
 
 def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
-    code = "import sys; from finetune.imdb.__main__ import main, make_parser, run_command; " \
-           "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
+    code = "import sys; from finetune.imdb.__main__ import Settings, main, run_command; " \
+           "run_command(main, Settings, ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n")
     first, second, *table, note = out[out.index("defaults by mode and head:\n") :].splitlines()[1:-1]
-    words = [flag.split("_") for flag in FLAGS]
+    words = [flag.split("_") for flag in Defaults._fields]
     assert first.split() == [two[0] for two in words if len(two) == 2] and second.split() == [two[-1] for two in words]
     for line in table:
         mode, head, *values = line.split()
-        arguments = with_defaults(2000, "--mode", mode, "--head", head)
-        assert [None if v == "-" else float(v) for v in values] == [getattr(arguments, flag) for flag in FLAGS]
+        settings = with_defaults(2000, "--mode", mode, "--head", head)
+        shown = [None if v == "-" else float(v) for v in values]
+        assert shown == [getattr(settings, flag) for flag in Defaults._fields]
     assert len(table) == len(DEFAULTS)
     epochs = {mode: with_defaults(2002, "--mode", mode).epochs for mode in MODES}
     assert epochs == {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4, "scratch": 12}

@@ -50,7 +50,7 @@ def few_reviews(tmp_path_factory):
 
 def run(encoder, out, *flags):
     argv = ["--data", "sample", "--encoder", str(encoder), "--out", str(out), *SHORT, *flags]
-    return run_command(imdb.main, imdb.make_parser(), argv)
+    return run_command(imdb.main, imdb.Settings, argv)
 
 
 def weights(path):
@@ -79,7 +79,7 @@ def test_positions_that_pretraining_never_used_are_not_read(encoders, tmp_path):
     assert load_encoder(load_run(short), CPU).max_tokens == 23
     argv = ["--data", "sample", "--encoder", str(short), "--out", str(tmp_path / "run"), "--labels", "40",
             "--epochs", "1"]
-    assert run_command(imdb.main, imdb.make_parser(), argv) == 0
+    assert run_command(imdb.main, imdb.Settings, argv) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["max_tokens"] == 23
 
 
@@ -131,7 +131,7 @@ def test_a_run_of_bert_answers_and_says_how_many_pieces_it_read(encoders, tmp_pa
     assert run(encoders / "bert", tmp_path / "run", "--head", "cls") == 0
     capsys.readouterr()
     argv = [str(tmp_path / "run"), "--json", "--", *TEXTS]
-    assert run_command(predict.main, predict.make_parser(), argv) == 0
+    assert run_command(predict.main, predict.Settings, argv) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["shortened"] for row in told] == [False, False, False, True, False]
     assert told[1]["tokens"] == 2 and told[3]["tokens"] == 64

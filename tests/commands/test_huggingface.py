@@ -156,7 +156,7 @@ def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mod
     monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: few)
     argv = ["--data", "sample", "--encoder", tmp_path / "run", "--out", tmp_path / "out", "--labels", 20, "--epochs",
             1, "--mode", mode, "--head", "cls"]
-    assert run_command(imdb.main, imdb.make_parser(), [str(word) for word in argv]) == 0
+    assert run_command(imdb.main, imdb.Settings, [str(word) for word in argv]) == 0
     assert json.loads((tmp_path / "out" / "results.json").read_text())["encoder_corpus"] == "elsewhere (folder)"
     assert run("export", tmp_path / "out", tmp_path / "exported") == 0
 

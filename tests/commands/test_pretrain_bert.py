@@ -312,7 +312,7 @@ def test_a_finished_run_is_only_looked_at_and_its_corpus_not_read(data, whole, t
 @pytest.mark.slow
 def test_the_built_in_sample_teaches_more_than_frequencies(tmp_path, capsys):
     argv = ["--corpus", "sample", "--offline", "--preset", "tiny", "--out", str(tmp_path / "run")]
-    assert run_command(bert.main, bert.make_parser(), argv) == 0
+    assert run_command(bert.main, bert.Settings, argv) == 0
     last = measured(tmp_path / "run")[-1]
     assert last["held_out_loss"] < 0.9 * last["frequency_loss"]
     assert "guessing by frequency:" not in capsys.readouterr().err

@@ -93,7 +93,7 @@ def use(path):
         assert probabilities(model, tokenised).shape == (2, 2)
         return
     for flags in ([], ["--mode", "scratch"]):
-        arguments = imdb.make_parser().parse_args(["--encoder", str(path), *flags])
+        arguments = imdb.Settings.parse_args(["--encoder", str(path), *flags])
         check(arguments)
         model = build(run, arguments)
         model.encoder.tokenise([text], arguments.max_tokens)
@@ -239,7 +239,7 @@ def test_a_forged_note_of_completion_ends_a_command_with_4_and_one_line(runs, tm
                     RunDirectory.create(path, config, resume=True)
                 continue
             flags = ["--corpus", "sample", "--preset", "tiny", "--offline", "--out", str(path), "--resume"]
-            assert run_command(module.main, module.make_parser(), flags) == 4
+            assert run_command(module.main, module.Settings, flags) == 4
 
     assert in_a_child(work) == 0
     lines = capfd.readouterr().err.splitlines()
@@ -306,7 +306,7 @@ def test_forged_weights_are_refused_before_anything_of_their_size_is_taken(runs,
 
     def work():
         limit_memory(MEGABYTES)
-        assert run_command(predict.main, predict.make_parser(), [str(path), "a film"]) == 4
+        assert run_command(predict.main, predict.Settings, [str(path), "a film"]) == 4
 
     assert in_a_child(work) == 0
     (line,) = capfd.readouterr().err.splitlines()

@@ -145,7 +145,7 @@ def limit_memory(megabytes):
 def answers(run, raw, capture):
     """What predict answers to these bytes on stdin."""
     sys.stdin, sys.stdout = io.TextIOWrapper(io.BytesIO(raw)), capture
-    return run_command(predict.main, predict.make_parser(), [str(run), "--json"])
+    return run_command(predict.main, predict.Settings, [str(run), "--json"])
 
 
 LONG = {"one word": b"x" * (20 * MEGABYTE), "short words": b"so bad " * (3 * MEGABYTE),

@@ -227,6 +227,6 @@ def test_a_slip_of_the_finger_is_answered_at_once(capsys, argv, told):
 
 
 def test_flags_are_read_without_torch():
-    program = "import sys, minitransfer.huggingface.exchange as h; h.make_parser(); print('torch' in sys.modules)"
+    program = "import sys, minitransfer.huggingface.__main__ as h; h.make_parser(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")

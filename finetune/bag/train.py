@@ -1,0 +1,109 @@
+"""Part V, the baseline's command: a bag of words and pairs of words. What has pretraining to beat?
+
+    python -m finetune.bag                                          # all labels of IMDB: a minute
+    python -m finetune.bag --labels 500 --out runs/bag-500
+    python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
+
+The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
+scored once. The held-out slice chooses the L2 penalty. Reviews are read whole, since counting costs nothing; encoders
+read 512 tokens of each, or as many as they were pretrained on.
+
+Read next: `finetune.compare.run`, which sets it beside everything else.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from finetune.bag.settings import Settings
+from finetune.reports import fingerprints, report, summary
+from minitransfer.apparatus.checkpoint import RunDirectory, check_free
+from minitransfer.apparatus.durable import to_json
+from minitransfer.apparatus.errors import NumericsError
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, say, set_threads
+from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
+from minitransfer.transfer.baselines import Half, count_ngrams, fit, log_count_ratio
+from minitransfer.transfer.labels import choose_labelled, split_validation
+from minitransfer.transfer.stopping import Training, loss_and_accuracy
+
+SHOWN = 6  # n-grams that speak most for each class
+
+
+def main(settings: Settings, reviews: Reviews | None = None) -> int:
+    """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
+    if not settings.resume:
+        check_free(Path(settings.out))  # now, and not after a download
+    device = choose_device(settings.device)
+    set_threads(settings.threads)
+    if reviews is None:
+        reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed)
+    split = split_validation(chosen, reviews.train_labels, settings.seed)
+    config = {**settings.config(), "data": fingerprints(reviews), "environment": environment()}
+    with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
+        if run.completed is not None:
+            print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+            return 0
+        say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
+            f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+        return learn_and_score(reviews, split, settings, run, device)
+
+
+def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], settings: Settings,
+                    run: RunDirectory, device: torch.device) -> int:
+    """Count both halves, train on the one, score the other once, and save everything; returns the exit code."""
+    started = time.monotonic()
+    parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows]) for rows in split]
+    names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device)
+    encoding = time.monotonic() - started
+    say(f"{len(names):,} words and pairs of words are seen at least twice in the reviews to learn from")
+    with Stop() as stop:
+        at, strength = train(learn, choose, len(names), settings.strengths, run, stop)
+    if not at.best and not stop.requested:
+        what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"
+        raise NumericsError(what, "try smaller --strengths, in another --out")
+    stop.check("stopped")
+    test_accuracy = loss_and_accuracy(test.logits(at.best["weights"], at.best["b"]), test.labels)[1]
+    results = summary(None, None, reviews, sum(map(len, split)), at, test_accuracy, encoding, settings)
+    results |= {"forgetting": None, "strength": strength}
+    files = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
+    run.save_model(at.best, files)
+    run.mark_complete(at.step, results)
+    show(names, at.best["weights"].tolist())
+    report(results, run.path)
+    return 0
+
+
+def train(learn: Half, choose: Half, num_ngrams: int, strengths: Sequence[float], run: RunDirectory,
+          stop: Stop) -> tuple[Training, float | None]:
+    """Try each strength; returns how that went, with the weights of the lowest validation loss, and that strength.
+
+    An epoch is here one pass over the reviews to learn from, a step one strength. It is all over in a minute, so a
+    run that is stopped or killed begins again.
+    """
+    at, chosen, started = Training(), None, time.monotonic()
+    run.truncate_metrics(0)
+    r = log_count_ratio(learn.texts, learn.labels, num_ngrams)
+    for strength in strengths:
+        found = fit(learn.texts, learn.labels, r, strength, keep_on=lambda: not stop.requested)
+        if found is None:
+            break
+        weights, b, passes = found
+        loss, accuracy = loss_and_accuracy(choose.logits(weights, b), choose.labels)
+        at.step, at.epoch, at.seconds = at.step + 1, at.epoch + passes, time.monotonic() - started
+        if loss < at.best_loss:
+            at.best_loss, at.best_accuracy, at.best_epoch, chosen = loss, accuracy, passes, strength
+            at.best = {"weights": weights.float(), "b": b.float()}
+        run.log_metrics({"step": at.step, "epoch": at.epoch, "strength": strength, "validation_loss": loss,
+                         "validation_accuracy": accuracy, "passes": passes, "seconds": at.seconds})
+    return at, chosen
+
+
+def show(names: list[str], weights: list[float]) -> None:
+    """Print the n-grams that speak most for either class."""
+    ranked = [names[i] for i in sorted(range(len(names)), key=weights.__getitem__)]
+    print(f"most negative: {', '.join(ranked[:SHOWN])}")
+    print(f"most positive: {', '.join(reversed(ranked[-SHOWN:]))}")
