@@ -24,7 +24,8 @@ from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, say, set_threads
-from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
+from minitransfer.text import corpora
+from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.baselines import Half, count_ngrams, fit, log_count_ratio
 from minitransfer.transfer.labels import choose_labelled, split_validation
 from minitransfer.transfer.stopping import Training, loss_and_accuracy
@@ -39,7 +40,8 @@ def main(settings: Settings, reviews: Reviews | None = None) -> int:
     device = choose_device(settings.device)
     set_threads(settings.threads)
     if reviews is None:
-        reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+        data_dir = find_data_dir(settings.data_dir)
+        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say)
     chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed)
     split = split_validation(chosen, reviews.train_labels, settings.seed)
     config = {**settings.config(), "data": fingerprints(reviews), "environment": environment()}

@@ -37,7 +37,8 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import interruptible
-from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
+from minitransfer.text import corpora
+from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.labels import choose_labelled
 
 LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
@@ -58,7 +59,7 @@ def run_grid(settings: Settings, with_plots: bool) -> int:
     paths = encoder_names(settings.encoders)
 
     encoders = {name: look_at(path) for name, path in paths.items()}
-    reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    reviews = corpora.load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
     counts = settings.labels or LABELS[reviews.name]
     for n in counts:
         choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer

@@ -11,7 +11,7 @@ For a biLM that is the mean of both directions, over the full vocabulary of its 
 pieces, the same ones each time. Where the corpus is imdb, reviews that it held out may be among those of the task:
 what is learned of them there is their label, not their words.
 
-Read next: `finetune.predict`.
+Read next: `finetune.predict.answer`.
 """
 
 from __future__ import annotations

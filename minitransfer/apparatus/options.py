@@ -4,7 +4,7 @@ A command hands its `main` and its settings to `run_command`, which has the flag
 turns every failure that a user can mend into one line, `error: what is wrong. Fix: what to do.`, and an exit code
 (the table is in errors.py). Nothing here imports torch, so `--help` and a mistyped flag are answered at once.
 
-Next: runtime.py, what a command sets up before its first step.
+Next: settings.py, where the flags of a command stand.
 """
 
 import argparse

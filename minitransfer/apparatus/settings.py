@@ -9,7 +9,7 @@ object is complete, and never changes:
 
 Nothing here imports torch, so `--help` and a mistyped flag are answered at once.
 
-Next: options.py, which reads the flags and reports failures.
+Next: runtime.py, what a command sets up before its first step.
 """
 
 import argparse

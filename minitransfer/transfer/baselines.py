@@ -5,7 +5,7 @@ showed with the recipe below, so whoever claims that pretraining pays has to be 
 of its words and of its pairs of neighbouring words; each of these is weighed by how much more often one class has it
 than the other, which needs no training, and then once more by a logistic regression, which does.
 
-Read next: `finetune.bag`, the command.
+Read next: `finetune.bag.train`, the command.
 """
 
 from collections.abc import Callable, Sequence

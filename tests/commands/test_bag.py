@@ -13,6 +13,7 @@ import torch
 from encoder_runs import make_oracle
 
 import finetune.imdb.__main__
+from finetune.bag import train
 from finetune.bag.__main__ import Settings, main
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
@@ -80,7 +81,7 @@ def test_the_held_out_reviews_choose_the_strength(tmp_path):
 
 def test_it_learns_from_the_same_reviews_as_every_other_run(tmp_path, monkeypatch, few_reviews):
     given, count = [], baselines.count_ngrams
-    monkeypatch.setattr(baselines, "count_ngrams", lambda *a, **k: given.extend(a) or count(*a, **k))
+    monkeypatch.setattr(train, "count_ngrams", lambda *a, **k: given.extend(a) or count(*a, **k))
     assert run(tmp_path / "run", "--labels", "60", "--seed", "3") == 0
     chosen = choose_labelled(few_reviews.train_labels, 60, 3)
     split = split_validation(chosen, few_reviews.train_labels, 3)
@@ -133,7 +134,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
         return fit(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(baselines, "fit", stopping)
+        patched.setattr(train, "fit", stopping)
         assert run(tmp_path / "cut", *flags) == 143
     assert "to go on: python -m finetune.bag" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()

@@ -18,7 +18,7 @@ import torch
 from encoder_runs import make_bert, make_bilm, make_oracle
 from markdown_tables import table_rows
 
-import finetune.bag
+import finetune.bag.__main__
 import finetune.imdb.__main__
 import finetune.imdb.model
 from finetune.compare import grid, tables
@@ -86,7 +86,7 @@ def copy(whole, tmp_path):
 def runs(monkeypatch):
     """The --out of each cell that is run from now on."""
     started = []
-    for module in (finetune.imdb.__main__, finetune.bag):
+    for module in (finetune.imdb.__main__, finetune.bag.__main__):
         original = module.main
         monkeypatch.setattr(module, "main", lambda arguments, reviews=None, original=original:
                             (started.append(os.path.basename(arguments.out)), original(arguments, reviews))[1])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm, save_run
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora

@@ -24,8 +24,8 @@ from huggingface_folders import (
 )
 from torch.nn import functional as F
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM

@@ -310,7 +310,7 @@ def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_pat
 
 
 def test_help_and_typos_are_answered_without_torch():
-    program = ("import sys; from pretrain.inspect import look as i\n"
+    program = ("import sys; from pretrain.inspect import __main__ as i\n"
                "from minitransfer.apparatus.options import run_command\n"
                "codes = [run_command(i.main, i.Settings, a.split()) for a in ('--help', 'r --wrod x', "
                "'r --word a-b', 'r --mix --layer 1', 'r --fill x')]\n"

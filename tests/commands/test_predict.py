@@ -10,8 +10,8 @@ import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier

@@ -316,7 +316,7 @@ def test_what_is_printed_to_go_on_with_can_be_pasted(tmp_path):
     words = shlex.split(shared.next_command(arguments, "pretrain.bilm", "--warm-start", arguments.out))
     assert words[:3] == ["python", "-m", "pretrain.bilm"]
     found = bilm.Settings.parse_args(words[3:])
-    assert (found.warm_start, found.corpus, found.preset) == ("a run's ü", ["sample"], "tiny")
+    assert (found.warm_start, found.corpus, found.preset) == ("a run's ü", ("sample",), "tiny")
     assert found.offline and found.data_dir == "my data"
     words = shlex.split(shared.next_command(arguments, "finetune.imdb", "--encoder", arguments.out))
     assert words[3:] == ["--encoder", "a run's ü", "--data", "sample", "--data-dir", "my data", "--offline"]

@@ -15,8 +15,8 @@ import torch
 from encoder_runs import WORDS, make_bert, make_bilm, make_static, save_run
 from faults import CONFIG, begin, flip, make_state, value_of
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError

@@ -16,11 +16,10 @@ from faults import CONFIG, begin, finish, in_a_child, make_state, value_of
 from test_damage import make_bag, make_transfer
 from test_hostile_text import limit_memory
 
-from finetune import predict
 from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import __main__ as imdb
 from finetune.imdb.model import build
-from finetune.imdb.settings import check
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import manifest_of, to_json
 from minitransfer.apparatus.errors import CheckpointError, UsageError
@@ -94,7 +93,6 @@ def use(path):
         return
     for flags in ([], ["--mode", "scratch"]):
         arguments = imdb.Settings.parse_args(["--encoder", str(path), *flags])
-        check(arguments)
         model = build(run, arguments)
         model.encoder.tokenise([text], arguments.max_tokens)
     if run.kind == "bert":

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_damage import make_transfer
 
-from finetune import predict
+from finetune.predict import answer as predict
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.batching import as_rows, batches_by_length, head_and_tail, pad
 from minitransfer.text.cleaning import decode
