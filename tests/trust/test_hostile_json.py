@@ -18,7 +18,7 @@ from test_hostile_text import limit_memory
 
 from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.model import build
+from finetune.imdb.model import build, fit_to_encoder
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import manifest_of, to_json
@@ -92,9 +92,9 @@ def use(path):
         assert probabilities(model, tokenised).shape == (2, 2)
         return
     for flags in ([], ["--mode", "scratch"]):
-        arguments = imdb.Settings.parse_args(["--encoder", str(path), *flags])
-        model = build(run, arguments)
-        model.encoder.tokenise([text], arguments.max_tokens)
+        settings = imdb.Settings.parse_args(["--encoder", str(path), *flags])
+        model = build(run, settings)
+        model.encoder.tokenise([text], fit_to_encoder(settings, model.encoder).max_tokens)
     if run.kind == "bert":
         check_network(run)
 
