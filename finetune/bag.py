@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,13 @@ from minitransfer.text import REVIEWS
 if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
     import numpy as np
     import torch
+    from torch import Tensor
 
     from minitransfer.apparatus.checkpoint import RunDirectory
     from minitransfer.apparatus.runtime import Stop
     from minitransfer.text.corpora import Reviews
     from minitransfer.transfer.baselines import Half
-    from minitransfer.transfer.stopping import Training
+    from minitransfer.transfer.stopping import Outcome
 
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 SHOWN = 6  # n-grams that speak most for each class
@@ -127,48 +129,47 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], argu
     encoding = time.monotonic() - started
     say(f"{len(names):,} words and pairs of words are seen at least twice in the reviews to learn from")
     with Stop() as stop:
-        at, strength = train(learn, choose, len(names), arguments, run, stop)
-    if not at.best and not stop.requested:
+        best, strength, outcome = train(learn, choose, len(names), arguments, run, stop)
+    if not best:
         what = f"with none of the L2 penalties {arguments.strengths} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    stop.check("stopped")
-    test_accuracy = loss_and_accuracy(test.logits(at.best["weights"], at.best["b"]), test.labels)[1]
-    results = summary(None, None, reviews, sum(map(len, split)), at, test_accuracy, encoding, arguments)
+    test_accuracy = loss_and_accuracy(test.logits(best["weights"], best["b"]), test.labels)[1]
+    results = summary(None, None, reviews, sum(map(len, split)), outcome, test_accuracy, encoding, arguments)
     results |= {"forgetting": None, "strength": strength}
     files = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
-    run.save_model(at.best, files)
-    run.mark_complete(at.step, results)
-    show(names, at.best["weights"].tolist())
+    run.save_model(best, files)
+    run.mark_complete(outcome.step, results)
+    show(names, best["weights"].tolist())
     report(results, run.path)
     return 0
 
 
 def train(learn: Half, choose: Half, num_ngrams: int, arguments: argparse.Namespace, run: RunDirectory,
-          stop: Stop) -> tuple[Training, float | None]:
-    """Try each strength; returns how that went, with the weights of the lowest validation loss, and that strength.
+          stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
+    """Try each strength; returns the weights of the lowest validation loss, that strength, and how it went.
 
     An epoch is here one pass over the reviews to learn from, a step one strength. It is all over in a minute, so a
-    run that is stopped or killed begins again.
+    run that is stopped or killed begins again. Raises: Stopped if asked to stop.
     """
     from minitransfer.transfer.baselines import fit, log_count_ratio
-    from minitransfer.transfer.stopping import Training, loss_and_accuracy
+    from minitransfer.transfer.stopping import Outcome, loss_and_accuracy
 
-    at, chosen, started = Training(), None, time.monotonic()
+    best, chosen, outcome = {}, None, Outcome()
+    epochs, started = 0, time.monotonic()
     run.truncate_metrics(0)
     r = log_count_ratio(learn.texts, learn.labels, num_ngrams)
-    for strength in arguments.strengths:
-        found = fit(learn.texts, learn.labels, r, strength, keep_on=lambda: not stop.requested)
-        if found is None:
-            break
-        weights, b, passes = found
+    for step, strength in enumerate(arguments.strengths, start=1):
+        weights, b, passes = fit(learn.texts, learn.labels, r, strength, lambda: stop.check("stopped"))
         loss, accuracy = loss_and_accuracy(choose.logits(weights, b), choose.labels)
-        at.step, at.epoch, at.seconds = at.step + 1, at.epoch + passes, time.monotonic() - started
-        if loss < at.best_loss:
-            at.best_loss, at.best_accuracy, at.best_epoch, chosen = loss, accuracy, passes, strength
-            at.best = {"weights": weights.float(), "b": b.float()}
-        run.log_metrics({"step": at.step, "epoch": at.epoch, "strength": strength, "validation_loss": loss,
-                         "validation_accuracy": accuracy, "passes": passes, "seconds": at.seconds})
-    return at, chosen
+        epochs, seconds = epochs + passes, time.monotonic() - started
+        if loss < outcome.best_loss:
+            best, chosen = {"weights": weights.float(), "b": b.float()}, strength
+            outcome = replace(outcome, best_epoch=passes, best_loss=loss, best_accuracy=accuracy)
+        outcome = replace(outcome, step=step, epochs_run=epochs, seconds=seconds)
+        run.log_metrics({"step": step, "epoch": epochs, "strength": strength, "validation_loss": loss,
+                         "validation_accuracy": accuracy, "passes": passes, "seconds": seconds})
+    stop.check("stopped")
+    return best, chosen, outcome
 
 
 def show(names: list[str], weights: list[float]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not h
     from minitransfer.apparatus.checkpoint import LoadedRun
     from minitransfer.text.corpora import Reviews
     from minitransfer.transfer.classifier import Classifier
-    from minitransfer.transfer.stopping import Training
+    from minitransfer.transfer.stopping import Outcome
 
 UNTRAINED = "random weights of its shape"
 
@@ -31,7 +31,7 @@ def fingerprints(reviews: Reviews) -> dict[str, str]:
             "labels": fingerprint(labels)}
 
 
-def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, at: Training,
+def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, outcome: Outcome,
             test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
     """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
 
@@ -43,9 +43,9 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
         "encoder": arguments.encoder, "encoder_kind": encoder_run and encoder_run.kind,
         "encoder_corpus": encoder_run and corpus_of(encoder_run, arguments),
         **told, "data": reviews.name, "labels": labels,
-        "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
-        "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
-        "seconds_encoding": encoding, "seconds_training": at.seconds,
+        "validation_accuracy": outcome.best_accuracy, "validation_loss": outcome.best_loss,
+        "test_accuracy": test_accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
+        "seconds": encoding + outcome.seconds, "seconds_encoding": encoding, "seconds_training": outcome.seconds,
         "gamma": mix.gamma.item() if mix else None,
         "mix": mix.weights().tolist() if mix else None,
     }

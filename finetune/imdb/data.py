@@ -7,15 +7,14 @@ Read next: `finetune.imdb.train`, the command.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun
-from minitransfer.apparatus.distributed import agree
 from minitransfer.apparatus.progress import Progress, say
-from minitransfer.apparatus.runtime import Stop
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer import examples as chapter
 from minitransfer.transfer.classifier import Classifier
@@ -41,9 +40,6 @@ def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, cho
 
     Says how many were shortened, and how much an epoch reads where nothing can be kept.
     """
-    import numpy as np
-
-
     every_test = np.arange(len(reviews.test_labels))
     examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
     test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
@@ -54,11 +50,8 @@ def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, cho
     return examples, test, features
 
 
-def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
-    """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
-    import numpy as np
-
-
+def score(test: Examples, check: Callable[[], None], log_every: float) -> Tensor:
+    """The logits of all reviews to test on, (N, 2). `check`, called before each batch, may raise Stopped."""
     unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return chapter.classify(test, np.arange(len(test.lengths)), lambda: not agree(stop)[0], progress.advance)
+        return chapter.classify(test, np.arange(len(test.lengths)), check, progress.advance)

@@ -30,16 +30,17 @@ from finetune.reports import banner, fingerprints, report, summary
 from minitransfer.apparatus import checkpoint, optim
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
 from minitransfer.apparatus.distributed import (
-    agree,
     average_gradients,
     check_batch_size,
     is_first,
+    on_first,
     open_run,
     rank_seed,
     stop_together,
 )
 from minitransfer.apparatus.durable import to_json
-from minitransfer.apparatus.progress import Progress, say
+from minitransfer.apparatus.keeper import Keeper
+from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import (
     Stop,
     choose_device,
@@ -57,7 +58,7 @@ from minitransfer.transfer import heads
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import Examples, minibatches
 from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
-from minitransfer.transfer.stopping import Training, loss_and_accuracy
+from minitransfer.transfer.stopping import Changing, EarlyStopping, Outcome, loss_and_accuracy
 
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
@@ -65,64 +66,62 @@ STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of a
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], arguments: argparse.Namespace,
-          run: RunDirectory, stop: Stop) -> Training | None:
+          run: RunDirectory, stop: Stop) -> Outcome:
     """Train what learns in `model`; it is left with the weights of its lowest validation loss, or its last ones.
 
     split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
     step alone, so a run that goes on from a saved state ends as if it had never been stopped. Of several processes
     each reads its share of a batch, and all have the logits, and so the loss, of the whole of it.
-    Returns how training went, or None if `stop` was requested: then a state has been saved.
+    Raises: Stopped if asked to stop.
     """
     learn, choose = split
     optimizer = optim.adamw(parameter_groups(model, arguments))
-    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}  # in one epoch or another
-    changing = learning | dict(model.named_buffers())
-    at = Training.restore(run.load_state(), changing, optimizer)
-    run.truncate_metrics(at.logged)
-    guard, saved, clock = optim.FiniteGuard(), time.monotonic(), time.monotonic() - at.seconds
+    learning = [p for p in model.parameters() if p.requires_grad]  # in one epoch or another
+    changing = Changing(model)
+    stopping = EarlyStopping(changing, arguments.patience)
     total = arguments.epochs * math.ceil(len(learn) / arguments.batch_size)
-    with Progress(total, "steps", description="training", log_every=arguments.log_every, done=at.step) as progress:
-        while at.epoch < arguments.epochs and at.stale < max(1, arguments.patience):
+    with Keeper(run, run.load_state(), stop, steps=total, total=total, unit="steps", description="training",
+                save_every=arguments.save_every, log_every=arguments.log_every,
+                model=changing, optimizer=optimizer, stopping=stopping) as keeper:
+        for epoch in keeper.epochs(arguments.epochs):
+            if stopping.is_over:
+                break
             model.train()
-            let_learn(model.encoder, arguments, at.epoch)
-            order = generator(arguments.seed, "order", at.epoch)
-            for rows in minibatches(learn, examples.lengths, arguments.batch_size, order)[at.batch :]:
-                torch.manual_seed(derived_seed(arguments.seed, "dropout", at.step, *rank_seed()))
-                optim.set_learning_rate(optimizer, optim.warmup_linear(at.step, total, math.ceil(WARMUP * total)))
+            let_learn(model.encoder, arguments, epoch)
+            order = generator(arguments.seed, "order", epoch)
+            for rows in keeper.steps(minibatches(learn, examples.lengths, arguments.batch_size, order)):
+                torch.manual_seed(derived_seed(arguments.seed, "dropout", keeper.step, *rank_seed()))
+                optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, math.ceil(WARMUP * total)))
                 loss = heads.cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
                 optimizer.zero_grad()
                 loss.backward()
-                average_gradients(learning.values())
-                if guard.ok(loss.item(), optim.clip_gradients(learning.values(), MAX_GRAD_NORM)):
+                average_gradients(learning)
+                norm = optim.clip_gradients(learning, MAX_GRAD_NORM)
+                if keeper.may_step(loss.item(), norm):
                     optimizer.step()
-                    at.loss_sum, at.learnt = at.loss_sum + loss.item() * len(rows), at.learnt + len(rows)
-                else:
-                    at.skipped += 1
-                at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, time.monotonic() - clock
-                shown = {"validation": at.best_loss} if at.best_epoch else {}
-                progress.advance(loss=loss.item(), **shown)
-                stopping, _ = agree(stop)
-                if stopping or time.monotonic() - saved > arguments.save_every:
-                    run.save_state(at.step, at.state(changing, optimizer))
-                    saved = time.monotonic()
-                if stopping:
-                    return None
+                    keeper.add(loss=loss.item() * len(rows), texts=len(rows))
+                keeper.done(1, loss=loss.item(), shown=stopping.shown, norm=norm,
+                            learning_rate=optimizer.param_groups[0]["lr"])  # the head's
             model.eval()
             examples.fit_standardise(learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
-            logits = chapter.classify(examples, choose, keep_on=lambda: not agree(stop)[0])
-            if logits is None:
-                run.save_state(at.step, at.state(changing, optimizer))
-                return None
-            told = {"loss": at.loss_sum / max(1, at.learnt), "skipped": at.skipped, "seconds": at.seconds,
-                    "learning_rate": optimizer.param_groups[0]["lr"]}
-            loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
-            at.end_epoch(loss, accuracy, changing, keep_last=arguments.patience == 0)
-            run.log_metrics({"step": at.step, "epoch": at.epoch, "validation_loss": loss,
-                             "validation_accuracy": accuracy, **told})
-    run.save_state(at.step, at.state(changing, optimizer))
-    at.take_best(changing)
+            validate(examples, choose, stopping, keeper, run, optimizer)
+    stopping.take_best()
     model.eval()
-    return at
+    return Outcome(keeper.step, keeper.epoch, keeper.seconds, stopping.best_epoch, stopping.best_loss,
+                   stopping.best_accuracy)
+
+
+def validate(examples: Examples, choose: np.ndarray, stopping: EarlyStopping, keeper: Keeper, run: RunDirectory,
+             optimizer: torch.optim.Optimizer) -> None:
+    """Score the rows to choose by, and tell what the epoch has come to. Raises: Stopped if asked to stop."""
+    logits = chapter.classify(examples, choose, keeper.save_or_stop)
+    loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
+    stopping.end_epoch(keeper.epoch + 1, loss, accuracy)
+    epoch_loss = keeper.sums.get("loss", 0.0) / max(1, keeper.sums.get("texts", 0))
+    row = {"step": keeper.step, "epoch": keeper.epoch + 1, "validation_loss": loss, "validation_accuracy": accuracy,
+           "epoch_loss": epoch_loss, "skipped": keeper.skipped, "seconds": keeper.seconds,
+           "learning_rate": optimizer.param_groups[0]["lr"]}
+    run.log_metrics(row, once=True)  # a run that was killed before its next state comes here twice
 
 
 def settings(encoder_run: LoadedRun, reviews: Reviews, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -177,9 +176,6 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     when it begins, since a saved state is taken up only in `train`. Of several processes the first measures it, and
     writes.
     """
-    import numpy as np
-
-
     before = held_out.measure() if held_out is not None else None
     started = time.monotonic()
     with interruptible():
@@ -189,20 +185,17 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     if features is not None and arguments.head == "mean":
         model.standardise.fit(features[learn].to(model.device))
     with Stop() as stop:
-        at = train(model, examples, (learn, choose), arguments, run, stop)
-        after = logits = None
-        if at is not None:
-            if held_out is not None:
-                after = held_out.measure(keep_on=lambda: not stop.requested)
-            logits = score(test, stop, arguments.log_every)  # None as well if the measurement was cut short
-    stop_together(stop)
+        outcome = train(model, examples, (learn, choose), arguments, run, stop)
+        after = on_first(stop, lambda: held_out.measure(stop.check)) if arguments.measure_forgetting else None
+        logits = score(test, lambda: stop_together(stop), arguments.log_every)
+        stop_together(stop)
     if not is_first():
         return 0
     test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
-    results = summary(model, encoder_run, reviews, len(chosen), at, test_accuracy, encoding, arguments)
+    results = summary(model, encoder_run, reviews, len(chosen), outcome, test_accuracy, encoding, arguments)
     results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
     files = {**encoder_run.files, "results.json": to_json(results)}
     run.save_model(model.state_dict(), files)
-    run.mark_complete(at.step, results)
+    run.mark_complete(outcome.step, results)
     report(results, run.path)
     return 0

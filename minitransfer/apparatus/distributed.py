@@ -174,10 +174,12 @@ def stop_together(stop: Stop, state: str = "stopped and saved") -> None:
 def on_first(stop: Stop, work: Callable[[], Result]) -> Result | None:
     """Have the first process do some work while the others wait, for which there is None.
 
-    Asked to stop, the work must come to an end by itself, or the others would wait for ever.
+    Asked to stop, the work must end by itself, by Stopped or otherwise, or the others would wait for ever.
     Raises: Stopped, in all processes at once, if one of them was asked to stop meanwhile.
     """
-    result = work() if is_first() else None
+    result = None
+    with contextlib.suppress(Stopped):  # it is raised below, where the others hear of it
+        result = work() if is_first() else None
     stop_together(stop)
     return result
 

@@ -115,18 +115,18 @@ class TokenExamples(Examples):
         model.standardise.fit(torch.cat(features))
 
 
-def classify(examples: Examples, rows: np.ndarray, keep_on: Callable[[], bool] = lambda: True,
-             advance: Callable[[int], None] = lambda tokens: None) -> Tensor | None:
-    """The logits of the given rows, (len(rows), Y) on the CPU, without gradients; None if told not to keep on.
+def classify(examples: Examples, rows: np.ndarray, check: Callable[[], None] = lambda: None,
+             advance: Callable[[int], None] = lambda tokens: None) -> Tensor:
+    """The logits of the given rows, (len(rows), Y) on the CPU, without gradients.
 
-    The model must be in evaluation mode. `advance` is told what each batch has cost, in tokens, once it is done.
+    The model must be in evaluation mode. `check` is called before each batch, and may raise Stopped; `advance` is told
+    what each batch has cost, in tokens, once it is done.
     """
-    logits: list[Tensor | None] = [None] * len(rows)
+    logits: list[Tensor] = [torch.empty(0)] * len(rows)
     examples.renew()
     with torch.no_grad():
         for batch in batches_by_length(examples.lengths[rows], TOKENS_PER_BATCH):
-            if not keep_on():
-                return None
+            check()
             for i, row in zip(batch, examples.logits(rows[batch]).cpu()):
                 logits[i] = row
             advance(int(examples.lengths[rows[batch]].sum()))

@@ -141,13 +141,13 @@ def test_stopped_and_resumed_a_fine_tuned_bert_ends_with_the_same_bits(encoders,
     flags = ("--mode", "gradual", "--head", "cls", "--save-every", "1e-9")
     assert run(encoders / "bert", tmp_path / "whole", *flags) == 0
     with pytest.MonkeyPatch.context() as patched:
-        end, ended = stopping.Training.end_epoch, []
+        end, ended = stopping.EarlyStopping.end_epoch, []
 
         def die_in_the_second(*arguments, **settings):
             ended.append(1)
             return 1 / 0 if len(ended) == 2 else end(*arguments, **settings)
 
-        patched.setattr(stopping.Training, "end_epoch", die_in_the_second)
+        patched.setattr(stopping.EarlyStopping, "end_epoch", die_in_the_second)
         assert run(encoders / "bert", tmp_path / "cut", *flags) == 1
     assert run(encoders / "bert", tmp_path / "cut", *flags, "--resume") == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
