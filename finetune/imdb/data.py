@@ -22,36 +22,36 @@ from minitransfer.transfer.examples import Examples, PooledExamples, TokenExampl
 
 
 def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
-         arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
-    """The chosen reviews as examples, and their features where these can be known once and for all."""
+         arguments: argparse.Namespace) -> Examples:
+    """The chosen reviews as examples: as features where these can be known once and for all, otherwise as tokens."""
     if arguments.mode == "frozen" and arguments.head != "bilstm":
         cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
         features, shortened = pooled_features(
             model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
             log_every=arguments.log_every, say=say)
-        return PooledExamples(model, features, labels[chosen], shortened), features
+        return PooledExamples(features.to(model.device), labels[chosen], shortened)
     tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
-    return TokenExamples(model, tokenised, labels[chosen]), None
+    return TokenExamples(tokenised, labels[chosen])
 
 
 def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
-                arguments: argparse.Namespace) -> tuple[Examples, Examples, Tensor | None]:
-    """The chosen reviews, all that are to be tested on, and the features of the chosen, as `read` gives them.
+                arguments: argparse.Namespace) -> tuple[Examples, Examples]:
+    """The chosen reviews, and all that are to be tested on, as `read` gives them.
 
     Says how many were shortened, and how much an epoch reads where nothing can be kept.
     """
     every_test = np.arange(len(reviews.test_labels))
-    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
-    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
+    examples = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
+    test = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
     say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
         f"{test.shortened:,} of {len(every_test):,} to test on")
-    if features is None:
+    if isinstance(examples, TokenExamples):
         say(f"every epoch reads {int(examples.lengths.sum()):,} tokens anew")
-    return examples, test, features
+    return examples, test
 
 
-def score(test: Examples, check: Callable[[], None], log_every: float) -> Tensor:
+def score(model: Classifier, test: Examples, check: Callable[[], None], log_every: float) -> Tensor:
     """The logits of all reviews to test on, (N, 2). `check`, called before each batch, may raise Stopped."""
     unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return chapter.classify(test, np.arange(len(test.lengths)), check, progress.advance)
+        return chapter.classify(model, test, np.arange(len(test.lengths)), check, progress.advance)

@@ -56,7 +56,7 @@ from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer import examples as chapter
 from minitransfer.transfer import heads
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import Examples, minibatches
+from minitransfer.transfer.examples import Examples, PooledExamples, TokenExamples, fit_standardise, minibatches
 from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 from minitransfer.transfer.stopping import Changing, EarlyStopping, Outcome, loss_and_accuracy
 
@@ -92,7 +92,8 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             for rows in keeper.steps(minibatches(learn, examples.lengths, arguments.batch_size, order)):
                 torch.manual_seed(derived_seed(arguments.seed, "dropout", keeper.step, *rank_seed()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, math.ceil(WARMUP * total)))
-                loss = heads.cross_entropy(examples.logits(rows), examples.labels[torch.from_numpy(rows)])
+                logits = model(examples.batch(rows))
+                loss = heads.cross_entropy(logits, examples.labels[rows].to(logits.device))
                 optimizer.zero_grad()
                 loss.backward()
                 average_gradients(learning)
@@ -103,19 +104,20 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 keeper.done(1, loss=loss.item(), shown=stopping.shown, norm=norm,
                             learning_rate=optimizer.param_groups[0]["lr"])  # the head's
             model.eval()
-            examples.fit_standardise(learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
-            validate(examples, choose, stopping, keeper, run, optimizer)
+            if isinstance(examples, TokenExamples):
+                fit_standardise(model, examples.texts, learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
+            validate(model, examples, choose, stopping, keeper, run, optimizer)
     stopping.take_best()
     model.eval()
     return Outcome(keeper.step, keeper.epoch, keeper.seconds, stopping.best_epoch, stopping.best_loss,
                    stopping.best_accuracy)
 
 
-def validate(examples: Examples, choose: np.ndarray, stopping: EarlyStopping, keeper: Keeper, run: RunDirectory,
-             optimizer: torch.optim.Optimizer) -> None:
+def validate(model: Classifier, examples: Examples, choose: np.ndarray, stopping: EarlyStopping, keeper: Keeper,
+             run: RunDirectory, optimizer: torch.optim.Optimizer) -> None:
     """Score the rows to choose by, and tell what the epoch has come to. Raises: Stopped if asked to stop."""
-    logits = chapter.classify(examples, choose, keeper.save_or_stop)
-    loss, accuracy = loss_and_accuracy(logits, examples.labels[torch.from_numpy(choose)].cpu())
+    logits = chapter.classify(model, examples, choose, keeper.save_or_stop)
+    loss, accuracy = loss_and_accuracy(logits, examples.labels[choose])
     stopping.end_epoch(keeper.epoch + 1, loss, accuracy)
     epoch_loss = keeper.sums.get("loss", 0.0) / max(1, keeper.sums.get("texts", 0))
     row = {"step": keeper.step, "epoch": keeper.epoch + 1, "validation_loss": loss, "validation_accuracy": accuracy,
@@ -179,19 +181,19 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     before = held_out.measure() if held_out is not None else None
     started = time.monotonic()
     with interruptible():
-        examples, test, features = read_halves(model, encoder_run, reviews, chosen, arguments)
+        examples, test = read_halves(model, encoder_run, reviews, chosen, arguments)
     encoding = time.monotonic() - started
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
-    if features is not None and arguments.head == "mean":
-        model.standardise.fit(features[learn].to(model.device))
+    if isinstance(examples, PooledExamples) and arguments.head == "mean":
+        model.standardise.fit(examples.batch(learn))
     with Stop() as stop:
         outcome = train(model, examples, (learn, choose), arguments, run, stop)
         after = on_first(stop, lambda: held_out.measure(stop.check)) if arguments.measure_forgetting else None
-        logits = score(test, lambda: stop_together(stop), arguments.log_every)
+        logits = score(model, test, lambda: stop_together(stop), arguments.log_every)
         stop_together(stop)
     if not is_first():
         return 0
-    test_accuracy = loss_and_accuracy(logits, test.labels.cpu())[1]
+    test_accuracy = loss_and_accuracy(logits, test.labels)[1]
     results = summary(model, encoder_run, reviews, len(chosen), outcome, test_accuracy, encoding, arguments)
     results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
     files = {**encoder_run.files, "results.json": to_json(results)}

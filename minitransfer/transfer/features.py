@@ -24,7 +24,7 @@ from minitransfer.apparatus.distributed import all_reduce_max, all_reduce_sum, i
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.runtime import Progress, SideBySide
-from minitransfer.text.batching import batches_by_length, pad
+from minitransfer.text.batching import batches_by_length
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts
 
@@ -78,9 +78,9 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
           Progress(words, "words", description="frozen pass", log_every=log_every) as progress):
         table = encoder.token_table(texts.tokens)  # (U, D)
         for rows in batches:
-            token_ids, mask = pad([texts.token_ids[i] for i in rows])
-            mask = torch.from_numpy(mask).to(device)
-            layers = encoder.encode(table[torch.from_numpy(token_ids).to(device)], mask, side_by_side)
+            batch = texts.batch(rows)
+            mask = torch.from_numpy(batch.mask).to(device)
+            layers = encoder.encode(table[torch.from_numpy(batch.token_ids).to(device)], mask, side_by_side)
             features[torch.from_numpy(rows)] = pool_tokens(layers, mask, pool).cpu()
             progress.advance(int(lengths[rows].sum()))
     return all_reduce_sum(features)

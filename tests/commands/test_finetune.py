@@ -185,7 +185,7 @@ def test_the_labels_of_the_test_half_decide_nothing_but_its_own_score(encoders, 
 def test_the_test_half_is_scored_once(encoders, tmp_path, monkeypatch):
     scored = []
     classify = examples.classify
-    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[1])), classify(*a, **k))[1])
+    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[2])), classify(*a, **k))[1])
     assert run(encoders / "oracle", tmp_path / "run", "--labels", "100", "--epochs", "4") == 0
     assert scored == [20] * 4 + [120]
 

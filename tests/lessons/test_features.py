@@ -11,6 +11,7 @@ from encoder_runs import make_bilm
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer import features as chapter
+from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.features import (
     Standardise,
     cache_key,
@@ -121,6 +122,18 @@ def test_a_lone_text_has_no_spread_and_moves_nothing():
     x = torch.randn(1, 1, 3, requires_grad=True)
     module(x, learning=True).sum().backward()
     assert x.grad.isfinite().all() and all(map(torch.equal, before, (module.mean, module.std)))
+
+
+@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+def test_a_classifier_says_the_same_of_tokens_as_of_their_features(encoder, pool):
+    model = Classifier(encoder, head="mean", pool=pool, head_size=5, dropout=0.3).eval()
+    texts = tokenise_words(TEXTS, 99)
+    features = frozen_pass(encoder, texts, pool, device=CPU)
+    model.standardise.fit(features)
+    rows = np.array([4, 0, 3])
+    with torch.no_grad():
+        logits = model(texts.batch(rows))
+        assert logits.shape == (3, 2) and torch.allclose(logits, model(features[rows]), atol=1e-5)
 
 
 def keep(directory, value, said):
