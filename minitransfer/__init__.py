@@ -18,8 +18,8 @@ Contents, in reading order (each module opens with the question it answers and n
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface
     Apparatus, when first needed     errors · options · runtime · progress · durable · saved · metrics
-                                     states · checkpoint · keeper · optim · distributed · figures
-                                     mirrors · download · archives
+                                     states · checkpoint · keeper · optim · distributed · cache
+                                     figures · mirrors · download · archives
 
 Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
 none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.

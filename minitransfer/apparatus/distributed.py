@@ -12,7 +12,7 @@ since sums are taken in another order, and for dropout, which each process draws
 process speaks, writes the run directory and measures held-out text, while the others wait; a state holds nothing of
 any one process, so that any number of them can go on from it. Tensors travel by NCCL between GPUs, else by gloo.
 
-Next: figures.py, what pictures have in common.
+Next: cache.py, what is kept from one run to the next.
 """
 
 import contextlib

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.cache import cache_key, cached
 from minitransfer.apparatus.distributed import share_of_rows
 from minitransfer.text.batching import batches_by_length
 from minitransfer.text.corpora import fingerprint
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.features import TOKENS_PER_BATCH, cache_key, cached, frozen_pass
+from minitransfer.transfer.features import TOKENS_PER_BATCH, VERSION, frozen_pass
 from minitransfer.transfer.heads import MeanPoolHead
 from minitransfer.transfer.tokens import Batch, TokenisedTexts
 
@@ -122,8 +123,8 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
         features = frozen_pass(model.encoder, tokenised, model.pool, device=model.device, log_every=log_every)
         return {"features": features, "shortened": torch.from_numpy(tokenised.shortened)}
 
-    key = cache_key(source, fingerprint(texts), max_tokens, model.pool, model.encoder.precision)
-    kept = cached(cache, key, compute, say=say)
+    key = cache_key(VERSION, source, fingerprint(texts), max_tokens, model.pool, model.encoder.precision)
+    kept = cached(cache, "features", key, compute, say=say)
     rows = torch.from_numpy(chosen) if cache else slice(None)
     return kept["features"][rows], int(kept["shortened"][rows].sum())
 
