@@ -5,7 +5,8 @@ Contents, in reading order (each module opens with the question it answers and n
     Part I    text into integers     text.corpora · text.cleaning · text.wikitext · text.imdb · text.words
                                      text.batching · text.wordpiece · text.packing
                                      (aside: text.sample)
-    Part II   static vectors         static.skipgram               command: pretrain.static
+    Part II   static vectors         static.skipgram · static.loading
+                                                                   command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
                                      elmo.evaluation               command: pretrain.bilm
     Part IV   BERT                   bert.masking · bert.encoder · bert.evaluation

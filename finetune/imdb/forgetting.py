@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.evaluation import mask_once, masked_loss, masker
 from minitransfer.bert.masking import IGNORE_INDEX
@@ -38,9 +38,8 @@ from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
 from minitransfer.text.packing import pack
-from minitransfer.text.words import EOS_ID, PAD_ID, spell_all, token_stream
+from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
 from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder
-from minitransfer.transfer.loading import ANOTHER, build_to_fit, read_vocabulary
 
 MOST_TOKENS = 100_000  # of held-out text are read, so that a measurement takes seconds and not minutes
 Check = Callable[[], None]  # called now and then, and may raise Stopped
@@ -106,7 +105,7 @@ def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
 
 def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for a biLM, which is asked for each word by the softmax of its run."""
-    vocabulary, device = read_vocabulary(run), encoder.bilm.charcnn.project.weight.device
+    vocabulary, device = run.parsed("vocab.txt", Vocabulary.from_text), encoder.bilm.charcnn.project.weight.device
     V, P, prefix = len(vocabulary), encoder.hidden_size // 2, "softmax."
     tensors = {name.removeprefix(prefix): t for name, t in run.tensors.items() if name.startswith(prefix)}
     softmax = build_to_fit(lambda: WordSoftmax(V, P), tensors, run.path).to(device)

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import broadcast_generator, gather_rows
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer.encoders import Encoder, TokenVectors
 from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
 from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
-from minitransfer.transfer.loading import ANOTHER, build_to_fit, new_encoder, read_tokens
+from minitransfer.transfer.loading import new_encoder, read_tokens
 from minitransfer.transfer.tokens import Batch
 
 HEADS = ("mean", "bilstm", "cls")
