@@ -1,4 +1,4 @@
-"""python -m finetune.imdb: the flags are in settings.py, the training loop in train.py."""
+"""python -m finetune.imdb: the flags are in settings.py, the loop in train.py, the rest of the run in run.py."""
 
 import argparse
 import sys
@@ -13,9 +13,9 @@ def main(arguments: argparse.Namespace, reviews: object = None) -> int:
     reviews: those of --data, where they are known already.
     """
     check(arguments)
-    from finetune.imdb.train import main as train
+    from finetune.imdb import run
 
-    return train(arguments, reviews)
+    return run.main(arguments, reviews)
 
 
 if __name__ == "__main__":
