@@ -18,7 +18,7 @@ from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.runtime import say
 from minitransfer.text.corpora import Reviews, fingerprint
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.stopping import Training
+from minitransfer.transfer.stopping import Outcome
 
 UNTRAINED = "random weights of its shape"
 
@@ -30,7 +30,7 @@ def fingerprints(reviews: Reviews) -> dict[str, str]:
             "labels": fingerprint(labels)}
 
 
-def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, at: Training,
+def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, outcome: Outcome,
             test_accuracy: float, encoding: float, settings: Settings | BagSettings) -> dict[str, Any]:
     """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
 
@@ -42,9 +42,9 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
         "encoder": settings.encoder, "encoder_kind": encoder_run and encoder_run.kind,
         "encoder_corpus": encoder_run and corpus_of(encoder_run, settings.mode),
         **told, "data": reviews.name, "labels": labels,
-        "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
-        "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
-        "seconds_encoding": encoding, "seconds_training": at.seconds,
+        "validation_accuracy": outcome.best_accuracy, "validation_loss": outcome.best_loss,
+        "test_accuracy": test_accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
+        "seconds": encoding + outcome.seconds, "seconds_encoding": encoding, "seconds_training": outcome.seconds,
         "gamma": mix.gamma.item() if mix else None,
         "mix": mix.weights().tolist() if mix else None,
     }

@@ -13,10 +13,12 @@ Read next: `finetune.compare.run`, which sets it beside everything else.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from finetune.bag.settings import Settings
 from finetune.reports import fingerprints, report, summary
@@ -28,7 +30,7 @@ from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.baselines import Half, count_ngrams, fit, log_count_ratio
 from minitransfer.transfer.labels import choose_labelled, split_validation
-from minitransfer.transfer.stopping import Training, loss_and_accuracy
+from minitransfer.transfer.stopping import Outcome, loss_and_accuracy
 
 SHOWN = 6  # n-grams that speak most for each class
 
@@ -63,45 +65,44 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
     encoding = time.monotonic() - started
     say(f"{len(names):,} words and pairs of words are seen at least twice in the reviews to learn from")
     with Stop() as stop:
-        at, strength = train(learn, choose, len(names), settings.strengths, run, stop)
-    if not at.best and not stop.requested:
+        best, strength, outcome = train(learn, choose, len(names), settings.strengths, run, stop)
+    if not best:
         what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    stop.check("stopped")
-    test_accuracy = loss_and_accuracy(test.logits(at.best["weights"], at.best["b"]), test.labels)[1]
-    results = summary(None, None, reviews, sum(map(len, split)), at, test_accuracy, encoding, settings)
+    test_accuracy = loss_and_accuracy(test.logits(best["weights"], best["b"]), test.labels)[1]
+    results = summary(None, None, reviews, sum(map(len, split)), outcome, test_accuracy, encoding, settings)
     results |= {"forgetting": None, "strength": strength}
     files = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
-    run.save_model(at.best, files)
-    run.mark_complete(at.step, results)
-    show(names, at.best["weights"].tolist())
+    run.save_model(best, files)
+    run.mark_complete(outcome.step, results)
+    show(names, best["weights"].tolist())
     report(results, run.path)
     return 0
 
 
 def train(learn: Half, choose: Half, num_ngrams: int, strengths: Sequence[float], run: RunDirectory,
-          stop: Stop) -> tuple[Training, float | None]:
-    """Try each strength; returns how that went, with the weights of the lowest validation loss, and that strength.
+          stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
+    """Try each strength; returns the weights of the lowest validation loss, that strength, and how it went.
 
     An epoch is here one pass over the reviews to learn from, a step one strength. It is all over in a minute, so a
-    run that is stopped or killed begins again.
+    run that is stopped or killed begins again. Raises: Stopped if asked to stop.
     """
-    at, chosen, started = Training(), None, time.monotonic()
+    best, chosen, outcome = {}, None, Outcome()
+    epochs, started = 0, time.monotonic()
     run.truncate_metrics(0)
     r = log_count_ratio(learn.texts, learn.labels, num_ngrams)
-    for strength in strengths:
-        found = fit(learn.texts, learn.labels, r, strength, keep_on=lambda: not stop.requested)
-        if found is None:
-            break
-        weights, b, passes = found
+    for step, strength in enumerate(strengths, start=1):
+        weights, b, passes = fit(learn.texts, learn.labels, r, strength, lambda: stop.check("stopped"))
         loss, accuracy = loss_and_accuracy(choose.logits(weights, b), choose.labels)
-        at.step, at.epoch, at.seconds = at.step + 1, at.epoch + passes, time.monotonic() - started
-        if loss < at.best_loss:
-            at.best_loss, at.best_accuracy, at.best_epoch, chosen = loss, accuracy, passes, strength
-            at.best = {"weights": weights.float(), "b": b.float()}
-        run.log_metrics({"step": at.step, "epoch": at.epoch, "strength": strength, "validation_loss": loss,
-                         "validation_accuracy": accuracy, "passes": passes, "seconds": at.seconds})
-    return at, chosen
+        epochs, seconds = epochs + passes, time.monotonic() - started
+        if loss < outcome.best_loss:
+            best, chosen = {"weights": weights.float(), "b": b.float()}, strength
+            outcome = replace(outcome, best_epoch=passes, best_loss=loss, best_accuracy=accuracy)
+        outcome = replace(outcome, step=step, epochs_run=epochs, seconds=seconds)
+        run.log_metrics({"step": step, "epoch": epochs, "strength": strength, "validation_loss": loss,
+                         "validation_accuracy": accuracy, "passes": passes, "seconds": seconds})
+    stop.check("stopped")
+    return best, chosen, outcome
 
 
 def show(names: list[str], weights: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""python -m finetune.imdb: the flags are in settings.py, the training loop in train.py."""
+"""python -m finetune.imdb: the flags are in settings.py, the loop in train.py, the rest of the run in run.py."""
 
 import sys
 
@@ -11,9 +11,9 @@ def main(settings: Settings, reviews: object = None) -> int:
 
     reviews: those of --data, where they are known already.
     """
-    from finetune.imdb.train import main as train
+    from finetune.imdb import run
 
-    return train(settings, reviews)
+    return run.main(settings, reviews)
 
 
 if __name__ == "__main__":

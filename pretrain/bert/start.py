@@ -13,15 +13,13 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.saved import check_depth
+from minitransfer.apparatus.saved import ANOTHER, build_to_fit, check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
-from minitransfer.transfer.loading import build_to_fit
 from pretrain.bert.settings import Settings
 from pretrain.bert.text import Text
 
-ANOTHER = "give the directory of another run, or train this one anew"
 LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 # On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new
 # embeddings have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.

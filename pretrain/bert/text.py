@@ -102,17 +102,15 @@ def fill_rows(name: str, documents: list[np.ndarray], T: int) -> Tensor:
 
 
 def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None = None,
-            keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
-    """How well masked held-out pieces are guessed, of all rows or the first few; None if `keep_on` no longer holds.
+            check: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """How well masked held-out pieces are guessed, of all rows or the first few; `check` may raise Stopped.
 
     To what `minitransfer.bert.evaluation.masked_loss` tells come frequency_loss, what guessing these pieces by their
     frequency would cost, and unigram_entropy, what it costs on the training text; mean per piece, in nats.
     Raises: NumericsError if the loss is no finite number.
     """
     inputs, labels = (part[:most_rows] for part in text.held_out)
-    found = masked_loss(model, inputs, labels, batch_size, keep_on)
-    if found is None:
-        return None
+    found = masked_loss(model, inputs, labels, batch_size, check)
     loss = found["held_out_loss"]
     if not math.isfinite(loss):
         what = f"the loss on held-out text is {loss:.4g} nats per masked piece"

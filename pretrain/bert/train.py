@@ -138,7 +138,7 @@ def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int
     """
     started = time.monotonic()
     step = train(model, text, settings, seed, run, stop)
-    metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, keep_on=lambda: not stop.requested))
+    metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
     if not is_first():
         return 0
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})

@@ -16,8 +16,7 @@ from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.spelling import cosine, solve_projection
 from minitransfer.static.skipgram import standardise
-from minitransfer.text.words import SPECIAL_WORDS, spell_all
-from minitransfer.transfer.loading import read_vocabulary
+from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, spell_all
 
 FREQUENCY_POWER = 0.75  # between each word alike and each running word alike: common words matter more, not alone
 COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reported
@@ -60,7 +59,8 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, run: RunDirectory, stop: Stop
 def spelling_targets(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:
     """What is to be learned, without special words: spellings (V, C) int16, vectors (V, D), weights of words (V,)."""
     first = len(SPECIAL_WORDS)
-    words, counts = read_vocabulary(origin).words[first:], origin.tensors["counts"][first:].float()
+    words = origin.parsed("vocab.txt", Vocabulary.from_text).words[first:]
+    counts = origin.tensors["counts"][first:].float()
     target = standardise(origin.tensors["vectors"][first:], counts)
     return torch.from_numpy(spell_all(words)), target, counts.pow(FREQUENCY_POWER)
 

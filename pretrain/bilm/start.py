@@ -14,9 +14,11 @@ from torch import Tensor
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import derived_seed
+from minitransfer.apparatus.saved import build_to_fit, check_depth
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
-from minitransfer.transfer.loading import load_encoder, read_vocabulary
+from minitransfer.static.loading import static_vectors
+from minitransfer.text.words import Vocabulary
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.text import Text
 
@@ -28,12 +30,12 @@ def load_origin(settings: Settings) -> LoadedRun | None:
     """
     if settings.warm_start:
         origin = load_run(settings.warm_start, "static")
-        load_encoder(origin, torch.device("cpu"))
+        static_vectors(origin)
         check_width(origin, 2 * settings.projection_size, settings.preset)
         return origin
     if settings.init_from:
         origin = load_run(settings.init_from, "bilm")
-        load_encoder(origin, torch.device("cpu"))
+        check_network(origin)
         check_softmax(origin)
         return origin
     return None
@@ -46,6 +48,23 @@ def check_width(origin: LoadedRun, D: int, preset: str) -> None:
         what = f"{origin.path} holds vectors of {found} dimensions, but --preset {preset} needs {D}"
         fix = f"give a run of `python -m pretrain.static --hidden-size {D}`, or another --preset"
         raise CheckpointError(what, fix)
+
+
+def check_network(origin: LoadedRun) -> None:
+    """Raises: CheckpointError unless config, vocabulary and weights of a biLM, but for its softmax, fit together."""
+    found = len(origin.parsed("vocab.txt", Vocabulary.from_text))
+    below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
+
+    def make() -> BiLM:
+        shape = BiLMConfig.from_dict(origin.config["model"])
+        check_depth(shape.most_layers, below)
+        if shape.vocab_size != found:
+            raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
+        model = BiLM(replace(shape, vocab_size=1))
+        del model.softmax
+        return model
+
+    build_to_fit(make, below, origin.path)
 
 
 def check_softmax(origin: LoadedRun) -> None:
@@ -77,7 +96,7 @@ def build(settings: Settings, text: Text, origin: LoadedRun | None) -> BiLM:
 
 def carried_softmax(model: BiLM, text: Text, origin: LoadedRun) -> dict[str, Tensor]:
     """A softmax for the new vocabulary, in which words that the old one had keep what was learned for them."""
-    old = read_vocabulary(origin).ids
+    old = origin.parsed("vocab.txt", Vocabulary.from_text).ids
     shared = [(new, old[word]) for new, word in enumerate(text.predicted_words) if word in old]
     new_ids, old_ids = map(list, zip(*shared))  # never empty: every vocabulary opens with the same special words
     tensors = {name: t.clone() for name, t in model.state_dict().items() if name.startswith("softmax.")}

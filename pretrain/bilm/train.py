@@ -131,7 +131,7 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Setting
     """
     started = time.monotonic()
     step = train(model, reader, text, settings, seed, run, state, stop, side_by_side)
-    metrics = on_first(stop, lambda: perplexity(model, reader, text, side_by_side, lambda: not stop.requested))
+    metrics = on_first(stop, lambda: perplexity(model, reader, text, side_by_side, stop.check))
     if not is_first():
         return 0
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})

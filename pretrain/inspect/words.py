@@ -21,9 +21,8 @@ from minitransfer.apparatus.progress import say
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES
-from minitransfer.text.words import SPECIAL_WORDS
+from minitransfer.text.words import SPECIAL_WORDS, Vocabulary
 from minitransfer.transfer.encoders import BertEncoder, Encoder
-from minitransfer.transfer.loading import read_vocabulary
 from pretrain.inspect.curves import PANELS, History
 from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
@@ -83,7 +82,7 @@ def known_words(run: LoadedRun, encoder: Encoder) -> list[str]:
     if isinstance(encoder, BertEncoder):
         pieces, continues = encoder.wordpiece.pieces, encoder.wordpiece.continues
         return [piece for piece, goes_on in zip(pieces, continues) if not goes_on][len(SPECIAL_PIECES) :]
-    return read_vocabulary(run).words[len(SPECIAL_WORDS) :][:MOST_WORDS]
+    return run.parsed("vocab.txt", Vocabulary.from_text).words[len(SPECIAL_WORDS) :][:MOST_WORDS]
 
 
 def static_neighbours(encoder: Encoder, word: str, words: Sequence[str]) -> list[str]:

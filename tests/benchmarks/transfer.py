@@ -34,7 +34,7 @@ from minitransfer.bert.encoder import BertConfig
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.examples import Examples, TokenExamples, minibatches
+from minitransfer.transfer.examples import minibatches
 from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.tokens import TokenisedTexts
@@ -84,7 +84,7 @@ def learn(model: torch.nn.Module, logits: Logits, labels: torch.Tensor, batches:
     def one_pass():
         model.train()
         for rows in batches:
-            loss = cross_entropy(logits(rows), labels[torch.from_numpy(rows)])
+            loss = cross_entropy(logits(rows), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             clip_gradients(model.parameters(), MAX_GRAD_NORM)
@@ -107,22 +107,23 @@ def read(model: torch.nn.Module, logits: Logits, batches: Batches,
     return one_pass
 
 
-def ways(config: BertConfig, texts: TokenisedTexts, examples: Examples, model: Classifier, precision: str,
+def ways(config: BertConfig, texts: TokenisedTexts, model: Classifier, precision: str,
          batch_size: int) -> tuple[dict[str, Callable[[], None]], dict[str, Callable[[], None]]]:
     """The jobs that learn, and those that only read."""
     N = len(texts.token_ids)
     as_they_come = [np.arange(i, min(i + batch_size, N)) for i in range(0, N, batch_size)]
     dealt = minibatches(np.arange(N), texts.lengths, batch_size, torch.Generator().manual_seed(0))
     sorted_out = list(batches_by_length(texts.lengths, TOKENS_PER_BATCH))
-    learning = {OURS: learn(model, examples.logits, examples.labels, dealt),
-                UNSORTED: learn(model, examples.logits, examples.labels, as_they_come)}
-    reading = {OURS: read(model, examples.logits, sorted_out, examples.renew),
-               UNSORTED: read(model, examples.logits, as_they_come, examples.renew)}
+    labels = torch.arange(N) % 2
+    ours = lambda rows: model(texts.batch(rows))
+    learning = {OURS: learn(model, ours, labels, dealt), UNSORTED: learn(model, ours, labels, as_they_come)}
+    reading = {OURS: read(model, ours, sorted_out, model.token_vectors.renew),
+               UNSORTED: read(model, ours, as_they_come, model.token_vectors.renew)}
     theirs = their_model(config, "BertForSequenceClassification")
     if theirs is not None:
         logits = logits_of(theirs, texts, precision)
-        learning |= {THEIRS_SORTED: learn(theirs, logits, examples.labels, dealt),
-                     THEIRS: learn(theirs, logits, examples.labels, as_they_come)}
+        learning |= {THEIRS_SORTED: learn(theirs, logits, labels, dealt),
+                     THEIRS: learn(theirs, logits, labels, as_they_come)}
         reading |= {THEIRS_SORTED: read(theirs, logits, sorted_out), THEIRS: read(theirs, logits, as_they_come)}
     return learning, reading
 
@@ -148,8 +149,7 @@ def main(args) -> None:
     torch.manual_seed(0)
     texts = make_texts(reviews, config.vocab_size, most)
     model = make_classifier(config, texts, precision)
-    examples = TokenExamples(model, texts, np.arange(reviews) % 2)
-    learning, reading = ways(config, texts, examples, model, precision, 4 if args.quick else SETTINGS.batch_size)
+    learning, reading = ways(config, texts, model, precision, 4 if args.quick else SETTINGS.batch_size)
     tokens = int(texts.lengths.sum())
     report("fine-tuning", learning, tokens, args.rounds)
     report("classifying", reading, tokens, args.rounds)

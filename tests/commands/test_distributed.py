@@ -15,7 +15,7 @@ from pretrain_runs import PRESETS, flags, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
 from finetune.imdb import __main__ as imdb
-from minitransfer.apparatus import distributed, optim
+from minitransfer.apparatus import cache, distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.distributed import (
     average,
@@ -484,7 +484,7 @@ def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
     first = texts_read("first")
     assert min(first) > 50 and sum(first) == len(train[::5]) + len(test[::31])
     assert texts_read("second") == [0, 0]
-    assert texts_read("third", before=only(1, lambda: setattr(features, "_read", lacking))) == first
+    assert texts_read("third", before=only(1, lambda: setattr(cache, "_read", lacking))) == first
 
 
 @pytest.mark.parametrize(("progress", "step"), [("training", 7), pytest.param("scoring", 1, marks=SLOW)])

@@ -62,6 +62,11 @@ def rows(path):
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
+def epochs_of(path):
+    """The rows that tell of an epoch, not of a step."""
+    return [row for row in rows(path) if "validation_loss" in row]
+
+
 def weights(path):
     return load_run(path).tensors
 
@@ -179,7 +184,7 @@ def test_the_labels_of_the_test_half_decide_nothing_but_its_own_score(encoders, 
 def test_the_test_half_is_scored_once(encoders, tmp_path, monkeypatch):
     scored = []
     classify = examples.classify
-    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[1])), classify(*a, **k))[1])
+    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[2])), classify(*a, **k))[1])
     assert run(encoders / "oracle", tmp_path / "run", "--labels", "100", "--epochs", "4") == 0
     assert scored == [20] * 4 + [120]
 
@@ -198,34 +203,44 @@ def test_a_trial_never_looks_at_the_test_half(encoders, tmp_path, monkeypatch, f
     assert first["test_accuracy"] == second["test_accuracy"] and first["trial"] == 150
 
 
+def test_rows_are_logged_by_steps_and_for_each_epoch(encoders, tmp_path):
+    for epochs, every in ((3, 1), (60, 2)):  # of 7 steps each
+        run(encoders / "oracle", tmp_path / str(epochs), *MEAN, "--epochs", str(epochs), "--patience", "0")
+        steps = [row["step"] for row in rows(tmp_path / str(epochs)) if "loss" in row]
+        assert steps == list(range(every, 7 * epochs + 1, every))
+        assert [row["step"] for row in epochs_of(tmp_path / str(epochs))] == list(range(7, 7 * epochs + 1, 7))
+
+
 def test_early_stopping_keeps_the_weights_of_the_best_epoch(encoders, tmp_path):
     flags = ("--labels", "60", "--learning-rate", "0.05", "--patience", "3", "--weight-decay", "0", "--epochs", "60")
     assert run(encoders / "bilm", tmp_path / "long", *flags) == 0
-    told, losses = results(tmp_path / "long"), [row["validation_loss"] for row in rows(tmp_path / "long")]
+    told, losses = results(tmp_path / "long"), [row["validation_loss"] for row in epochs_of(tmp_path / "long")]
     assert told["epochs"] == 1 + int(np.argmin(losses)) and told["validation_loss"] == min(losses)
     assert len(losses) == told["epochs"] + 3 < 60
     state = torch.load(next((tmp_path / "long" / "state").glob("step-*/state.pt")), weights_only=True)
-    assert torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["training"]["best"]["head.W1.weight"])
+    assert torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["stopping"]["best"]["head.W1.weight"])
     assert not torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["model"]["head.W1.weight"])
 
 
 def test_without_patience_all_epochs_run_and_the_last_weights_stay(encoders, tmp_path):
     flags = ("--labels", "60", "--learning-rate", "0.05", "--patience", "0", "--weight-decay", "0", "--epochs", "9")
     assert run(encoders / "bilm", tmp_path / "run", *flags) == 0
-    told, losses = results(tmp_path / "run"), [row["validation_loss"] for row in rows(tmp_path / "run")]
+    told, losses = results(tmp_path / "run"), [row["validation_loss"] for row in epochs_of(tmp_path / "run")]
     assert told["epochs"] == told["epochs_run"] == len(losses) == 9 and int(np.argmin(losses)) < 8
     assert told["validation_loss"] == losses[-1]
 
 
 def test_an_epoch_that_is_no_better_leaves_the_best_alone():
-    p = {"w": torch.nn.Parameter(torch.zeros(2))}
-    at = stopping.Training()
+    model = torch.nn.ParameterDict({"w": torch.zeros(2)})
+    at = stopping.EarlyStopping(stopping.Changing(model), patience=3)
     for epoch, loss in enumerate([0.7, 0.5, 0.6, float("nan")], start=1):
-        p["w"].data.fill_(epoch)
-        at.end_epoch(loss, 0.5, p)
-    assert (at.best_epoch, at.best_loss, at.stale) == (2, 0.5, 2)
-    at.take_best(p)
-    assert p["w"].tolist() == [2, 2]
+        model["w"].data.fill_(epoch)
+        at.end_epoch(epoch, loss, 0.5)
+    assert (at.best_epoch, at.best_loss, at.stale, at.is_over) == (2, 0.5, 2, False)
+    at.end_epoch(5, 0.5, 0.5)
+    assert at.is_over
+    at.take_best()
+    assert model["w"].tolist() == [2, 2]
 
 
 SCRATCH = ("--mode", "scratch", "--labels", "60", "--batch-size", "7", "--epochs", "3")  # 48 to learn from: 7 steps
@@ -279,7 +294,7 @@ def test_killed_outright_a_run_goes_on_from_its_last_state(encoders, tmp_path, m
     flags = (*SCRATCH, "--save-every", "1e-9")  # a state after each step
     assert run(encoders / "bilm", tmp_path / "whole", *flags) == 0
     with monkeypatch.context() as patched:
-        patched.setattr(stopping.Training, "end_epoch", lambda *a, **k: 1 / 0)  # after the first epoch's last state
+        patched.setattr(stopping.EarlyStopping, "end_epoch", lambda *a: 1 / 0)  # after the first epoch's last state
         assert run(encoders / "bilm", tmp_path / "cut", *flags) == 1
     assert run(encoders / "bilm", tmp_path / "cut", *flags, "--resume") == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
@@ -355,9 +370,11 @@ def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(
         patched.setattr(heads, "cross_entropy", listening)
         assert run(encoders / "bilm", tmp_path / "run", "--labels", "40", "--batch-size", "9", "--epochs", "1") == 0
     learnt = [losses[i] for i in (0, 2, 3)]
-    [row] = rows(tmp_path / "run")
+    [row] = epochs_of(tmp_path / "run")
     assert row["skipped"] == 1 and [n for _, n in losses[:4]] == [9, 9, 9, 5]
-    assert row["loss"] == pytest.approx(sum(loss * n for loss, n in learnt) / sum(n for _, n in learnt))
+    assert row["epoch_loss"] == pytest.approx(sum(loss * n for loss, n in learnt) / sum(n for _, n in learnt))
+    told = [row["loss"] for row in rows(tmp_path / "run") if "loss" in row]  # and every step's own, skipped or not
+    assert told == [loss for loss, _ in losses[:4]]
 
 
 def test_a_place_that_is_taken_is_refused_before_any_review_is_read(encoders, tmp_path, monkeypatch, capsys):

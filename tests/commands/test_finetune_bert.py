@@ -101,7 +101,7 @@ def test_the_cls_head_is_one_matrix_on_the_last_layer(encoder):
     features = torch.randn(4, 3, 18)
     W, b = model.head.W.weight.tolist(), model.head.W.bias.tolist()
     expected = [[sum(w * h for w, h in zip(W[i], text[-1].tolist())) + b[i] for i in range(2)] for text in features]
-    assert torch.allclose(model.judge(features), torch.tensor(expected), atol=1e-5)
+    assert torch.allclose(model(features), torch.tensor(expected), atol=1e-5)
 
 
 def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
@@ -112,7 +112,7 @@ def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
     assert not torch.allclose(h[:2, 0], h[:2, 1], atol=0.1)
     model = Classifier(encoder, head="cls", pool="cls", head_size=5, dropout=0.5).eval()
     torch.nn.init.normal_(model.head.W.weight)
-    assert torch.allclose(model.from_tokens(x, mask), h[:, 0] @ model.head.W.weight.T, atol=1e-5)
+    assert torch.allclose(model.judge(model.summarise(x, mask)), h[:, 0] @ model.head.W.weight.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "top", "finetune", "gradual", "scratch"])
@@ -141,13 +141,13 @@ def test_stopped_and_resumed_a_fine_tuned_bert_ends_with_the_same_bits(encoders,
     flags = ("--mode", "gradual", "--head", "cls", "--save-every", "1e-9")
     assert run(encoders / "bert", tmp_path / "whole", *flags) == 0
     with pytest.MonkeyPatch.context() as patched:
-        end, ended = stopping.Training.end_epoch, []
+        end, ended = stopping.EarlyStopping.end_epoch, []
 
         def die_in_the_second(*arguments, **settings):
             ended.append(1)
             return 1 / 0 if len(ended) == 2 else end(*arguments, **settings)
 
-        patched.setattr(stopping.Training, "end_epoch", die_in_the_second)
+        patched.setattr(stopping.EarlyStopping, "end_epoch", die_in_the_second)
         assert run(encoders / "bert", tmp_path / "cut", *flags) == 1
     assert run(encoders / "bert", tmp_path / "cut", *flags, "--resume") == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")

@@ -8,7 +8,6 @@ import json
 import os
 import re
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -34,7 +33,7 @@ from minitransfer.huggingface.names import SMALL, linear_through_tanh
 from minitransfer.text import corpora
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import load_classifier
-from minitransfer.transfer.examples import TokenExamples, classify
+from minitransfer.transfer.examples import logits_of
 from minitransfer.transfer.loading import load_encoder
 
 TEXTS = [
@@ -210,8 +209,7 @@ def test_there_a_language_model_has_the_same_logits(transformers, runs):
 def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):
     theirs = loaded(transformers.AutoModelForSequenceClassification, runs / "classifier-folder")
     model = load_classifier(load_run(runs / "classifier"), CPU)
-    examples = TokenExamples(model, model.encoder.tokenise(TEXTS, 120), np.zeros(len(TEXTS), np.int64))
-    ours = classify(examples, np.arange(len(TEXTS)))
+    ours = logits_of(model, model.encoder.tokenise(TEXTS, 120))
     batch = transformers.AutoTokenizer.from_pretrained(runs / "classifier-folder")(
         TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():

@@ -219,7 +219,7 @@ def test_curves_are_drawn_of_runs_together_finished_or_not_and_with_a_torn_last_
     assert code == 0 and err == "" and (tmp_path / "new" / "x.PNG").read_bytes().startswith(PNG)
     assert f"{runs / 'begun'} (bert), 3 rows: loss 5 to 4, held_out_loss 4.5, learning_rate 0.1" in out
     assert re.search(r"bilm \(bilm\), \d+ rows: loss .* to .*, perplexity \d", out)
-    assert re.search(r"frozen \(transfer\), 2 rows: .*validation_accuracy", out)
+    assert re.search(r"frozen \(transfer\), 4 rows: .*validation_accuracy", out)
 
 
 def test_a_row_that_tells_only_its_step_is_placed_by_the_tokens_per_step_around_it(runs):

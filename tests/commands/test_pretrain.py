@@ -223,7 +223,7 @@ def test_perplexity_is_worked_out_word_by_word_in_each_direction():
     text = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4)
     model = small_bilm(9)
     for reader in (Reader(model, text, fixed=True), Reader(model, text, fixed=False)):
-        found = perplexity(model, reader, text, one_after_the_other, keep_on=lambda: True)
+        found = perplexity(model, reader, text, one_after_the_other, check=lambda: None)
     stream, expected = text.validation.tolist(), []
     assert found["held_out_tokens"] == len(stream) == 2_102 and len(text.vocabulary) > 9  # 2,100, "z" and <eos>
     table, per_row = reader.table(), math.ceil(len(stream) / 16)

@@ -89,7 +89,7 @@ def test_stopped_while_all_held_out_text_is_measured_nothing_is_trained_twice(da
     measure = packed.measure
 
     def interrupted(*arguments, **settings):
-        if "keep_on" in settings:
+        if "check" in settings:
             os.kill(os.getpid(), signal.SIGTERM)
         return measure(*arguments, **settings)
 
