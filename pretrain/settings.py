@@ -3,9 +3,9 @@
 Read next: `pretrain.shared`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CORPORA
@@ -23,5 +23,19 @@ class PretrainSettings(RunSettings):
     corpus: tuple[str, ...] = flag(
         f"text to learn from, one or several of {', '.join(CORPORA)}; auto is wikitext-2 if it can be had, and else "
         "the sample (default: auto)", metavar="NAME", many=True, choices=CORPORA, default=("auto",), decides=False)
-    preset: str = flag("sizes of the network, and the default of every training flag below",
-                       choices=("tiny", "small", "base"), default="small")
+    preset: str = flag(
+        "sizes of the network, and the default of every training flag below; auto is tiny for the sample, and small "
+        "for real text", choices=("auto", "tiny", "small", "base"), default="auto")
+    given: Mapping[str, Any] = field(kw_only=True, repr=False, metadata={"by_preset": False, "decides": False})
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings, the preset among them; what was `given` is kept, so that it can be completed anew."""
+        preset = given.get("preset", "auto")
+        if preset == "auto":
+            preset = "tiny" if given.get("corpus") == ("sample",) else "small"
+        return super().of(**{**given, "preset": preset, "given": given})
+
+    def but(self, **changes: Any) -> Self:
+        """What the same flags come to with some of them changed."""
+        return type(self).of(**{**self.given, **changes})

@@ -9,12 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, check_free, read_completion
+from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
+from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
 from pretrain.settings import PretrainSettings
+
+
+def with_corpus_begun(settings: PretrainSettings) -> PretrainSettings:
+    """The settings, with the corpus of the run to be resumed in place of `auto`: another may be at hand by now."""
+    config = Path(settings.out) / CONFIG
+    if not settings.resume or settings.corpus != ("auto",) or not config.is_file():
+        return settings
+    corpus = read_config(Path(settings.out)).get("corpus")
+    names = tuple(str(corpus.get("name")).split("+")) if isinstance(corpus, dict) else ()
+    return settings.but(corpus=names) if names and set(names) <= set(CORPORA) else settings
 
 
 def check_out(out: str, kind: str, *, resume: bool) -> None:
@@ -51,11 +62,15 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
     return True
 
 
-def read_corpus(settings: PretrainSettings) -> tuple[Corpus, dict[str, str]]:
-    """Load the corpora that the flags name; returns the corpus, and the facts about it that a run directory keeps."""
+def read_corpus(settings: PretrainSettings) -> Corpus:
+    """Load the corpora that the flags name."""
     data_dir = find_data_dir(settings.data_dir)
-    corpus = load_corpus(settings.corpus, data_dir, offline=settings.offline, say=say)
-    return corpus, {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
+    return load_corpus(settings.corpus, data_dir, offline=settings.offline, say=say)
+
+
+def as_saved_corpus(corpus: Corpus) -> dict[str, str]:
+    """What config.json has of a corpus: its name, and the sha256 of what is trained on."""
+    return {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
 
 
 def next_command(settings: PretrainSettings, module: str, *more: str) -> str:
@@ -67,7 +82,7 @@ def next_command(settings: PretrainSettings, module: str, *more: str) -> str:
     words = ["python", "-m", module, *more]
     if module.startswith("pretrain"):
         words += ["--corpus", *settings.corpus] if settings.corpus != ("auto",) else []
-        words += ["--preset", settings.preset] if settings.preset != "small" else []
+        words += ["--preset", settings.preset] if settings.given.get("preset", "auto") != "auto" else []
     elif settings.corpus == ("sample",):
         words += ["--data", "sample"]
     words += ["--data-dir", settings.data_dir] if settings.data_dir else []

@@ -46,9 +46,10 @@ class Settings(PretrainSettings):
     description = DESCRIPTION
     presets = PRESETS
 
-    warm_start: str | None = flag(
-        "a pretrain.static run with --pieces, whose pieces and vectors are begun with", directory_name, metavar="RUN",
-        default=None, exclusive="start", decides=False)
+    warm_start: str = flag(
+        "a pretrain.static run with --pieces, whose pieces and vectors are begun with; auto is `static-pieces` beside "
+        "--out, which is trained first where it does not suit; none: pieces from the text, embeddings by chance",
+        directory_name, metavar="RUN", default="auto", exclusive="start", decides=False)
     init_from: str | None = flag(
         "a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, all else is the "
         "preset's", directory_name, metavar="RUN", default=None, exclusive="start", decides=False)
@@ -74,15 +75,27 @@ class Settings(PretrainSettings):
 
         Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over.
         """
+        if given.get("init_from"):
+            given = {**given, "warm_start": "none"}
         settings, asked = super().of(**given), given.get("vocab_size")
         if asked is not None and asked < LEAST_VOCABULARY:
             what = f"--vocab-size {asked} leaves no room for the letters"
             raise UsageError(what, f"allow {LEAST_VOCABULARY} or more")
-        if asked is not None and (settings.warm_start or settings.init_from):
-            brought_by = "--warm-start" if settings.warm_start else "--init-from"
+        if asked is not None and (settings.warm_start not in ("auto", "none") or settings.init_from):
+            brought_by = "--init-from" if settings.init_from else "--warm-start"
             raise UsageError(f"--vocab-size {asked} has no meaning where {brought_by} brings its own pieces",
                              "leave one out")
         return settings
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces static vectors must be of, at most, to begin with."""
+        return self.vocab_size
+
+    @property
+    def vector_size(self) -> int:
+        """How wide static vectors must be to begin with."""
+        return self.hidden_size
 
     def known(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.

@@ -19,6 +19,7 @@ from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from pretrain.bert.settings import Settings
 from pretrain.bert.text import Text
+from pretrain.vectors import of_run
 
 LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 # On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new
@@ -34,12 +35,14 @@ def check_seq_length(seq_length: int, max_positions: int) -> None:
 
 
 def load_origin(settings: Settings) -> LoadedRun | None:
-    """The run that --warm-start or --init-from names, found to be whole; None without either flag.
+    """The run that --warm-start or --init-from names, found to be whole; None if there is none, or not yet.
 
     Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together;
     UsageError if --seq-length exceeds its positions.
     """
-    if settings.warm_start:
+    if settings.warm_start == "auto":
+        return of_run(settings) if settings.resume else None
+    if settings.warm_start != "none":
         origin = load_run(settings.warm_start, "static")
         check_vectors(origin, settings.hidden_size, settings.preset)
         return origin

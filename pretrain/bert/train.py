@@ -15,11 +15,12 @@ Read next: `pretrain.inspect.look`. Around this file: `settings`, `text`, `start
 import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from minitransfer.apparatus import optim
-from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
 from minitransfer.apparatus.distributed import (
     average,
     average_gradients,
@@ -50,7 +51,8 @@ from pretrain.bert.settings import Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
 from pretrain.bert.text import Text, measure, read_text, tell
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import already_complete, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.vectors import as_begun, find_or_learn
 
 WARMUP = 0.1  # of all steps
 MAX_GRAD_NORM = 1.0
@@ -104,23 +106,25 @@ def report(run: RunDirectory, found: dict[str, float], step: int, total: int, ev
 
 def main(settings: Settings) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+    settings = as_begun(settings)
     check_out(settings.out, "bert", resume=settings.resume)
     check_batch_size(settings.batch_size)
     device, threads = choose_device(settings.device), set_threads(settings.threads)
     if not settings.init_from:  # else the positions are those of that run
         check_seq_length(settings.seq_length, settings.max_positions)
     origin = load_origin(settings)
-    seed = training_seed(settings.seed, origin)
-    precision = choose_precision(settings.precision, device, hidden_size(settings.hidden_size, origin))
-    settings = replace(settings, precision=precision)
-    known = {**settings.known(), "origin": ancestry(origin)}
-    if already_complete(settings, known):
+    if already_complete(settings, known(settings, origin, device)):
         return 0
-    corpus, facts = read_corpus(settings)
+    corpus = read_corpus(settings)
+    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
+    if settings.warm_start == "auto" and not settings.resume:
+        origin = find_or_learn(settings, corpus, stages=2)
+    config, seed = known(settings, origin, device), training_seed(settings.seed, origin)
+    settings = replace(settings, precision=config["precision"])
     text = read_text(corpus, settings, seed, read_tokenizer(origin))
     model = build(settings, text, origin)
-    config = {**known, "model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
-              "environment": environment()}
+    config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint,
+               "corpus": as_saved_corpus(corpus), "environment": environment()}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
@@ -128,6 +132,13 @@ def main(settings: Settings) -> int:
         f"{device}, {of_processes(threads)}, {settings.precision}; {settings.out}")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
         return learn_and_measure(model.to(device), text, settings, seed, run, stop)
+
+
+def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
+    """What of the run's config is known before any text is read, once it is known what the run begins with."""
+    width = hidden_size(settings.hidden_size, origin)
+    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
+            "origin": ancestry(origin)}
 
 
 def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDirectory,

@@ -7,7 +7,7 @@ Read next: `pretrain.bilm.text`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
@@ -56,9 +56,10 @@ class Settings(PretrainSettings):
     description = DESCRIPTION
     presets = PRESETS
 
-    warm_start: str | None = flag(
-        "a pretrain.static run, whose vectors the character CNN first learns to spell", directory_name, metavar="RUN",
-        default=None, exclusive="start", decides=False)
+    warm_start: str = flag(
+        "a pretrain.static run, whose vectors the character CNN first learns to spell; auto is `static` beside --out, "
+        "which is trained first where it does not suit; none: the character CNN learns by the language model alone",
+        directory_name, metavar="RUN", default="auto", exclusive="start", decides=False)
     init_from: str | None = flag(
         "a pretrain.bilm run, to go on from with new text; its sizes are taken over, all else is the preset's",
         directory_name, metavar="RUN", default=None, exclusive="start", decides=False)
@@ -90,6 +91,8 @@ class Settings(PretrainSettings):
         Raises: UsageError for a --vocab-size that leaves no room for words, for --highways that are too many, or
         that stand beside an earlier run that brings its own.
         """
+        if given.get("init_from"):
+            given = {**given, "warm_start": "none"}
         settings, special = super().of(**given), len(SPECIAL_WORDS)
         if settings.vocab_size <= special:
             what = f"--vocab-size {settings.vocab_size} leaves no room for words: the first {special} are"
@@ -100,6 +103,13 @@ class Settings(PretrainSettings):
             what = f"--highways {settings.highways} has no meaning where --init-from brings its own character CNN"
             raise UsageError(what, "leave one out")
         return settings
+
+    pieces: ClassVar[None] = None  # its vectors are of words
+
+    @property
+    def vector_size(self) -> int:
+        """How wide static vectors must be to begin with: as a layer, both directions together."""
+        return 2 * self.projection_size
 
     def known(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.

@@ -21,14 +21,17 @@ from minitransfer.static.loading import static_vectors
 from minitransfer.text.words import Vocabulary
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.text import Text
+from pretrain.vectors import of_run
 
 
 def load_origin(settings: Settings) -> LoadedRun | None:
-    """The run that --warm-start or --init-from names, found to be whole; None without either flag.
+    """The run that --warm-start or --init-from names, found to be whole; None if there is none, or not yet.
 
     Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together.
     """
-    if settings.warm_start:
+    if settings.warm_start == "auto":
+        return of_run(settings) if settings.resume else None
+    if settings.warm_start != "none":
         origin = load_run(settings.warm_start, "static")
         static_vectors(origin)
         check_width(origin, 2 * settings.projection_size, settings.preset)

@@ -15,9 +15,12 @@ Read next: `minitransfer.bert.masking`, Part IV. Around this file: `settings`, `
 import math
 import time
 from dataclasses import replace
+from typing import Any
+
+import torch
 
 from minitransfer.apparatus import optim
-from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
 from minitransfer.apparatus.distributed import (
     average,
     average_gradients,
@@ -48,7 +51,8 @@ from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, epoch_windows, perplexity, read_text
-from pretrain.shared import already_complete, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.vectors import as_begun, find_or_learn
 
 WARMUP_STEPS = 100  # or half of all steps, if these are fewer
 MAX_GRAD_NORM = 1.0
@@ -97,19 +101,22 @@ def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int
 
 def main(settings: Settings) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+    settings = as_begun(settings)
     check_out(settings.out, "bilm", resume=settings.resume)
     check_batch_size(settings.batch_size)
     device, threads = choose_device(settings.device), set_threads(settings.threads)
     origin = load_origin(settings)
-    precision = choose_precision(settings.precision, device, hidden_size(settings.hidden_size, origin))
-    settings, fixed = replace(settings, precision=precision), stays_fixed(settings.charcnn, origin)
-    known = {**settings.known(), "charcnn": "fixed" if fixed else "learning", "origin": ancestry(origin)}
-    if already_complete(settings, known):
+    if already_complete(settings, known(settings, origin, device)):
         return 0
-    corpus, facts = read_corpus(settings)
+    corpus = read_corpus(settings)
+    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
+    if settings.warm_start == "auto" and not settings.resume:
+        origin = find_or_learn(settings, corpus, stages=3)
+    config = known(settings, origin, device)
+    settings, fixed = replace(settings, precision=config["precision"]), config["charcnn"] == "fixed"
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)
-    config = {**known, "model": model.config.to_dict(), "corpus": facts, "environment": environment()}
+    config |= {"model": model.config.to_dict(), "corpus": as_saved_corpus(corpus), "environment": environment()}
     all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
@@ -121,6 +128,13 @@ def main(settings: Settings) -> int:
         reader = Reader(model.to(device), text, fixed)
         seed = training_seed(settings.seed, origin)
         return learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
+
+
+def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
+    """What of the run's config is known before any text is read, once it is known what the run begins with."""
+    width = hidden_size(settings.hidden_size, origin)
+    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
+            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning", "origin": ancestry(origin)}
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,

@@ -18,11 +18,21 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
+from minitransfer.apparatus.runtime import (
+    Stop,
+    choose_device,
+    environment,
+    generator,
+    interruptible,
+    say,
+    set_threads,
+)
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, nearest_words, thin_out
-from pretrain.shared import already_complete, check_out, next_command, read_corpus
+from minitransfer.text.corpora import Corpus
+from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings
 from pretrain.static.units import Units, count_pieces, count_words
 
@@ -73,36 +83,46 @@ def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Te
 
 
 def main(settings: Settings) -> int:
-    """Count words or pieces, train, save, and show the neighbours of a few; returns the exit code."""
-    known = settings.known()
+    """Read the text, learn vectors from it, and say what can be done with them; returns the exit code."""
+    settings = with_corpus_begun(settings)
     check_out(settings.out, "static", resume=settings.resume)
-    if already_complete(settings, known):
+    if already_complete(settings, settings.known()):
         return 0
-
     choose_device(settings.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
-    threads = set_threads(settings.threads)
-    corpus, facts = read_corpus(settings)
-    if settings.pieces is None:
-        say(f"{corpus.name}: splitting the text into words and counting them")
-        units = count_words(corpus, settings.min_count)
-    else:
-        say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
-        units = count_pieces(corpus, settings.pieces)
-    model = SkipGram(units.counts, SkipGramConfig(settings.hidden_size, settings.window),
-                     generator(settings.seed, "initial vectors"))
-    say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, {threads} threads, "
-        f"{settings.out}")
-    config = {**known, **units.facts, "corpus": facts, "environment": environment()}
-    started = time.monotonic()
-    with RunDirectory.create(settings.out, config, resume=settings.resume) as run, Stop() as stop:
-        step = train(model, units, settings, run, stop)
-        run.save_model(model.tensors(units.counts), units.files)
-        run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
-    show_neighbours(model.vectors, units.names)
+    set_threads(settings.threads)
+    corpus = read_corpus(settings)
+    settings = settings.but(corpus=tuple(corpus.name.split("+")))
+    with Stop() as stop:
+        learn_vectors(settings, corpus, as_saved_corpus(corpus), stop)
     reader = "bilm" if settings.pieces is None else "bert"
     following = next_command(settings, f"pretrain.{reader}", "--warm-start", settings.out)
     say(f"vectors are in {settings.out}. Next: {following}")
     return 0
+
+
+def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, str], stop: Stop) -> None:
+    """Count words or pieces, train, save, and show the neighbours of a few. Raises: Stopped if asked to stop.
+
+    as_saved: what config.json has of the corpus.
+    """
+    with interruptible():
+        if settings.pieces is None:
+            say(f"{corpus.name}: splitting the text into words and counting them")
+            units = count_words(corpus, settings.min_count)
+        else:
+            say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
+            units = count_pieces(corpus, settings.pieces)
+    model = SkipGram(units.counts, SkipGramConfig(settings.hidden_size, settings.window),
+                     generator(settings.seed, "initial vectors"))
+    say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, "
+        f"{of_processes(torch.get_num_threads())}, {settings.out}")
+    config = {**settings.known(), **units.facts, "corpus": as_saved, "environment": environment()}
+    started = time.monotonic()
+    with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
+        step = train(model, units, settings, run, stop)
+        run.save_model(model.tensors(units.counts), units.files)
+        run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
+    show_neighbours(model.vectors, units.names)
 
 
 def show_neighbours(vectors: Tensor, names: list[str]) -> None:

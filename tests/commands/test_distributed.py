@@ -11,7 +11,7 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm, make_static
 from faults import state_names
-from pretrain_runs import PRESETS, flags, make_wikitext, rows, signal_at
+from pretrain_runs import PRESETS, flags, flags_for, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
 from finetune.imdb import __main__ as imdb
@@ -138,7 +138,7 @@ def pretrain(data, out, n: int, *more: str, before=lambda rank: None) -> list[En
     def work(rank: int) -> int:
         bert.Settings.presets["tiny"] = SMALL
         before(rank)
-        return run(bert, flags(data, out, *more))
+        return run(bert, flags_for("bert", data, out, *more))
 
     return together(n, work, out.with_name(f"{out.name}-log"))
 
@@ -297,7 +297,7 @@ def test_an_error_that_all_processes_meet_is_told_once(data, tmp_path, more, cod
 def test_a_process_that_was_begun_with_other_settings_is_refused(data, tmp_path):
     def work(rank: int) -> int:
         bert.Settings.presets["tiny"] = SMALL
-        return run(bert, flags(data, tmp_path / "run", "--seed", str(rank)))
+        return run(bert, flags_for("bert", data, tmp_path / "run", "--seed", str(rank)))
 
     ended = together(2, work, tmp_path / "log")
     assert [code for code, _ in ended] == [6, 4]
@@ -324,14 +324,14 @@ def test_an_environment_that_tells_half_of_it_is_a_usage_error(data, tmp_path, m
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(lacking)
-    assert run(bert, flags(data, tmp_path / "run")) == 2
+    assert run(bert, flags_for("bert", data, tmp_path / "run")) == 2
     assert "unset WORLD_SIZE to run one process" in capsys.readouterr().err
 
 
 def test_nobody_waits_for_ever_for_a_process_that_does_not_come(data, tmp_path):
     def work(rank: int) -> int:
         distributed.MEETING = timedelta(seconds=1)
-        return run(bert, flags(data, tmp_path / "run")) if rank == 0 else 0
+        return run(bert, flags_for("bert", data, tmp_path / "run")) if rank == 0 else 0
 
     ended = together(2, work, tmp_path / "log")
     assert [code for code, _ in ended] == [6, 0]
@@ -344,7 +344,7 @@ def pretrain_bilm(data, out, n: int, *more: str, before=lambda rank: None) -> li
     def work(rank: int) -> int:
         bilm.Settings.presets["tiny"] = {**PRESETS["bilm"], "batch_size": 6, "epochs": 3}
         before(rank)
-        return run(bilm, flags(data, out, *more))
+        return run(bilm, flags_for("bilm", data, out, *more))
 
     return together(n, work, out.with_name(f"{out.name}-log"))
 
@@ -507,18 +507,18 @@ def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_torchrun_that_is_asked_to_stop_saves_once_and_says_once_how_to_go_on(data, whole, tmp_path, name):
     out = tmp_path / "run"
-    stopped = under_torchrun(2, "0", "9", name, "torchrun", *flags(data, out))
+    stopped = under_torchrun(2, "0", "9", name, "torchrun", *flags_for("bert", data, out))
     assert stopped.returncode != 0 and len(state_names(out)) == 2
     told = [line for line in stopped.stderr.splitlines() if "to go on: torchrun --nproc-per-node 2 -m" in line]
     assert len(told) == 1 and told[0].endswith("--resume") and errors([Ended(0, stopped.stderr)]) == []
-    resumed = under_torchrun(2, "0", "999999", name, "itself", *flags(data, out, "--resume"))
+    resumed = under_torchrun(2, "0", "999999", name, "itself", *flags_for("bert", data, out, "--resume"))
     assert resumed.returncode == 0 and same_bits(load_run(whole).tensors, load_run(out).tensors)
     assert rows(whole) == rows(out)
 
 
 @SLOW
 def test_torchrun_names_the_process_that_died_as_the_cause(data, tmp_path):
-    ended = under_torchrun(2, "1", "9", "SIGKILL", "itself", *flags(data, tmp_path / "run"))
+    ended = under_torchrun(2, "1", "9", "SIGKILL", "itself", *flags_for("bert", data, tmp_path / "run"))
     cause = ended.stderr.partition("Root Cause")[2]
     assert ended.returncode == 1 and "rank      : 1" in cause and "SIGKILL" in cause
     assert len(errors([Ended(1, ended.stderr)])) <= 1 and "bug in the program" not in ended.stderr

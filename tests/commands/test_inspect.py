@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
     before, pretrain.bilm.train.Settings.presets["tiny"] = pretrain.bilm.train.Settings.presets["tiny"], SMALL
     try:
         argv = ["--corpus", "wikitext-2", "--offline", "--data-dir", str(path / "data"), "--preset", "tiny", "--out",
-                str(path / "bilm"), "--log-every", "0.5"]
+                str(path / "bilm"), "--log-every", "0.5", "--warm-start", "none"]
         assert run_command(pretrain.bilm.train.main, pretrain.bilm.train.Settings, argv) == 0
     finally:
         pretrain.bilm.train.Settings.presets["tiny"] = before

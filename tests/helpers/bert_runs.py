@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from encoder_runs import save_run  # noqa: E402
-from pretrain_runs import flags, signal_at  # noqa: E402
+from pretrain_runs import flags_for, signal_at  # noqa: E402
 
 from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.bert.encoder import BertConfig, MaskedLM  # noqa: E402
@@ -32,14 +32,14 @@ def pretrain(data_dir: Path, out: Path, *more: str) -> int:
     """Run the command in this process, `--preset tiny` meaning the sizes above; returns its exit code."""
     before, bert.Settings.presets["tiny"] = bert.Settings.presets["tiny"], PRESET
     try:
-        return run_command(bert.main, bert.Settings, flags(data_dir, out, *more))
+        return run_command(bert.main, bert.Settings, flags_for("bert", data_dir, out, *more))
     finally:
         bert.Settings.presets["tiny"] = before
 
 
 def die_at(step: int, name: str, data_dir: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
     """Run the command in a process of its own, which sends itself a signal at this step."""
-    argv = [sys.executable, __file__, str(step), name, *flags(data_dir, out, *more)]
+    argv = [sys.executable, __file__, str(step), name, *flags_for("bert", data_dir, out, *more)]
     patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait do not spin
     return subprocess.run(argv, capture_output=True, text=True, timeout=100, env=patient)
 

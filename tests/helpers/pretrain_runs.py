@@ -62,15 +62,26 @@ def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
             "--out", str(out), "--log-every", "1e-9", *more]
 
 
+def cold(argv: list[str]) -> list[str]:
+    """The flags of a network that begins by chance, if they do not say what else it is to begin with."""
+    return argv if {"--warm-start", "--init-from"} & set(argv) else [*argv, "--warm-start", "none"]
+
+
+def flags_for(command: str, data_dir: Path, out: Path, *more: str) -> list[str]:
+    """The flags of a command, which begins by chance if it is not told otherwise."""
+    argv = flags(data_dir, out, *more)
+    return argv if command == "static" else cold(argv)
+
+
 def pretrain(command: str, data_dir: Path, out: Path, *more: str) -> int:
     """Run a command in this process; returns its exit code."""
     module = COMMANDS[command]
-    return run_command(module.main, module.Settings, flags(data_dir, out, *more))
+    return run_command(module.main, module.Settings, flags_for(command, data_dir, out, *more))
 
 
 def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: Path, *more: str):
     """Run a command in a process of its own, which sends itself a signal at the step-th step of `what`."""
-    argv = [sys.executable, __file__, command, what, str(step), name, *flags(data_dir, out, *more)]
+    argv = [sys.executable, __file__, command, what, str(step), name, *flags_for(command, data_dir, out, *more)]
     patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait do not spin
     return subprocess.run(argv, capture_output=True, text=True, timeout=100, env=patient)
 

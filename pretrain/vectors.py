@@ -1,0 +1,110 @@
+"""Around the commands of Parts III and IV: the first stage. Which static vectors does a network begin with?
+
+With --warm-start auto, those of the run `static` beside --out (for BERT, `static-pieces`), if they suit: of the same
+units, as wide as is needed, and learned from at least this text. Where there are none, they are learned first, by
+`pretrain.static` and into that very directory, which can be used alone like any run; where others are in its place,
+into one named after --out.
+
+Read next: `pretrain.bilm.train`.
+"""
+
+from pathlib import Path
+
+from minitransfer.apparatus.checkpoint import CONFIG, LoadedRun, load_run, read_completion
+from minitransfer.apparatus.distributed import on_first
+from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import Stop
+from minitransfer.apparatus.saved import read_config
+from minitransfer.text.corpora import Corpus
+from pretrain.settings import PretrainSettings
+from pretrain.shared import as_saved_corpus, with_corpus_begun
+from pretrain.static.settings import Settings as StaticSettings
+from pretrain.static.train import learn_vectors
+
+
+def places(settings: PretrainSettings) -> tuple[Path, Path]:
+    """Where vectors may be: in the run that all share, and in one that belongs to --out alone."""
+    out, name = Path(settings.out), "static-pieces" if settings.pieces else "static"
+    return out.absolute().parent / name, out.absolute().parent / f"{out.absolute().name}-{name}"
+
+
+def is_begun(path: Path) -> bool:
+    """Whether there is a run, finished or not."""
+    return (path / CONFIG).is_file()
+
+
+def as_begun(settings: PretrainSettings) -> PretrainSettings:
+    """The settings of a run as it was begun, which may have been stopped while its vectors were learned."""
+    vectors_only = not is_begun(Path(settings.out)) and any(map(is_begun, places(settings)))
+    if settings.resume and settings.warm_start == "auto" and vectors_only:
+        return settings.but(resume=False)
+    return with_corpus_begun(settings)
+
+
+def of_run(settings: PretrainSettings) -> LoadedRun | None:
+    """The vectors that the run in --out began with, found by their fingerprint; None where it began with none.
+
+    Raises: CheckpointError if they are no longer there.
+    """
+    origin = read_config(Path(settings.out)).get("origin")
+    if not isinstance(origin, dict) or origin.get("kind") != "static":
+        return None
+    for place in filter(is_begun, places(settings)):
+        if read_completion(place) is not None and (run := load_run(place)).fingerprint == origin.get("fingerprint"):
+            return run
+    raise CheckpointError(f"the vectors that {settings.out} began with are in none of "
+                          f"{', '.join(map(str, places(settings)))}", "name their run with --warm-start")
+
+
+def settings_of_vectors(settings: PretrainSettings, place: Path) -> StaticSettings:
+    """How the vectors are learned that a network needs: from the same text, by the same preset, as wide as it."""
+    shared = {name: getattr(settings, name) for name in
+              ("corpus", "preset", "seed", "data_dir", "offline", "device", "threads", "save_every", "log_every")}
+    return StaticSettings.of(**shared, pieces=settings.pieces, hidden_size=settings.vector_size, out=str(place),
+                             resume=is_begun(place))
+
+
+def suits(place: Path, settings: PretrainSettings, corpus: Corpus) -> bool:
+    """Whether vectors can be used: finished, or begun with just the settings that they would be learned with now."""
+    config, wanted = read_config(place), settings_of_vectors(settings, place).known()
+    text, mine = config.get("corpus"), as_saved_corpus(corpus)
+    if config.get("kind") != "static" or not isinstance(text, dict):
+        return False
+    if read_completion(place) is None:
+        return text == mine and all(config.get(name) == value for name, value in wanted.items())
+    units = ("unit", "most_pieces", "model")
+    if any(config.get(name) != wanted.get(name) for name in units):
+        return False
+    if text.get("name") == corpus.name:
+        return text == mine
+    return set(corpus.name.split("+")) <= set(str(text.get("name")).split("+"))
+
+
+def find_or_learn(settings: PretrainSettings, corpus: Corpus, stages: int) -> LoadedRun:
+    """The vectors to begin with, learned first where there are none. Of several processes the first learns them.
+
+    Raises: Stopped if asked to stop: then --resume goes on; CheckpointError if all places for them are taken.
+    """
+    with Stop() as stop:
+        on_first(stop, lambda: _learn(settings, corpus, stages, stop))
+    return load_run(_place(settings, corpus), "static")
+
+
+def _place(settings: PretrainSettings, corpus: Corpus) -> Path:
+    """The first place that is free or holds vectors that suit. Raises: CheckpointError if there is none."""
+    for place in places(settings):
+        if not is_begun(place) or suits(place, settings, corpus):
+            return place
+    raise CheckpointError(f"{' and '.join(map(str, places(settings)))} hold other vectors than are needed here",
+                          "give another --out, or a run of pretrain.static with --warm-start")
+
+
+def _learn(settings: PretrainSettings, corpus: Corpus, stages: int, stop: Stop) -> None:
+    """Learn the vectors, or go on learning them, unless they are there."""
+    place = _place(settings, corpus)
+    if is_begun(place) and read_completion(place) is not None:
+        say(f"stage 1 of {stages}: the static vectors are in {place}")
+        return
+    say(f"stage 1 of {stages}: static vectors, into {place}")
+    learn_vectors(settings_of_vectors(settings, place), corpus, as_saved_corpus(corpus), stop)
