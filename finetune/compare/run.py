@@ -136,7 +136,7 @@ def run_grid(arguments: argparse.Namespace, with_plots: bool) -> int:
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
-        sign_lock(lock, out)
+        sign_lock(lock)
         with interruptible():
             code = 0 if arguments.show else run_all(cells, known, reviews, record)
         rows = record()
