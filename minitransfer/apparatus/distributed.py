@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before there is a process group: its functions hold the one they find, for ever
 from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import RunDirectory, as_saved, compare_settings
