@@ -72,8 +72,11 @@ class RunDirectory:
         run.save_state(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], lock: BaseFileLock, say: Callable[[str], None]):
-        """Take over what `create` has made: the directory's `config` as read back from JSON, and its `lock`, held."""
+    def __init__(self, path: Path, config: dict[str, Any], lock: BaseFileLock | None, say: Callable[[str], None]):
+        """Take over what `create` has made: the directory's `config` as read back from JSON, and its `lock`, held.
+
+        Without a lock (None) another process holds the directory, and this one writes nothing.
+        """
         self.path, self.config = path, config
         self._lock, self._say = lock, say
         self._damaged: set[str] = set()  # the states that load_state had to pass over
@@ -116,7 +119,8 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let other processes have the directory."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> RunDirectory:
         return self

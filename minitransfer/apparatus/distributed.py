@@ -16,7 +16,6 @@ Next: figures.py, what pictures have in common.
 """
 
 import contextlib
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -269,7 +268,7 @@ class ReadOnlyRun(RunDirectory):
     def _nothing(self, *arguments, **settings) -> None:
         """Leave it to the first process."""
 
-    mark_complete = log_metrics = truncate_metrics = save_model = save_state = close = _nothing
+    mark_complete = log_metrics = truncate_metrics = save_model = save_state = _nothing
 
 
 @contextlib.contextmanager
@@ -287,4 +286,4 @@ def open_run(path: str, config: Mapping[str, Any], *, resume: bool) -> Iterator[
         barrier()
         saved = read_config(Path(path))
         compare_settings(saved, as_saved(config), Path(path), say)
-        yield ReadOnlyRun(Path(path), saved, io.StringIO(), say)
+        yield ReadOnlyRun(Path(path), saved, None, say)

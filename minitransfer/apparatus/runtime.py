@@ -29,7 +29,7 @@ from minitransfer.apparatus.progress import Progress, is_speaker, say
 try:
     import resource
 except ImportError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 if TYPE_CHECKING:
     import torch
 
