@@ -72,7 +72,7 @@ def run_grid(settings: Settings, with_plots: bool) -> int:
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
-        sign_lock(lock, out)
+        sign_lock(lock)
         with interruptible():
             code = 0 if settings.show else run_all(cells, known, reviews, record)
         rows = record()

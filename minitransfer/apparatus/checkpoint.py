@@ -21,9 +21,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import safetensors.torch
+from filelock import BaseFileLock
 from torch import Tensor
 
 from minitransfer.apparatus import metrics, states
@@ -71,8 +72,11 @@ class RunDirectory:
         run.save_state(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], lock: IO[str], say: Callable[[str], None]):
-        """Take over what `create` has made: the directory's `config` as read back from JSON, and its `lock`, held."""
+    def __init__(self, path: Path, config: dict[str, Any], lock: BaseFileLock | None, say: Callable[[str], None]):
+        """Take over what `create` has made: the directory's `config` as read back from JSON, and its `lock`, held.
+
+        Without a lock (None) another process holds the directory, and this one writes nothing.
+        """
         self.path, self.config = path, config
         self._lock, self._say = lock, say
         self._damaged: set[str] = set()  # the states that load_state had to pass over
@@ -93,7 +97,7 @@ class RunDirectory:
         saved = read_config(path, BEGIN_INSTEAD) if resume else None
         if saved is None:
             _make_directory(path)
-        lock = take_lock(path)
+        lock = take_lock(path).lock
         try:
             if saved is None:
                 refuse_if_taken(path)
@@ -104,18 +108,19 @@ class RunDirectory:
                 compare_settings(saved, config, path, say)
             run = cls(path, saved or config, lock, say)
             if run.completed is None:  # a finished run is only looked at
-                sign_lock(lock, path)
+                sign_lock(lock)
                 probe(path)
             if saved is None:
                 write_file(path / CONFIG, to_json(config))
         except BaseException:
-            lock.close()
+            lock.release()
             raise
         return run
 
     def close(self) -> None:
         """Let other processes have the directory."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> RunDirectory:
         return self

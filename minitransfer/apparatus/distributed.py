@@ -16,7 +16,6 @@ Next: cache.py, what is kept from one run to the next.
 """
 
 import contextlib
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before there is a process group: its functions hold the one they find, for ever
 from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import RunDirectory, as_saved, compare_settings
@@ -270,7 +270,7 @@ class ReadOnlyRun(RunDirectory):
     def _nothing(self, *arguments, **settings) -> None:
         """Leave it to the first process."""
 
-    mark_complete = log_metrics = truncate_metrics = save_model = save_state = close = _nothing
+    mark_complete = log_metrics = truncate_metrics = save_model = save_state = _nothing
 
 
 @contextlib.contextmanager
@@ -288,4 +288,4 @@ def open_run(path: str, config: Mapping[str, Any], *, resume: bool) -> Iterator[
         barrier()
         saved = read_config(Path(path))
         compare_settings(saved, as_saved(config), Path(path), say)
-        yield ReadOnlyRun(Path(path), saved, io.StringIO(), say)
+        yield ReadOnlyRun(Path(path), saved, None, say)

@@ -15,17 +15,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
+from filelock import BaseFileLock, FileLock, Timeout
 from tqdm import tqdm
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError
 from minitransfer.apparatus.mirrors import Archive, Dropped, NotResumed, Refused, ask, by_hand, chunks, first_byte
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock there; two downloads at once would fail the checksum, never pass a mixed file.
-    fcntl = None
 
 POLL = 0.1  # seconds between two looks at a lock that another process holds
 
@@ -144,29 +139,25 @@ def _discard(part: Path, reason: str) -> None:
 @contextlib.contextmanager
 def _turn(lock: Path, archive: Archive, wait: float, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only process that downloads an archive. The lock is the system's: it dies with its holder, not later."""
-    with _disk(lock, archive):
-        handle = open(lock, "ab")
-    with handle:
-        deadline, told = time.monotonic() + wait, False
-        while not _locked(handle, lock, archive):
-            if time.monotonic() >= deadline:
-                raise ResourceError(f"another process has held {lock} for {wait:.0f} s",
-                                    "wait for its download to end, or end that process; the lock goes with it")
-            if not told:
-                say(f"{archive.name}: another process is downloading it; waiting up to {wait:.0f} s")
-            told = True
-            time.sleep(POLL)
-        yield
-
-
-def _locked(handle: BinaryIO, lock: Path, archive: Archive) -> bool:
-    """Try once to lock an open file for this process alone."""
+    mine = FileLock(lock, poll_interval=POLL, fallback_to_soft=False)
+    if not _locked(mine, 0, archive):
+        say(f"{archive.name}: another process is downloading it; waiting up to {wait:.0f} s")
+        if not _locked(mine, wait, archive):
+            raise ResourceError(f"another process has held {lock} for {wait:.0f} s",
+                                "wait for its download to end, or end that process; the lock goes with it")
     try:
-        with _disk(lock, archive):
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        yield
+    finally:
+        mine.release()
+
+
+def _locked(lock: BaseFileLock, wait: float, archive: Archive) -> bool:
+    """Try for `wait` seconds to take a lock for this process alone."""
+    with _disk(Path(lock.lock_file), archive):
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout:
+            return False
     return True
 
 
@@ -175,7 +166,7 @@ def _disk(path: Path, archive: Archive) -> Iterator[None]:
     """Turn what the disk refuses into a ResourceError; on a full disk, `path` is removed to give its room back."""
     try:
         yield
-    except (BlockingIOError, BrokenPipeError):  # a lock that is taken, a log that nobody reads: no fault of a disk
+    except BrokenPipeError:  # a log that nobody reads: no fault of a disk
         raise
     except OSError as error:
         if error.errno == errno.ENOSPC:

@@ -10,14 +10,15 @@ Next: saved.py, reading what such files hold.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
 from minitransfer.apparatus.errors import CheckpointError, ResourceError, UsageError
 
@@ -45,8 +46,14 @@ def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush a directory's list of names to the disk: without it a rename may be undone by a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    """Flush a directory's list of names to the disk: without it a rename may be undone by a power cut.
+
+    Windows opens no directories, and has nothing to flush them by: there it does nothing.
+    """
+    as_directory = getattr(os, "O_DIRECTORY", None)
+    if as_directory is None:
+        return
+    descriptor = os.open(directory, os.O_RDONLY | as_directory)
     try:
         os.fsync(descriptor)
     finally:
@@ -136,30 +143,38 @@ def read_verified(directory: Path, manifest: Mapping[str, Any]) -> dict[str, byt
     return files
 
 
-def take_lock(directory: Path) -> IO[str]:
-    """Lock a directory for this process until the returned file is closed or the process ends.
+def take_lock(directory: Path) -> AcquireReturnProxy:
+    """Lock a directory for this process until the returned context is left, its `.lock` released, or the process ends.
 
     Nothing is written, so that looking at a foreign directory leaves it as it was; `sign_lock` does so afterwards.
     Raises: UsageError naming the process id and machine that hold it; ResourceError where the disk knows no locks.
     """
     path = directory / LOCK
+    # Without locks filelock would fall back to files that outlive a killed process; we rather say so.
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
     with disk_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        file = os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as failure:
-            owner = file.read(200).strip() or "another process"
-            file.close()
-            what = f"{directory} is in use by {owner}"
+            return lock.acquire()
+        except Timeout as failure:
+            what = f"{directory} is in use by {_owner(path)}"
             raise UsageError(what, "wait for it, stop it, or choose another --out") from failure
-    return file
 
 
-def sign_lock(file: IO[str], directory: Path) -> None:
-    """Write into a lock that we hold whose it is, for whoever finds it taken."""
-    with disk_errors(directory / LOCK):
-        file.seek(0)
+def sign_lock(lock: BaseFileLock) -> None:
+    """Write into a lock that we hold whose it is, for whoever finds it taken.
+
+    From the second byte on: Windows lets nobody touch the byte that is locked, the first one.
+    """
+    path = Path(lock.lock_file)
+    with disk_errors(path), open(path, "r+b") as file:
+        file.seek(1)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         file.truncate()
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+
+
+def _owner(path: Path) -> str:
+    """What the holder of a lock wrote into it, if that can be read."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        file.seek(1)
+        return file.read(200).decode(errors="replace").strip() or "another process"
+    return "another process"

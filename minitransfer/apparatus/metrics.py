@@ -28,7 +28,8 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
     line = _line(row)
     with disk_errors(path, len(line)), open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # a torn line must not swallow this one
+        file.seek(max(size - 1, 0))
+        if file.read(1) not in (b"", b"\n"):  # a torn line must not swallow this one, which is appended all the same
             line = b"\n" + line
         if file.write(line) < len(line):  # the disk took part of it: take that back
             file.truncate(size)

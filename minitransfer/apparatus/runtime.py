@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import operator
 import os
 import platform
-import resource
 import signal
 import sys
 import threading
@@ -26,6 +26,10 @@ from typing import TYPE_CHECKING
 from minitransfer.apparatus.errors import Interrupted, Stopped, UsageError
 from minitransfer.apparatus.progress import Progress, is_speaker, say
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 if TYPE_CHECKING:
     import torch
 
@@ -34,6 +38,8 @@ __all__ = ["Progress", "SideBySide", "Stop", "autocast", "choose_device", "choos
 
 OLDEST_TORCH = (2, 10)
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying
+HANGUP = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; Windows has none
+ENDING = (signal.SIGTERM,) if HANGUP is None else (signal.SIGTERM, HANGUP)
 MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
 
 
@@ -207,8 +213,8 @@ class Stop:
 
     def __enter__(self) -> Stop:
         """Take the three signals over, but leave a SIGHUP that is ignored as it is."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+        for number in (signal.SIGINT, *ENDING):
+            if number == HANGUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # started under nohup: its user wants the run to outlive the terminal
             self._previous[number] = signal.signal(number, self._note)
         return self
@@ -239,7 +245,7 @@ def interruptible() -> Iterator[None]:
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             if signal.getsignal(number) == signal.SIG_DFL:
                 previous[number] = signal.signal(number, _interrupt)
     try:
@@ -272,11 +278,13 @@ def environment() -> dict[str, str | int]:
 
 
 def peak_memory_gib() -> float:
-    """The most main memory that this process has held so far, in GiB.
+    """The most main memory that this process has held so far, in GiB; nan where the system does not say.
 
     From Linux' own count for this program: getrusage begins with what the process held that started it.
     """
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
         return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 2**20
+    if resource is None:
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -8,7 +8,7 @@ The articles use words of several senses in contexts that tell them apart. The l
 transfer: the training half knows one half of the opinion words and the test half the other. What the test words mean
 can only be learnt from the unlabelled reviews, which use both halves; and denials and contrasts turn words round.
 
-The tables are in `sample_words.py`, `sample_articles.py` and `sample_reviews.py`; here is what draws from them.
+The tables are in `sample_words.toml`, `sample_articles.toml` and `sample_reviews.toml`; here is what draws from them.
 
 The next file to read is `words.py`, which cuts such texts into words.
 """
@@ -16,11 +16,10 @@ The next file to read is `words.py`, which cuts such texts into words.
 import functools
 import random
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
-
-from minitransfer.text.sample_articles import TOPICS, Topic
-from minitransfer.text.sample_reviews import CONTRASTS, CUES, REVIEW_TABLES
-from minitransfer.text.sample_words import LEXICON, SENSES, SHARED
+from importlib import resources
+from typing import Any
 
 __all__ = ["LEXICON", "SENSES", "articles", "reviews", "sense_contexts"]
 
@@ -32,6 +31,23 @@ KEPT = 0.8  # of an article section's sentences after the first
 POLARITIES = ("negative", "positive")  # in the order of the labels 0 and 1
 
 Tables = Mapping[str, Sequence[str]]  # slot -> what may stand there
+
+WORDS, ARTICLES, REVIEWS = (
+    tomllib.loads(resources.files("minitransfer.text").joinpath(f"sample_{kind}.toml").read_text("utf-8"))
+    for kind in ("words", "articles", "reviews")
+)
+SENSES: dict[str, list[str]] = WORDS["senses"]  # ambiguous word -> its senses
+LEXICON: dict[str, dict[str, dict[str, list[str]]]] = WORDS["lexicon"]  # by polarity, half and part of speech
+SHARED: Tables = {
+    **WORDS["tables"],
+    "early": [str(year) for year in range(1811, 1860)],
+    "late": [str(year) for year in range(1871, 1930)],
+    "recent": [str(year) for year in range(1946, 1990)],
+    "number": [str(n) for n in range(21, 99)],
+    "minutes": [str(n) for n in range(81, 139)],
+    "hundreds": [str(n) for n in range(120, 960, 20)],
+    "thousands": [f"{n},{rest}" for n in range(2, 40) for rest in ("100", "400", "500", "800")],
+}
 _SLOT = re.compile(r"\{(\w+)\}")
 _MARK = re.compile(r"\^\w+")
 
@@ -74,23 +90,23 @@ def reviews() -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[str]]:
 @functools.cache
 def _marked_articles() -> tuple[str, ...]:
     """All articles, train first, with the sense marks still on; no two bear the same title."""
-    rng = random.Random(2018)
+    rng, topics = random.Random(2018), ARTICLES["topics"]
     documents: dict[str, str] = {}
     while len(documents) < TRAIN_ARTICLES + VALIDATION_ARTICLES:
-        document = _article(TOPICS[len(documents) % len(TOPICS)], rng)
+        document = _article(topics[len(documents) % len(topics)], rng)
         documents.setdefault(document.split("\n")[0], document)
     return tuple(documents.values())
 
 
-def _article(topic: Topic, rng: random.Random) -> str:
+def _article(topic: Mapping[str, Any], rng: random.Random) -> str:
     """One marked article, its facts drawn first and then kept."""
     opinions = {"good": _opinions("positive", "AB")["adjective"], "bad": _opinions("negative", "AB")["adjective"]}
     tables: dict[str, Sequence[str]] = {**SHARED, **opinions}
     used: set[str] = set()
-    for fact, template in topic.facts.items():
+    for fact, template in topic["facts"].items():
         tables[fact] = (_fill(template, tables, rng, used),)
-    lines = [f"= {topic.title} ="]
-    for heading, (first, *others) in topic.sections.items():
+    lines = [f"= {topic['title']} ="]
+    for heading, (first, *others) in {"": topic["lead"], **topic["sections"]}.items():
         lines += [f"= = {heading} = ="] if heading else []
         lines.append(" ".join([first] + [sentence for sentence in others if rng.random() < KEPT]))
     return _tokenise(_polish(_fill("\n".join(lines), tables, rng, used)))
@@ -137,7 +153,8 @@ def _review(label: int, halves: str, with_cue: bool, rng: random.Random) -> str:
 def _contrast(for_it: Tables, against_it: Tables, rng: random.Random, used: set[str]) -> str:
     """Two clauses, of which the first grants something to the other side and the last decides."""
     concession = _clause("_part", against_it, for_it, rng, used)
-    return _pick(CONTRASTS, rng).format(concession=concession, verdict=_clause("", for_it, against_it, rng, used))
+    contrast = _pick(REVIEWS["tables"]["contrast"], rng)
+    return contrast.format(concession=concession, verdict=_clause("", for_it, against_it, rng, used))
 
 
 def _clause(about: str, for_it: Tables, against_it: Tables, rng: random.Random, used: set[str]) -> str:
@@ -150,8 +167,9 @@ def _clause(about: str, for_it: Tables, against_it: Tables, rng: random.Random, 
 @functools.cache
 def _tables(polarity: int, halves: str) -> Tables:
     """The tables of a review, with opinion words and cues of one polarity."""
-    name = POLARITIES[polarity]
-    return {**SHARED, **REVIEW_TABLES, **_opinions(name, halves), "cue": CUES[name]}
+    name, tables = POLARITIES[polarity], REVIEWS["tables"]
+    of_film_or_part = {kind: tables[f"{kind}_part"] + tables[f"{kind}_film"] for kind in ("plain", "denial")}
+    return {**SHARED, **tables, **of_film_or_part, **_opinions(name, halves), "cue": REVIEWS["cues"][name]}
 
 
 def _opinions(polarity: str, halves: str) -> dict[str, tuple[str, ...]]:

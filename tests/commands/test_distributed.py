@@ -4,8 +4,12 @@ all end alike."""
 import dataclasses
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +39,7 @@ from pretrain.bilm import text as reading
 from pretrain.bilm import train as bilm
 from pretrain.static import train as static  # noqa: F401  here, not in each process
 
+ROOT = Path(__file__).resolve().parents[2]
 W = 3
 
 
@@ -50,6 +55,27 @@ def work_of(check):
 
 def all_well(ended: list[Ended]) -> bool:
     return all(code == 0 for code, told in ended) or pytest.fail(str(ended))
+
+
+def test_the_process_group_is_gone_once_all_have_left():
+    """What still held it would let gloo's threads end after the interpreter, which now and then aborts the process.
+
+    In an interpreter of its own, where nothing is imported yet that the first optimiser of a process imports.
+    """
+    program = """
+import gc, weakref, torch, torch.distributed as dist
+from minitransfer.apparatus.distributed import joined
+with joined():
+    group = weakref.ref(dist.group.WORLD)
+    torch.optim.AdamW([torch.ones(1, requires_grad=True)])
+    assert group() is not None
+gc.collect()
+print(group())
+"""
+    place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={**os.environ, **place}, capture_output=True,
+                          text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
 
 
 @pytest.mark.parametrize("B", [1, 3, 7, 13])

@@ -156,7 +156,7 @@ def test_a_second_run_in_the_same_directory_is_refused_naming_the_first(tmp_path
 
 def test_a_killed_process_leaves_no_lock_behind(tmp_path):
     def die_holding_the_lock():
-        RunDirectory.create(tmp_path, CONFIG, resume=False)._lock.fileno()
+        RunDirectory.create(tmp_path, CONFIG, resume=False)._lock.release()
         with begin(tmp_path / "inner"):
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -6,6 +6,7 @@ Read from the source by its syntax tree, so that an import inside a function cou
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,16 @@ def test_text_and_the_reading_of_flags_never_load_torch():
     program = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_an_installed_copy_has_the_tables_that_the_modules_beside_them_read():
+    """setuptools installs a file that is no module only if pyproject.toml names it under its package."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    installed = {path for package, patterns in named.items() for pattern in patterns
+                 for path in ROOT.joinpath(*package.split(".")).glob(pattern)}
+    there = {path for top in ("minitransfer", "pretrain", "finetune") for path in (ROOT / top).rglob("*")
+             if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert there and there <= installed
 
 
 @pytest.mark.parametrize("package", ["minitransfer", "pretrain", "finetune"])

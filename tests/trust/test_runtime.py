@@ -337,3 +337,13 @@ def test_peak_memory_is_this_program_s_own_and_not_that_of_the_one_that_started_
     program = "from minitransfer.apparatus.runtime import peak_memory_gib; print(peak_memory_gib())"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 0.005 < float(told.stdout) < 0.2 and len(held) / 2**30 > 0.25
+
+
+def test_where_the_system_tells_no_peak_memory_it_is_not_a_number(monkeypatch):
+    def refuse(*arguments, **settings):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(runtime, "open", refuse, raising=False)  # as where there is no /proc
+    assert 0.01 < runtime.peak_memory_gib() < 1000
+    monkeypatch.setattr(runtime, "resource", None)
+    assert np.isnan(runtime.peak_memory_gib())
