@@ -3,79 +3,73 @@
 Read next: `finetune.imdb.forgetting`.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    import numpy as np
+import numpy as np
+import torch
 
-    from minitransfer.apparatus.checkpoint import LoadedRun
-    from minitransfer.text.corpora import Reviews
-    from minitransfer.transfer.classifier import Classifier
-    from minitransfer.transfer.stopping import Training
+from finetune.bag.settings import Settings as BagSettings
+from finetune.imdb.settings import Settings
+from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.distributed import of_processes
+from minitransfer.apparatus.runtime import say
+from minitransfer.text.corpora import Reviews, fingerprint
+from minitransfer.transfer.classifier import Classifier
+from minitransfer.transfer.stopping import Outcome
 
 UNTRAINED = "random weights of its shape"
 
 
 def fingerprints(reviews: Reviews) -> dict[str, str]:
     """What a run's config says of its reviews: their name, and the sha256 of both halves and of all labels."""
-    from minitransfer.text.corpora import fingerprint
-
     labels = map(str, [*reviews.train_labels, *reviews.test_labels])
     return {"name": reviews.name, "train": fingerprint(reviews.train_texts), "test": fingerprint(reviews.test_texts),
             "labels": fingerprint(labels)}
 
 
-def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, at: Training,
-            test_accuracy: float, encoding: float, arguments: argparse.Namespace) -> dict[str, Any]:
+def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, outcome: Outcome,
+            test_accuracy: float, encoding: float, settings: Settings | BagSettings) -> dict[str, Any]:
     """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
 
     A bag of words has neither model nor encoder; it leaves those fields empty.
     """
     mix = model and model.mix
-    told = {name: getattr(arguments, name) for name in ("mode", "head", "pool", "seed", "max_tokens", "trial")}
+    told = {name: getattr(settings, name) for name in ("mode", "head", "pool", "seed", "max_tokens", "trial")}
     return {
-        "encoder": arguments.encoder, "encoder_kind": encoder_run and encoder_run.kind,
-        "encoder_corpus": encoder_run and corpus_of(encoder_run, arguments),
+        "encoder": settings.encoder, "encoder_kind": encoder_run and encoder_run.kind,
+        "encoder_corpus": encoder_run and corpus_of(encoder_run, settings.mode),
         **told, "data": reviews.name, "labels": labels,
-        "validation_accuracy": at.best_accuracy, "validation_loss": at.best_loss, "test_accuracy": test_accuracy,
-        "epochs": at.best_epoch, "epochs_run": at.epoch, "seconds": encoding + at.seconds,
-        "seconds_encoding": encoding, "seconds_training": at.seconds,
+        "validation_accuracy": outcome.best_accuracy, "validation_loss": outcome.best_loss,
+        "test_accuracy": test_accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
+        "seconds": encoding + outcome.seconds, "seconds_encoding": encoding, "seconds_training": outcome.seconds,
         "gamma": mix.gamma.item() if mix else None,
         "mix": mix.weights().tolist() if mix else None,
     }
 
 
-def corpus_of(encoder_run: LoadedRun, arguments: argparse.Namespace) -> str | None:
+def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     """What the encoder was pretrained on; nothing, for `scratch`."""
     corpus = encoder_run.config.get("corpus")
-    known = isinstance(corpus, dict) and arguments.mode != "scratch"
+    known = isinstance(corpus, dict) and mode != "scratch"
     return corpus.get("name") if known else None
 
 
 def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
-           arguments: argparse.Namespace) -> None:
+           settings: Settings) -> None:
     """Say what is about to be trained, on what, where, and what it will cost."""
-    import torch
-
-    from minitransfer.apparatus.distributed import of_processes
-    from minitransfer.apparatus.runtime import say
-
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    steps = math.ceil(len(split[0]) / arguments.batch_size)
+    steps = math.ceil(len(split[0]) / settings.batch_size)
     say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
         f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
-    corpus = corpus_of(encoder_run, arguments)
-    say(f"encoder: {arguments.encoder} ({encoder_run.kind}, {f'pretrained on {corpus}' if corpus else UNTRAINED}); "
-        f"mode {arguments.mode}, head {arguments.head}, pool {arguments.pool}")
+    corpus = corpus_of(encoder_run, settings.mode)
+    say(f"encoder: {settings.encoder} ({encoder_run.kind}, {f'pretrained on {corpus}' if corpus else UNTRAINED}); "
+        f"mode {settings.mode}, head {settings.head}, pool {settings.pool}")
     say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
-        f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(arguments.patience)}{arguments.epochs} epochs of "
+        f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(settings.patience)}{settings.epochs} epochs of "
         f"{steps:,} steps")
 
 

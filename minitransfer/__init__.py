@@ -5,7 +5,8 @@ Contents, in reading order (each module opens with the question it answers and n
     Part I    text into integers     text.corpora · text.cleaning · text.wikitext · text.imdb · text.words
                                      text.batching · text.wordpiece · text.packing
                                      (aside: text.sample)
-    Part II   static vectors         static.skipgram               command: pretrain.static
+    Part II   static vectors         static.skipgram · static.loading
+                                                                   command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
                                      elmo.evaluation               command: pretrain.bilm
     Part IV   BERT                   bert.masking · bert.encoder · bert.evaluation
@@ -18,8 +19,8 @@ Contents, in reading order (each module opens with the question it answers and n
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface
     Apparatus, when first needed     errors · options · runtime · progress · durable · saved · metrics
-                                     states · checkpoint · keeper · optim · distributed · figures
-                                     mirrors · download · archives
+                                     states · checkpoint · keeper · optim · distributed · cache
+                                     figures · mirrors · download · archives
 
 Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
 none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.

@@ -1,9 +1,17 @@
-"""python -m finetune.compare"""
+"""python -m finetune.compare: the flags are in settings.py, the comparison in run.py."""
 
 import sys
 
-from finetune.compare.run import main, make_parser
+from finetune.compare.settings import Settings
 from minitransfer.apparatus.options import run_command
 
+
+def main(settings: Settings) -> int:
+    """Compare, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait."""
+    from finetune.compare.run import main as compare
+
+    return compare(settings)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))
+    sys.exit(run_command(main, Settings))

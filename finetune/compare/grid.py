@@ -6,31 +6,36 @@ but its command, and has a run directory of its own, so that whatever is true of
 Read next: `finetune.compare.running`.
 """
 
-from __future__ import annotations
-
-import argparse
+import json
 import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from finetune import bag
+import torch
+
+from finetune.bag import __main__ as bag
+from finetune.compare.settings import Settings
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.settings import FLAGS, MODES, check, take_epochs
+from finetune.imdb.model import longest_read
+from finetune.imdb.settings import MODES
 from finetune.reports import fingerprints
+from minitransfer.apparatus.checkpoint import COMPLETE, load_run
+from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS, parse_row, read_rows
-
-if TYPE_CHECKING:
-    from minitransfer.text.corpora import Reviews
+from minitransfer.apparatus.saved import read_config
+from minitransfer.text.corpora import Reviews
+from minitransfer.transfer.loading import load_encoder
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
 BAG, RESULTS = "bag", "results.json"
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
+EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
 
 
 @dataclass(frozen=True)
@@ -85,26 +90,26 @@ def modes_of(kind: str, modes: Sequence[str], baselines: bool) -> list[str]:
 
 
 def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: Sequence[int],
-         arguments: argparse.Namespace, defaults: argparse.Namespace) -> list[Cell]:
+         settings: Settings) -> list[Cell]:
     """All cells, few labels first, so that the whole picture is there early, if coarse.
 
-    kinds and paths: of each encoder by its name; data: the reviews' name; `defaults`: what a flag not given is.
+    kinds and paths: of each encoder by its name; data: the reviews' name.
     """
-    lines = [] if arguments.no_baselines else [(BAG, BAG)]
+    lines = [] if settings.no_baselines else [(BAG, BAG)]
     lines += [(name, mode) for name, kind in kinds.items()
-              for mode in modes_of(kind, arguments.modes, not arguments.no_baselines)]
-    shared = ["--data", data, *(["--offline"] if arguments.offline else [])]
+              for mode in modes_of(kind, settings.modes, not settings.no_baselines)]
+    shared = ["--data", data, *(["--offline"] if settings.offline else [])]
     for name in SHARED:
-        if getattr(arguments, name) != getattr(defaults, name):
-            shared += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
-    networks = ["--epochs", str(arguments.epochs)] if arguments.epochs else []
-    if arguments.precision != defaults.precision:
-        networks += ["--precision", arguments.precision]
+        if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
+            shared += [f"--{name.replace('_', '-')}", str(value)]
+    networks = ["--epochs", str(settings.epochs)] if settings.epochs else []
+    if settings.precision != "auto":
+        networks += ["--precision", settings.precision]
     cells = []
     for n in dict.fromkeys(labels):
-        for seed in dict.fromkeys(arguments.seeds):
+        for seed in dict.fromkeys(settings.seeds):
             for model, mode in lines:
-                out = Path(arguments.out) / "-".join([*dict.fromkeys((model, mode)), str(n), str(seed)])
+                out = Path(settings.out) / "-".join([*dict.fromkeys((model, mode)), str(n), str(seed)])
                 own = [] if mode == BAG else [*_which(paths[model], kinds[model], mode), *networks]
                 flags = [*own, "--labels", str(n), "--seed", str(seed), *shared, "--out", str(out)]
                 module = "finetune.bag" if mode == BAG else "finetune.imdb"
@@ -123,12 +128,6 @@ def look_at(path: str) -> tuple[str, str, int]:
 
     Raises: CheckpointError, now and not in an hour, if it is none.
     """
-    import torch
-
-    from finetune.imdb.model import longest_read
-    from minitransfer.apparatus.checkpoint import load_run
-    from minitransfer.transfer.loading import load_encoder
-
     run = load_run(path)
     return run.kind, run.fingerprint, longest_read(load_encoder(run, torch.device("cpu")))
 
@@ -141,20 +140,24 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str,
     """
     data, known = fingerprints(reviews), {}
     for cell in cells:
-        arguments = COMMANDS[cell.module].make_parser().parse_args(cell.flags)
-        names = ["mode", "labels", "seed"]
+        settings = COMMANDS[cell.module].Settings.parse_args(cell.flags)
         if cell.mode == BAG:
-            bag.check(arguments)
-            names, own = [*names, "strengths"], {}
+            own = settings.config()
         else:
-            check(arguments)
-            take_epochs(arguments, cell.labels)
             _, fingerprint, longest = encoders[cell.model]
-            names += [*FLAGS, "batch_size", "learning_rate", "head_size", "unfreeze", "head", "trial"]
-            names += [] if arguments.precision == "auto" else ["precision"]
-            own = {"encoder_fingerprint": fingerprint, "max_tokens": longest}
-        known[cell] = {"data": data, **own, **{name: getattr(arguments, name) for name in names}}
+            own = flat(settings.with_epochs(cell.labels).config())
+            own |= {"encoder_fingerprint": fingerprint, "max_tokens": longest}
+            for name in EITHER_WAY if settings.precision != "auto" else (*EITHER_WAY, "precision"):
+                del own[name]
+        known[cell] = json.loads(json.dumps({"data": data, **own}))  # tuples are lists in a config
     return known
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with what it says of the model beside all else."""
+    config = dict(config)
+    model = config.pop("model", None)
+    return config | (model if isinstance(model, dict) else {})
 
 
 def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -163,10 +166,6 @@ def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
     To it comes the precision that the run was trained in, since `auto` means another one on another machine.
     Where something else is found, the command of the cell says what. The weights are not read: a table needs none.
     """
-    from minitransfer.apparatus.checkpoint import COMPLETE
-    from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
-    from minitransfer.apparatus.saved import read_config
-
     if not (cell.out / COMPLETE).is_file():
         return None
     try:
@@ -176,9 +175,8 @@ def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
         results = read_json(cell.out / RESULTS)
     except CheckpointError:
         return None
-    model = config.get("model")
-    flat = config | (model if isinstance(model, dict) else {})
-    as_known = all(flat.get(name, value) == value for name, value in known.items())
+    found = flat(config)
+    as_known = all(found.get(name, value) == value for name, value in known.items())
     precision = {name: value for name, value in config.items() if name == "precision"}
     return results | precision if as_known and _can_be_told(results, cell) else None
 

@@ -6,20 +6,18 @@ is done is not run again, one that was begun goes on where it was, and one that 
 Read next: `finetune.compare.tables`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from finetune.compare.grid import COMMANDS, Cell, results_of, seconds_left
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import resume_command, run_command
-
-if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    from minitransfer.text.corpora import Reviews
+from minitransfer.apparatus.progress import Aside, say
+from minitransfer.apparatus.saved import CONFIG
+from minitransfer.text.corpora import Reviews
 
 SIGNALLED = 128  # exit codes above it are those of signals
 
@@ -31,8 +29,6 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
     known: of each cell what `known_settings` tells; record: called after each, to write down what is done so far.
     What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
     """
-    from minitransfer.apparatus.progress import say
-
     costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
     failed: dict[str, int] = {}
     say(f"{len(cells)} cells, of which {len(costs)} are done")
@@ -73,19 +69,14 @@ def run_cell(cell: Cell, reviews: Reviews) -> int:
 
     The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
     """
-    from minitransfer.apparatus.progress import Aside
-    from minitransfer.apparatus.saved import CONFIG
-
     module = COMMANDS[cell.module]
     flags = [*cell.flags, *(["--resume"] if (cell.out / CONFIG).is_file() else [])]
     with contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
-        return run_command(lambda arguments: module.main(arguments, reviews), module.make_parser(), flags)
+        return run_command(lambda settings: module.main(settings, reviews), module.Settings, flags)
 
 
 def look_after(cell: Cell, known: Mapping[str, Any]) -> int:
     """0 if a cell that says it is complete has its results, and else, once that is told, the code of a checkpoint."""
-    from minitransfer.apparatus.progress import say
-
     if results_of(cell, known):
         return 0
     failure = CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",

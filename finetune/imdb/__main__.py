@@ -1,22 +1,20 @@
-"""python -m finetune.imdb: the flags are in settings.py, the training loop in train.py."""
+"""python -m finetune.imdb: the flags are in settings.py, the loop in train.py, the rest of the run in run.py."""
 
-import argparse
 import sys
 
-from finetune.imdb.settings import check, make_parser
+from finetune.imdb.settings import Settings
 from minitransfer.apparatus.options import run_command
 
 
-def main(arguments: argparse.Namespace, reviews: object = None) -> int:
+def main(settings: Settings, reviews: object = None) -> int:
     """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it.
 
     reviews: those of --data, where they are known already.
     """
-    check(arguments)
-    from finetune.imdb.train import main as train
+    from finetune.imdb import run
 
-    return train(arguments, reviews)
+    return run.main(settings, reviews)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser(), together=True))
+    sys.exit(run_command(main, Settings, together=True))

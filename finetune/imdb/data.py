@@ -6,16 +6,15 @@ are, and are encoded anew in every epoch.
 Read next: `finetune.imdb.train`, the command.
 """
 
-import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from finetune.imdb.settings import Settings
 from minitransfer.apparatus.checkpoint import LoadedRun
-from minitransfer.apparatus.distributed import agree
 from minitransfer.apparatus.progress import Progress, say
-from minitransfer.apparatus.runtime import Stop
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer import examples as chapter
 from minitransfer.transfer.classifier import Classifier
@@ -23,42 +22,36 @@ from minitransfer.transfer.examples import Examples, PooledExamples, TokenExampl
 
 
 def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
-         arguments: argparse.Namespace) -> tuple[Examples, Tensor | None]:
-    """The chosen reviews as examples, and their features where these can be known once and for all."""
-    if arguments.mode == "frozen" and arguments.head != "bilstm":
-        cache = None if arguments.no_cache else Path(arguments.out).absolute().parent / "cache"
+         settings: Settings) -> Examples:
+    """The chosen reviews as examples: as features where these can be known once and for all, otherwise as tokens."""
+    if settings.mode == "frozen" and settings.head != "bilstm":
+        cache = None if settings.no_cache else Path(settings.out).absolute().parent / "cache"
         features, shortened = pooled_features(
-            model, texts, chosen, max_tokens=arguments.max_tokens, source=encoder_run.fingerprint, cache=cache,
-            log_every=arguments.log_every, say=say)
-        return PooledExamples(model, features, labels[chosen], shortened), features
-    tokenised = model.encoder.tokenise([texts[i] for i in chosen], arguments.max_tokens)
-    return TokenExamples(model, tokenised, labels[chosen]), None
+            model, texts, chosen, max_tokens=settings.max_tokens, source=encoder_run.fingerprint, cache=cache,
+            log_every=settings.log_every, say=say)
+        return PooledExamples(features.to(model.device), labels[chosen], shortened)
+    tokenised = model.encoder.tokenise([texts[i] for i in chosen], settings.max_tokens)
+    return TokenExamples(tokenised, labels[chosen])
 
 
 def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
-                arguments: argparse.Namespace) -> tuple[Examples, Examples, Tensor | None]:
-    """The chosen reviews, all that are to be tested on, and the features of the chosen, as `read` gives them.
+                settings: Settings) -> tuple[Examples, Examples]:
+    """The chosen reviews, and all that are to be tested on, as `read` gives them.
 
     Says how many were shortened, and how much an epoch reads where nothing can be kept.
     """
-    import numpy as np
-
-
     every_test = np.arange(len(reviews.test_labels))
-    examples, features = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, arguments)
-    test, _ = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, arguments)
-    say(f"reviews shortened to {arguments.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
+    examples = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, settings)
+    test = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, settings)
+    say(f"reviews shortened to {settings.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
         f"{test.shortened:,} of {len(every_test):,} to test on")
-    if features is None:
+    if isinstance(examples, TokenExamples):
         say(f"every epoch reads {int(examples.lengths.sum()):,} tokens anew")
-    return examples, test, features
+    return examples, test
 
 
-def score(test: Examples, stop: Stop, log_every: float) -> Tensor | None:
-    """The logits of all reviews to test on, (N, 2); None if `stop` was requested meanwhile."""
-    import numpy as np
-
-
+def score(model: Classifier, test: Examples, check: Callable[[], None], log_every: float) -> Tensor:
+    """The logits of all reviews to test on, (N, 2). `check`, called before each batch, may raise Stopped."""
     unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return chapter.classify(test, np.arange(len(test.lengths)), lambda: not agree(stop)[0], progress.advance)
+        return chapter.classify(model, test, np.arange(len(test.lengths)), check, progress.advance)

@@ -11,12 +11,11 @@ For a biLM that is the mean of both directions, over the full vocabulary of its 
 pieces, the same ones each time. Where the corpus is imdb, reviews that it held out may be among those of the task:
 what is learned of them there is their label, not their words.
 
-Read next: `finetune.predict`.
+Read next: `finetune.predict.answer`.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.evaluation import mask_once, masked_loss, masker
 from minitransfer.bert.masking import IGNORE_INDEX
@@ -38,31 +37,29 @@ from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
 from minitransfer.text.packing import pack
-from minitransfer.text.words import EOS_ID, PAD_ID, spell_all, token_stream
+from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
 from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder
-from minitransfer.transfer.loading import ANOTHER, build_to_fit, read_vocabulary
 
 MOST_TOKENS = 100_000  # of held-out text are read, so that a measurement takes seconds and not minutes
-KeepOn = Callable[[], bool]
+Check = Callable[[], None]  # called now and then, and may raise Stopped
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Text that pretraining held out, and how to ask an encoder about it.
 
-    num_tokens: how much of it is read.  loss: works out the loss of the encoder as it is now, in nats; None if told
-    not to keep on.
+    num_tokens: how much of it is read.  loss: works out the loss of the encoder as it is now, in nats.
     """
 
     corpus: str
     num_tokens: int
-    loss: Callable[[KeepOn], float | None]
+    loss: Callable[[Check], float]
 
-    def measure(self, keep_on: KeepOn = lambda: True) -> float | None:
-        """The loss now. Raises: NumericsError if it is no finite number."""
+    def measure(self, check: Check = lambda: None) -> float:
+        """The loss now. Raises: NumericsError if it is no finite number; Stopped if `check` does."""
         say(f"forgetting: asking the encoder about {self.num_tokens:,} held-out tokens of {self.corpus}")
-        found = self.loss(keep_on)
-        if found is not None and not math.isfinite(found):
+        found = self.loss(check)
+        if not math.isfinite(found):
             what = f"the encoder's loss on held-out text of {self.corpus} is {found:.4g} nats"
             raise NumericsError(what, "begin again with a smaller --encoder-rate and another --out")
         return found
@@ -72,7 +69,7 @@ class HeldOut:
         return {"corpus": self.corpus, "held_out_tokens": self.num_tokens, "before": before, "after": after}
 
 
-def hold_out(run: LoadedRun, encoder: Encoder, arguments: argparse.Namespace) -> HeldOut:
+def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bool) -> HeldOut:
     """Load what the run's pretraining held out, and make ready to measure an encoder that came from this run.
 
     Raises: UsageError for static vectors; CheckpointError if the run does not tell how it was pretrained, or has no
@@ -81,11 +78,11 @@ def hold_out(run: LoadedRun, encoder: Encoder, arguments: argparse.Namespace) ->
     if run.kind == "static":
         what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
         raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
-    corpus = read_corpus(run, arguments)
+    corpus = read_corpus(run, data_dir, offline)
     return of_words(run, encoder, corpus) if run.kind == "bilm" else of_pieces(run, encoder, corpus)
 
 
-def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
+def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
     """The corpus that a run was pretrained on, with the same part of it held out.
 
     Raises: DataError if what it was trained on is no longer the same text; otherwise as `hold_out`.
@@ -96,7 +93,7 @@ def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
         raise CheckpointError(what, "leave it out, or give another --encoder")
     say(f"forgetting: reading {name}, which the encoder was pretrained on")
-    corpus = load_corpus(parts, find_data_dir(arguments.data_dir), offline=arguments.offline, say=say)
+    corpus = load_corpus(parts, find_data_dir(data_dir), offline=offline, say=say)
     found = fingerprint(corpus.train)
     if found != known:
         what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {found[:12]}, "
@@ -107,7 +104,7 @@ def read_corpus(run: LoadedRun, arguments: argparse.Namespace) -> Corpus:
 
 def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for a biLM, which is asked for each word by the softmax of its run."""
-    vocabulary, device = read_vocabulary(run), encoder.bilm.charcnn.project.weight.device
+    vocabulary, device = run.parsed("vocab.txt", Vocabulary.from_text), encoder.bilm.charcnn.project.weight.device
     V, P, prefix = len(vocabulary), encoder.hidden_size // 2, "softmax."
     tensors = {name.removeprefix(prefix): t for name, t in run.tensors.items() if name.startswith(prefix)}
     softmax = build_to_fit(lambda: WordSoftmax(V, P), tensors, run.path).to(device)
@@ -116,12 +113,11 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
     used = np.unique([PAD_ID, EOS_ID, *token_ids])  # <eos> stands before the first word
     spelling = torch.from_numpy(spell_all([vocabulary.words[i] for i in used]))
 
-    def loss(keep_on: KeepOn) -> float | None:
+    def loss(check: Check) -> float:
         table = torch.zeros(len(vocabulary), encoder.hidden_size, device=device)
         table[torch.from_numpy(used).to(device)] = word_vectors(encoder.bilm.charcnn, spelling)
         with SideBySide(2, device) as side_by_side:
-            both = held_out_loss(encoder.bilm.stacks(), softmax, table, token_ids, side_by_side, keep_on)
-        return both and sum(both) / 2
+            return sum(held_out_loss(encoder.bilm.stacks(), softmax, table, token_ids, side_by_side, check)) / 2
 
     return HeldOut(corpus.name, len(token_ids), loss)
 
@@ -142,9 +138,8 @@ def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path).to(device)
     model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
 
-    def loss(keep_on: KeepOn) -> float | None:
-        found = masked_loss(model, inputs, labels, batch_size, keep_on)
-        return found and found["held_out_loss"]
+    def loss(check: Check) -> float:
+        return masked_loss(model, inputs, labels, batch_size, check)["held_out_loss"]
 
     return HeldOut(corpus.name, inputs.numel(), loss)
 

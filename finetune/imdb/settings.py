@@ -7,13 +7,11 @@ at once.
 Read next: `finetune.imdb.train`.
 """
 
-import argparse
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
-    Parser,
-    add_precision,
-    add_shared,
     directory_name,
     non_negative_float,
     non_negative_int,
@@ -22,32 +20,47 @@ from minitransfer.apparatus.options import (
     probability,
     share,
 )
+from minitransfer.apparatus.settings import RunSettings, flag, out_flag, precision_flag
 from minitransfer.text import REVIEWS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
 FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
-FLAGS = ("epochs", "encoder_rate", "layer_decay", "weight_decay", "dropout", "encoder_dropout", "patience")
-ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
 PASSES_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
-DEFAULTS = {  # what each kind of run begins with, where a flag does not say otherwise; in the order of FLAGS
-    ("frozen", "mean"): (60, None, None, 3.0, 0.2, None, 60),
-    ("frozen", "bilstm"): (8, None, None, 0.01, 0.3, None, 2),
-    ("frozen", "cls"): (60, None, None, 0.01, 0.2, None, 15),
-    ("top", "mean"): (6, 2e-4, 1.0, 0.01, 0.3, 0.0, 2),
-    ("top", "bilstm"): (8, 5e-4, 1.0, 0.01, 0.3, 0.0, 2),
-    ("top", "cls"): (5, 2e-4, 1.0, 0.01, 0.1, 0.1, 2),
-    ("finetune", "mean"): (6, 2e-4, 0.4, 0.01, 0.3, 0.0, 3),
-    ("finetune", "bilstm"): (8, 5e-4, 0.4, 0.01, 0.3, 0.0, 2),
-    ("finetune", "cls"): (4, 2e-4, 0.9, 0.01, 0.1, 0.1, 2),
-    ("gradual", "mean"): (6, 2e-4, 0.4, 0.01, 0.3, 0.0, 4),
-    ("gradual", "bilstm"): (8, 5e-4, 0.4, 0.01, 0.3, 0.0, 4),
-    ("gradual", "cls"): (8, 2e-4, 0.9, 0.01, 0.1, 0.1, 6),
-    ("scratch", "mean"): (12, 1e-3, 1.0, 0.01, 0.3, 0.0, 4),
-    ("scratch", "bilstm"): (8, 1e-3, 1.0, 0.01, 0.3, 0.0, 2),
-    ("scratch", "cls"): (12, 5e-4, 1.0, 0.01, 0.1, 0.1, 6),
+OF_HEAD = ("head", "pool", "head_size", "dropout")
+ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
+
+
+class Defaults(NamedTuple):
+    """What a flag of the training is where it is not given; None has no meaning where the encoder does not learn."""
+
+    epochs: int
+    encoder_rate: float | None
+    layer_decay: float | None
+    weight_decay: float
+    dropout: float
+    encoder_dropout: float | None
+    patience: int
+
+
+DEFAULTS = {  # by mode and head
+    ("frozen", "mean"): Defaults(60, None, None, 3.0, 0.2, None, 60),
+    ("frozen", "bilstm"): Defaults(8, None, None, 0.01, 0.3, None, 2),
+    ("frozen", "cls"): Defaults(60, None, None, 0.01, 0.2, None, 15),
+    ("top", "mean"): Defaults(6, 2e-4, 1.0, 0.01, 0.3, 0.0, 2),
+    ("top", "bilstm"): Defaults(8, 5e-4, 1.0, 0.01, 0.3, 0.0, 2),
+    ("top", "cls"): Defaults(5, 2e-4, 1.0, 0.01, 0.1, 0.1, 2),
+    ("finetune", "mean"): Defaults(6, 2e-4, 0.4, 0.01, 0.3, 0.0, 3),
+    ("finetune", "bilstm"): Defaults(8, 5e-4, 0.4, 0.01, 0.3, 0.0, 2),
+    ("finetune", "cls"): Defaults(4, 2e-4, 0.9, 0.01, 0.1, 0.1, 2),
+    ("gradual", "mean"): Defaults(6, 2e-4, 0.4, 0.01, 0.3, 0.0, 4),
+    ("gradual", "bilstm"): Defaults(8, 5e-4, 0.4, 0.01, 0.3, 0.0, 4),
+    ("gradual", "cls"): Defaults(8, 2e-4, 0.9, 0.01, 0.1, 0.1, 6),
+    ("scratch", "mean"): Defaults(12, 1e-3, 1.0, 0.01, 0.3, 0.0, 4),
+    ("scratch", "bilstm"): Defaults(8, 1e-3, 1.0, 0.01, 0.3, 0.0, 2),
+    ("scratch", "cls"): Defaults(12, 5e-4, 1.0, 0.01, 0.1, 0.1, 6),
 }
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
@@ -64,68 +77,9 @@ on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features a
 in every epoch: about 4 minutes a pass for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
 
 
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = Parser(prog="python -m finetune.imdb", description=DESCRIPTION, epilog=_defaults_table())
-    parser.add_argument("--encoder", metavar="DIR", type=directory_name, default="runs/bilm",
-                        help="a finished run of pretrain.bilm, bert or static; scratch takes only its shape")
-    parser.add_argument("--mode", choices=MODES, default="frozen",
-                        help="how much of the encoder learns beside mix and head. frozen: nothing; top: its upper "
-                             "layers; finetune: all layers, lower ones more slowly; gradual: one more layer in each "
-                             "epoch; scratch: all, from random weights instead of pretrained ones")
-    parser.add_argument("--unfreeze", metavar="N", type=positive_int,
-                        help="how many upper layers learn in mode top (default: 1)")
-    parser.add_argument("--head", choices=HEADS, default="mean",
-                        help="mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which "
-                             "must be read anew in each epoch; cls: W h_[CLS] + b, for a pretrain.bert run")
-    parser.add_argument("--pool", choices=POOLS,
-                        help="how the mean head's vector is made of tokens (default: mean, as in the lecture)")
-    parser.add_argument("--data", choices=REVIEWS, default="auto", help="the reviews; auto is imdb if it can be had")
-    parser.add_argument("--labels", metavar="N", type=positive_int,
-                        help="learn from N labelled reviews, half of each class, validation included (default: all)")
-    parser.add_argument("--trial", metavar="N", type=positive_int,
-                        help="for choosing flags: score on N reviews of the training half, always the same, instead of "
-                             "the test half")
-    parser.add_argument("--max-tokens", metavar="N", type=positive_int,
-                        help="tokens read of a review; a longer one keeps its head and tail (default: 512, or as "
-                             "many as a BERT was pretrained on, if fewer)")
-    parser.add_argument("--no-cache", action="store_true",
-                        help="read the texts anew, and do not keep their features (otherwise kept in `cache` beside "
-                             "--out)")
-    parser.add_argument("--measure-forgetting", action="store_true",
-                        help="report the encoder's loss on text that its pretraining held out, before and after; "
-                             "reads that corpus again, and at most 100,000 held-out tokens")
-    _add_training(parser)
-    add_precision(parser)
-    add_shared(parser, out="runs/imdb")
-    return parser
-
-
-def _add_training(parser: Parser) -> None:
-    """The flags of the training, of which those in `FLAGS` have defaults that depend on mode and head."""
-    group = parser.add_argument_group("training (what has no default here has one by mode and head: see the end)")
-    group.add_argument("--epochs", metavar="N", type=positive_int, help="passes over the labelled reviews at most")
-    group.add_argument("--batch-size", metavar="N", type=positive_int, default=32, help="reviews per step")
-    group.add_argument("--learning-rate", metavar="X", type=positive_float, default=1e-3,
-                       help="of AdamW for the head, at its highest")
-    group.add_argument("--encoder-rate", metavar="X", type=positive_float,
-                       help="learning rate of the encoder's uppermost layer")
-    group.add_argument("--layer-decay", metavar="X", type=share,
-                       help="each layer's rate is X times that of the layer above it")
-    group.add_argument("--weight-decay", metavar="X", type=non_negative_float, help="of matrices, by AdamW")
-    group.add_argument("--dropout", metavar="P", type=probability, help="share of the head's inputs dropped")
-    group.add_argument("--encoder-dropout", metavar="P", type=probability,
-                       help="share of the encoder's units dropped while it learns")
-    group.add_argument("--patience", metavar="N", type=non_negative_int,
-                       help="epochs without a lower validation loss before stopping; 0 trains to the "
-                            "end, and keeps the last weights instead of the best")
-    group.add_argument("--head-size", metavar="N", type=positive_int, default=64,
-                       help="units of the head's hidden layer")
-
-
 def _defaults_table() -> str:
     """The defaults by mode and head, as a table for --help."""
-    names = [name.rpartition("_")[::2] for name in FLAGS]  # of two words each has a line of its own
+    names = [name.rpartition("_")[::2] for name in Defaults._fields]  # of two words each has a line of its own
     widths = [2 + max(map(len, words)) for words in names]
     table = [("", [words[0] for words in names]), ("", [words[1] for words in names])]
     table += [(" ".join(kind), ["-" if v is None else v for v in values]) for kind, values in DEFAULTS.items()]
@@ -142,31 +96,102 @@ def check_labels(n: int | None) -> None:
         raise UsageError(what, f"choose an even number from {FEWEST_LABELS}")
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Fill in the defaults that depend on other flags. Raises: UsageError for flags that contradict each other."""
-    check_labels(arguments.labels)
-    if arguments.head != "mean" and arguments.pool is not None:
-        reads = {"bilstm": "every token", "cls": "the first token alone"}[arguments.head]
-        raise UsageError(f"--pool {arguments.pool} is for the mean head: the {arguments.head} head reads {reads}",
-                         "leave out --pool, or use --head mean")
-    arguments.pool = arguments.pool or ("cls" if arguments.head == "cls" else "mean")
-    if arguments.unfreeze is not None and arguments.mode != "top":
-        raise UsageError(f"--unfreeze is for --mode top, not {arguments.mode}", "leave it out, or use --mode top")
-    if arguments.mode == "frozen" and any(getattr(arguments, name) is not None for name in ONLY_LEARNING):
-        raise UsageError("--encoder-rate, --encoder-dropout and --layer-decay say how an encoder learns, and a frozen "
-                         "one does not", "leave them out, or use --mode finetune")
-    if arguments.measure_forgetting and arguments.mode == "scratch":
-        raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
-                         "leave it out, or use --mode finetune")
-    arguments.unfreeze = arguments.unfreeze or 1
-    for name, value in zip(FLAGS, DEFAULTS[arguments.mode, arguments.head]):
-        if name != "epochs" and getattr(arguments, name) is None:
-            setattr(arguments, name, value)
+def training_flag(help: str, convert: Any, metavar: str, default: Any = None) -> Any:
+    """A flag of the training; with a default of None it is one that depends on mode and head."""
+    group = "training (what has no default here has one by mode and head: see the end)"
+    return flag(help, convert, metavar=metavar, default=default, group=group)
 
 
-def take_epochs(arguments: argparse.Namespace, num_labels: int) -> None:
-    """Fill in --epochs, of which the default depends on how many labelled reviews there are."""
-    usual = DEFAULTS[arguments.mode, arguments.head][FLAGS.index("epochs")]
-    if arguments.head == "mean" and num_labels > FEW_LABELS:
-        usual = PASSES_OVER_MANY.get(arguments.mode, usual)
-    arguments.epochs = arguments.epochs or usual
+@dataclass(frozen=True)
+class Settings(RunSettings):
+    """What `python -m finetune.imdb` can be told. config.json has encoder and reviews by their fingerprints.
+
+    Two fields may be None until more is known: `epochs` depends on the number of labels, `max_tokens` on the encoder.
+    """
+
+    prog = "python -m finetune.imdb"
+    description = DESCRIPTION
+    epilog = _defaults_table()
+
+    encoder: str = flag("a finished run of pretrain.bilm, bert or static; scratch takes only its shape", directory_name,
+                        metavar="DIR", default="runs/bilm", decides=False)
+    mode: str = flag(
+        "how much of the encoder learns beside mix and head. frozen: nothing; top: its upper layers; finetune: all "
+        "layers, lower ones more slowly; gradual: one more layer in each epoch; scratch: all, from random weights "
+        "instead of pretrained ones", choices=MODES, default="frozen")
+    unfreeze: int = flag("how many upper layers learn in mode top", positive_int, metavar="N", default=1)
+    head: str = flag(
+        "mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which must be read anew in each epoch; cls: "
+        "W h_[CLS] + b, for a pretrain.bert run", choices=HEADS, default="mean")
+    pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)", choices=POOLS,
+                     default="mean")
+    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
+    labels: int | None = flag(
+        "learn from N labelled reviews, half of each class, validation included (default: all)", positive_int,
+        metavar="N", default=None)
+    trial: int | None = flag(
+        "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
+        positive_int, metavar="N", default=None)
+    max_tokens: int | None = flag(
+        "tokens read of a review; a longer one keeps its head and tail (default: 512, or as many as a BERT was "
+        "pretrained on, if fewer)", positive_int, metavar="N", default=None)
+    no_cache: bool = flag(
+        "read the texts anew, and do not keep their features (otherwise kept in `cache` beside --out)", bool,
+        default=False)
+    measure_forgetting: bool = flag(
+        "report the encoder's loss on text that its pretraining held out, before and after; reads that corpus again, "
+        "and at most 100,000 held-out tokens", bool, default=False)
+    epochs: int | None = training_flag("passes over the labelled reviews at most", positive_int, "N")
+    batch_size: int = training_flag("reviews per step", positive_int, "N", 32)
+    learning_rate: float = training_flag("of AdamW for the head, at its highest", positive_float, "X", 1e-3)
+    encoder_rate: float | None = training_flag("learning rate of the encoder's uppermost layer", positive_float, "X")
+    layer_decay: float | None = training_flag("each layer's rate is X times that of the layer above it", share, "X")
+    weight_decay: float = training_flag("of matrices, by AdamW", non_negative_float, "X")
+    dropout: float = training_flag("share of the head's inputs dropped", probability, "P")
+    encoder_dropout: float | None = training_flag("share of the encoder's units dropped while it learns", probability,
+                                                  "P")
+    patience: int = training_flag(
+        "epochs without a lower validation loss before stopping; 0 trains to the end, and keeps the last weights "
+        "instead of the best", non_negative_int, "N")
+    head_size: int = training_flag("units of the head's hidden layer", positive_int, "N", 64)
+    precision: str = precision_flag()
+    out: str = out_flag("runs/imdb")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Settings that are complete but for `epochs` and `max_tokens`.
+
+        Raises: UsageError for values that contradict each other.
+        """
+        mode, head = given.get("mode", "frozen"), given.get("head", "mean")
+        check_labels(given.get("labels"))
+        if head != "mean" and "pool" in given:
+            reads = {"bilstm": "every token", "cls": "the first token alone"}[head]
+            raise UsageError(f"--pool {given['pool']} is for the mean head: the {head} head reads {reads}",
+                             "leave out --pool, or use --head mean")
+        if mode != "top" and "unfreeze" in given:
+            raise UsageError(f"--unfreeze is for --mode top, not {mode}", "leave it out, or use --mode top")
+        if mode == "frozen" and any(name in given for name in ONLY_LEARNING):
+            raise UsageError("--encoder-rate, --encoder-dropout and --layer-decay say how an encoder learns, and a "
+                             "frozen one does not", "leave them out, or use --mode finetune")
+        if mode == "scratch" and given.get("measure_forgetting"):
+            raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
+                             "leave it out, or use --mode finetune")
+        usual = {**DEFAULTS[mode, head]._asdict(), "epochs": None, "pool": "cls" if head == "cls" else "mean"}
+        return super().of(**{**usual, **given})
+
+    def with_epochs(self, num_labels: int) -> Self:
+        """With the epochs that are usual for so many labelled reviews, where no flag says otherwise."""
+        usual = DEFAULTS[self.mode, self.head].epochs
+        if self.head == "mean" and num_labels > FEW_LABELS:
+            usual = PASSES_OVER_MANY.get(self.mode, usual)
+        return replace(self, epochs=self.epochs or usual)
+
+    def of_head(self) -> dict[str, Any]:
+        """What a classifier needs to be built again, beside its encoder."""
+        return {name: getattr(self, name) for name in OF_HEAD}
+
+    def config(self) -> dict[str, Any]:
+        """What config.json has of the settings."""
+        deciding = {name: value for name, value in self.deciding().items() if name not in OF_HEAD}
+        return {"kind": "transfer", **deciding, "model": self.of_head()}

@@ -12,7 +12,7 @@ since sums are taken in another order, and for dropout, which each process draws
 process speaks, writes the run directory and measures held-out text, while the others wait; a state holds nothing of
 any one process, so that any number of them can go on from it. Tensors travel by NCCL between GPUs, else by gloo.
 
-Next: figures.py, what pictures have in common.
+Next: cache.py, what is kept from one run to the next.
 """
 
 import contextlib
@@ -174,10 +174,12 @@ def stop_together(stop: Stop, state: str = "stopped and saved") -> None:
 def on_first(stop: Stop, work: Callable[[], Result]) -> Result | None:
     """Have the first process do some work while the others wait, for which there is None.
 
-    Asked to stop, the work must come to an end by itself, or the others would wait for ever.
+    Asked to stop, the work must end by itself, by Stopped or otherwise, or the others would wait for ever.
     Raises: Stopped, in all processes at once, if one of them was asked to stop meanwhile.
     """
-    result = work() if is_first() else None
+    result = None
+    with contextlib.suppress(Stopped):  # it is raised below, where the others hear of it
+        result = work() if is_first() else None
     stop_together(stop)
     return result
 

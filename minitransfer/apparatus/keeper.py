@@ -11,7 +11,9 @@
 The keeper sees no model, batch or loss: what is to be saved is handed to it by name, and need only have `state_dict`
 and `load_state_dict`. At first it takes all of that back to the state that it is given, if any; both `for`
 loops then begin where they were interrupted. At the edge of a step, where the `for` asks for the next batch, a state
-is saved if it is time, and a run that was asked to stop ends there by an exception, its state saved.
+is saved if it is time, and a run that was asked to stop ends there by an exception, its state saved. What is done at
+the end of an epoch, as validation, belongs into the outer loop: the epoch counts as finished once that is done, and a
+run that is stopped meanwhile does it again.
 
 Next: optim.py, which moves the weights.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from torch import nn
@@ -31,7 +34,8 @@ from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import Stop
 
 ROWS = 200  # of metrics.jsonl, about so many in a run: by steps, so that a run that was interrupted has the same ones
-BOOKS = ("epoch", "in_epoch", "skipped")
+BOOKS = ("epoch", "in_epoch", "skipped", "seconds", "sums")
+NOTHING: Mapping[str, float] = MappingProxyType({})
 Batch = TypeVar("Batch")
 
 
@@ -49,7 +53,8 @@ class Keeper:
     """Keeps the books of one training run.
 
     step, epoch: how many are finished.  in_epoch: steps of the epoch that runs.  skipped: steps that changed nothing,
-    because loss or gradient were not finite.  progress: units of work done, of a total.
+    because loss or gradient were not finite.  progress: units of work done, of a total.  seconds: from the beginning
+    to the last step, over all processes that worked at the run.  sums: of the epoch that runs, what `add` was told.
     """
 
     def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int,
@@ -57,24 +62,27 @@ class Keeper:
         """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds."""
         self._run, self._stop, self._kept = run, stop, kept
         self.step = self.epoch = self.in_epoch = self.skipped = 0
+        self.seconds = 0.0
+        self.sums: dict[str, float] = {}
         self._total_steps, self._row_every = steps, max(1, steps // ROWS)
         self._guard, self._save_every, self._saved = FiniteGuard(), save_every, time.monotonic()
         self._saved_step: int | None = None
         units = self._restore(state or {"step": 0})
+        self._began = time.monotonic() - self.seconds
         self.progress = Progress(total, unit, description=description, log_every=log_every, done=units)
 
     def epochs(self, n: int) -> Iterator[int]:
         """The epochs that are not finished, counted from 0."""
         while self.epoch < n:
             yield self.epoch
-            self.epoch, self.in_epoch = self.epoch + 1, 0
+            self.epoch, self.in_epoch, self.sums = self.epoch + 1, 0, {}
 
     def steps(self, batches: Sequence[Batch]) -> Iterator[Batch]:
         """The batches of an epoch that are not done. Raises: Stopped, once the state is saved, if asked to stop."""
         for batch in batches[self.in_epoch :]:
             yield batch
             self.in_epoch += 1
-            self._save_or_stop()
+            self.save_or_stop()
 
     def may_step(self, loss: float, norm: float) -> bool:
         """Whether loss and gradient norm are finite. Raises: NumericsError when they were not for five steps."""
@@ -82,12 +90,20 @@ class Keeper:
         self.skipped += not finite
         return finite
 
-    def done(self, units: int, *, loss: float, **numbers: float) -> None:
-        """Count a step that was `units` of work. One step in so many is logged, with its loss and other numbers."""
-        self.step += 1
-        self.progress.advance(units, loss=loss)
+    def add(self, **amounts: float) -> None:
+        """Add to the sums of the epoch that runs."""
+        self.sums |= {name: self.sums.get(name, 0.0) + amount for name, amount in amounts.items()}
+
+    def done(self, units: int, *, loss: float, shown: Mapping[str, float] = NOTHING, **numbers: float) -> None:
+        """Count a step that was `units` of work. One step in so many is logged, with its loss and other numbers.
+
+        shown: what the line of progress tells beside the loss.
+        """
+        self.step, self.seconds = self.step + 1, time.monotonic() - self._began
+        self.progress.advance(units, loss=loss, **shown)
         if self.step % self._row_every == 0 or self.step == self._total_steps:
-            row = {"step": self.step, "epoch": self.epoch, "tokens": self.progress.done, "loss": loss, **numbers}
+            tokens = {"tokens": self.progress.done} if self.progress.unit != "steps" else {}
+            row = {"step": self.step, "epoch": self.epoch, **tokens, "loss": loss, **numbers}
             self._run.log_metrics({**row, "skipped": self.skipped})
 
     def save(self) -> None:
@@ -97,11 +113,15 @@ class Keeper:
         self._run.save_state(self.step, {**parts, **books, "units": self.progress.done})
         self._saved, self._saved_step = time.monotonic(), self.step
 
-    def _save_or_stop(self) -> None:
-        """Save if it is time in the first process, in all of them, since what is saved may be gathered from all."""
+    def save_or_stop(self) -> None:
+        """Save if it is time in the first process, in all of them, since what is saved may be gathered from all.
+
+        To be called in long work between two steps, too: a step that has been saved is not saved again.
+        Raises: Stopped, once the state is saved, if asked to stop.
+        """
         due = is_first() and time.monotonic() - self._saved >= self._save_every
         stopping, due = agree(self._stop, due)
-        if stopping or due:
+        if (stopping or due) and self._saved_step != self.step:
             self.save()
         if stopping:
             stop_together(self._stop)
@@ -113,7 +133,8 @@ class Keeper:
         """
         if state["step"]:
             check_state(state, (*BOOKS, "units", *self._kept), self._run.path)
-            self.epoch, self.in_epoch, self.skipped = (state[name] for name in BOOKS)
+            for name in BOOKS:
+                setattr(self, name, state[name])
             self._saved_step = state["step"]
         for name, part in self._kept.items():
             if name in state and isinstance(part, nn.Module):

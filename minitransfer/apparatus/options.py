@@ -1,10 +1,10 @@
 """Apparatus: flags. What may a command be asked, and what is said when it is asked for something impossible?
 
-A command builds its `Parser`, adds the flags that all commands share, and hands its `main` to `run_command`, which
+A command hands its `main` and its settings to `run_command`, which has the flags read by a `Parser`, and
 turns every failure that a user can mend into one line, `error: what is wrong. Fix: what to do.`, and an exit code
 (the table is in errors.py). Nothing here imports torch, so `--help` and a mistyped flag are answered at once.
 
-Next: runtime.py, what a command sets up before its first step.
+Next: settings.py, where the flags of a command stand.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from minitransfer.apparatus.errors import Interrupted, MinitransferError, Stopped, UsageError
 from minitransfer.apparatus.progress import is_speaker, several
@@ -122,40 +123,23 @@ def directory_name(text: str) -> str:
     return text
 
 
-def add_shared(parser: argparse.ArgumentParser, *, out: str) -> None:
-    """Add the flags that every training command has; `out` is the default of --out."""
-    group = parser.add_argument_group("shared flags")
-    group.add_argument("--data-dir", metavar="DIR", type=directory_name,
-                       help="where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)")
-    group.add_argument("--offline", action="store_true", help="never download; say what is missing instead")
-    group.add_argument("--seed", metavar="N", type=non_negative_int, default=0,
-                       help="decides initial weights, order, masks and dropout")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                       help="where to compute; auto takes a CUDA GPU if there is one")
-    group.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: all cores)")
-    group.add_argument("--out", metavar="DIR", type=directory_name, default=out, help="the run directory to write")
-    group.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
-    group.add_argument("--save-every", metavar="SECONDS", type=positive_float, default=300.0,
-                       help="seconds between saved states")
-    group.add_argument("--log-every", metavar="SECONDS", type=positive_float, default=10.0,
-                       help="seconds between progress lines where stderr is not a terminal")
+class Readable(Protocol):
+    """What flags can be read by: the settings of a command, or a bare parser."""
 
+    prog: str
 
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Add the flag of the commands whose networks are large enough for it to matter."""
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
-                        help="numbers in which matrices are multiplied; auto takes bf16 where the machine has "
-                             "instructions for it and the network is wide, and is then about twice as fast")
+    def parse_args(self, argv: Sequence[str] | None) -> Any:
+        """What the flags come to. Exits with 2 on the first that is not understood, and with 0 after --help."""
 
 
 def run_command(
-    main: Callable[[argparse.Namespace], int | None],
-    parser: argparse.ArgumentParser,
+    main: Callable[[Any], int | None],
+    settings: Readable,
     argv: Sequence[str] | None = None,
     *,
     together: bool = False,
 ) -> int:
-    """Parse the flags, run `main` on them, and return the exit code of the process.
+    """Read the flags, run `main` on the settings that they make, and return the exit code of the process.
 
     `main` returns an exit code, or None for 0. Failures are told on stderr, as in errors.py; only a bug of ours,
     code 1, shows a traceback. A reader that closes our stdout early (`| head`) ends the command quietly with 141.
@@ -163,9 +147,9 @@ def run_command(
     """
     if hasattr(sys.stdout, "reconfigure"):  # a review may hold what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    to_go_on = resume_command(parser.prog, sys.argv[1:] if argv is None else argv)
+    to_go_on = resume_command(settings.prog, sys.argv[1:] if argv is None else argv)
     try:
-        code = _parse_and_run(main, parser, argv, together, to_go_on)
+        code = _parse_and_run(main, settings, argv, together, to_go_on)
     except SystemExit:
         raise
     except BaseException as failure:
@@ -174,23 +158,23 @@ def run_command(
     return _flush_stdout(code)
 
 
-def _parse_and_run(main: Callable, parser: argparse.ArgumentParser, argv: Sequence[str] | None,
+def _parse_and_run(main: Callable, settings: Readable, argv: Sequence[str] | None,
                    together: bool, to_go_on: str) -> int:
     """The exit code of `main`, or of argparse: 0 after --help, 2 after a usage error."""
     try:
-        arguments = parser.parse_args(argv)
+        complete = settings.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     if not several():
-        return int(main(arguments) or 0)
+        return int(main(complete) or 0)
     if not together:
-        what = f"`{parser.prog}` is the work of one process, and torchrun has started {os.environ['WORLD_SIZE']}"
-        raise UsageError(what, f"start it as `{parser.prog} …`, without torchrun")
+        what = f"`{settings.prog}` is the work of one process, and torchrun has started {os.environ['WORLD_SIZE']}"
+        raise UsageError(what, f"start it as `{settings.prog} …`, without torchrun")
     from minitransfer.apparatus.distributed import joined
 
     with joined():
         try:
-            return int(main(arguments) or 0)
+            return int(main(complete) or 0)
         except Stopped as stop:
             if stop.agreed:  # said before the processes part: torchrun ends the others once one of them has ended
                 _report(stop, to_go_on)

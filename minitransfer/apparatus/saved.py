@@ -2,23 +2,25 @@
 
 Every byte is compared with the manifest before it is used, and weights are read from safetensors, a format that
 holds numbers only. What is wrong is said before anything is built: a biLM given for a BERT, a run that never
-finished, a file of which one bit has changed.
+finished, a file of which one bit has changed, a config and weights that are not of one network.
 
 Next: metrics.py, the rows that a run logs.
 """
 
 import hashlib
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.states import finite
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -29,6 +31,8 @@ COMMANDS = {  # which command writes a run of which kind, for advice
     "transfer": "python -m finetune.imdb",
     "bag": "python -m finetune.bag",
 }
+ANOTHER = "give the directory of another run, or train this one anew"
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,14 @@ class LoadedRun:
         except UnicodeDecodeError as failure:
             what = f"{self.path / name} is not UTF-8 text, at byte {failure.start}"
             raise CheckpointError(what, _train_another(self.kind)) from failure
+
+    def parsed(self, name: str, parse: Callable[[str], Parsed]) -> Parsed:
+        """What `parse` makes of one saved file's text. Raises: CheckpointError as `text`, or if it is a ValueError."""
+        text = self.text(name)
+        try:
+            return parse(text)
+        except ValueError as failure:
+            raise CheckpointError(f"{self.path / name} is damaged: {failure}", ANOTHER) from failure
 
 
 def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
@@ -134,6 +146,33 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if told:
         raise CheckpointError(f"the weights do not fit this network: {told}", "use the settings it was trained with")
     module.load_state_dict(dict(tensors))
+
+
+def build_to_fit(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The module that `make` builds from a run's config, holding the run's tensors.
+
+    It is built first on torch's meta device, which keeps shapes without memory: a config that claims a billion units
+    is refused, not allocated. Raises: CheckpointError if config and tensors do not fit, or a weight is not finite.
+    """
+    try:
+        with torch.device("meta"):
+            needed = sum(tensor.numel() for tensor in make().state_dict().values())
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as failure:
+        why = f"{type(failure).__name__}: {failure}"
+        what = f"{path / 'config.json'} describes no network that its weights could fill ({why})"
+        raise CheckpointError(what, ANOTHER) from failure
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if needed > held:
+        what = f"{path / 'config.json'} describes a network of {needed:,} weights, but {held:,} are saved with it"
+        raise CheckpointError(what, ANOTHER)
+    if not finite(dict(tensors)):
+        raise CheckpointError(f"the weights in {path} are not all finite", ANOTHER)
+    module = make()
+    try:
+        load_weights(module, tensors)
+    except CheckpointError as failure:
+        raise CheckpointError(f"{path}: {failure.what.rstrip('.')}", failure.fix) from failure
+    return module
 
 
 def _parse_weights(path: Path, data: bytes) -> dict[str, Tensor]:

@@ -40,19 +40,19 @@ def mask_once(rows: Tensor, mask: Mask, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def masked_loss(model: MaskedLM, inputs: Tensor, labels: Tensor, batch_size: int,
-                keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
-    """The cross-entropy loss and the accuracy on masked pieces; None if `keep_on` no longer holds.
+                check: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """The cross-entropy loss and the accuracy on masked pieces.
 
     held_out_loss       1/M Σ −log p(w) over the M masked pieces w, in nats; 0 if there is none
     held_out_accuracy   the share of them whose logit is the largest
     held_out_masked     M
 
-    Shapes: inputs and labels (N, T) int64, as `mask_once` returns them; `batch_size` rows make one forward pass.
+    Shapes: inputs and labels (N, T) int64, as `mask_once` returns them; `batch_size` rows make one forward pass,
+    before which `check` is called; it may raise Stopped.
     """
     device, total, correct, num_masked = model.bias.device, 0.0, 0, 0
     for token_ids, some_labels in zip(inputs.split(batch_size), labels.split(batch_size)):
-        if not keep_on():
-            return None
+        check()
         logits, targets = model.decode(token_ids.to(device), some_labels.to(device))
         total += F.cross_entropy(logits, targets, reduction="sum").item()
         correct += int((logits.argmax(dim=-1) == targets).sum())

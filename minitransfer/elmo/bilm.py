@@ -37,6 +37,11 @@ class BiLMConfig:
             layers = 2 * self.projection_size
             raise ValueError(f"character CNN gives {self.charcnn.output_size}, layers are {layers} wide")
 
+    @property
+    def most_layers(self) -> int:
+        """How many layers of one kind there are at most: LSTM layers, highways or widths of filters."""
+        return max(self.num_layers, self.charcnn.num_highways, len(self.charcnn.filters))
+
     def to_dict(self) -> dict:
         """The sizes by name, as config.json keeps them."""
         return asdict(self)

@@ -24,22 +24,20 @@ ROWS, WINDOW = 16, 128  # a text is laid out in rows side by side, and predicted
 
 def held_out_loss(
     stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
-    run_both: Callable = one_after_the_other, keep_on: Callable[[], bool] = lambda: True,
-) -> tuple[float, float] | None:
+    run_both: Callable = one_after_the_other, check: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
     """**Cross-entropy loss** of both directions on a text: mean −log p per token over the full vocabulary, in nats.
 
     forward   −1/N Σ_t log p(w_t | w_1 … w_{t−1}),    backward   −1/N Σ_t log p(w_t | w_{t+1} … w_N)
 
     Each of the N tokens is counted once, `<eos>` too; exp of a loss is the perplexity. The text is cut into 16 rows,
-    each encoded from a zero LSTM state. None if `keep_on` no longer holds.
+    each encoded from a zero LSTM state. `check` is called before each window, and may raise Stopped.
     Shapes: table (words, D) word vectors, token_ids (N,) rows of it; ids that the softmax does not have are
     encoded by their vector, and predicted as `<unk>`.
     """
     with torch.no_grad():
-        totals = run_both(*(lambda d=d: _total_loss(stacks[d], softmax, table, token_ids[:: 1 - 2 * d], keep_on)
+        totals = run_both(*(lambda d=d: _total_loss(stacks[d], softmax, table, token_ids[:: 1 - 2 * d], check)
                             for d in (0, 1)))  # the backward model begins at the end
-    if None in totals:
-        return None
     ahead, back = (total / len(token_ids) for total in totals)
     return ahead, back
 
@@ -50,12 +48,11 @@ def as_targets(token_ids: np.ndarray, vocab_size: int) -> np.ndarray:
 
 
 def _total_loss(stack: LSTMStack, softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
-                keep_on: Callable[[], bool]) -> float | None:
+                check: Callable[[], None]) -> float:
     """Sum of −log p of every token, in the order in which one direction predicts them, in nats."""
     total, state = 0.0, None
     for inputs, targets in zip(*(windows(rows, WINDOW) for rows in as_rows(token_ids, ROWS))):
-        if not keep_on():
-            return None
+        check()
         outputs, state = stack(table[torch.from_numpy(inputs).to(table.device)], state)
         real = targets.ravel() != PAD_ID
         target_ids = as_targets(targets, len(softmax.bias)).ravel()[real]

@@ -11,68 +11,32 @@ them can run. A biLM has no counterpart there; docs/format.md tells how its run 
 Read next: `minitransfer.huggingface.names`, how the same weights are called there.
 """
 
-from __future__ import annotations
-
-import argparse
 import hashlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import safetensors.torch
+from torch import Tensor
+
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_run
+from minitransfer.apparatus.durable import disk_errors, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.options import Parser, directory_name
-
-if TYPE_CHECKING:  # torch takes seconds to import: a mistyped flag should not have to wait for it
-    from torch import Tensor
-
-    from minitransfer.apparatus.checkpoint import LoadedRun
-    from minitransfer.bert.encoder import BertConfig
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import environment
+from minitransfer.apparatus.saved import check_depth
+from minitransfer.bert.encoder import BertConfig
+from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
+from minitransfer.huggingface.pieces import at, max_length, read_pieces
+from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
+from minitransfer.text.wordpiece import WordPiece
 
 LABELS = ("negative", "positive")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
 TRAIN_ANEW = "give the directory of another run, or train this one anew"
-
-DESCRIPTION = """Bring a BERT to the format of the transformers library, or from there.
-
-examples:
-  python -m minitransfer.huggingface export runs/bert bert-folder
-  python -m minitransfer.huggingface export runs/bert-finetuned imdb-folder
-  python -m minitransfer.huggingface import bert-base-uncased runs/bert-base
-
-seconds; neither that library nor a network is needed"""
-
-
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = Parser(prog="python -m minitransfer.huggingface", description=DESCRIPTION)
-    commands = parser.add_subparsers(dest="command", metavar="{export,import}", required=True)
-    leave = commands.add_parser(
-        "export", help="write a run as a folder for from_pretrained",
-        description="Write a run of pretrain.bert as a BertForMaskedLM, or one of `finetune.imdb --head cls`\n"
-                    "on such a BERT as a BertForSequenceClassification.")
-    leave.add_argument("run", metavar="RUN", type=directory_name, help="a finished run")
-    leave.add_argument("folder", metavar="DIR", type=directory_name, help="the folder to write, new or empty")
-    come = commands.add_parser(
-        "import", help="make a run of a folder that was saved there",
-        description="Make a run of an uncased BERT, which `finetune.imdb --encoder` takes. Of the folder are read\n"
-                    "config.json, model.safetensors, and tokenizer.json or vocab.txt.")
-    come.add_argument("folder", metavar="DIR", type=directory_name, help="the folder with these files")
-    come.add_argument("run", metavar="RUN", type=directory_name, help="the run directory to write, new or empty")
-    return parser
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Bring a run there, or a folder here."""
-    run, folder = Path(arguments.run), Path(arguments.folder)
-    if arguments.command == "export":
-        check_free(folder)
-        export_run(run, folder)
-    else:
-        check_free(run)
-        import_folder(folder, run)
 
 
 def check_free(path: Path) -> None:
@@ -88,12 +52,7 @@ def export_run(path: Path, folder: Path) -> None:
 
     Raises: CheckpointError for a run of another kind or head, or whose parts do not fit together.
     """
-    import safetensors.torch
-
-    from minitransfer.apparatus.checkpoint import load_run
-    from minitransfer.apparatus.durable import disk_errors, to_json, write_file
-    from minitransfer.apparatus.progress import say
-
+    check_free(folder)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
     refuse_non_finite(tensors, path)
@@ -111,8 +70,6 @@ def export_run(path: Path, folder: Path) -> None:
 
 def language_model_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     """Weights and config of the BertForMaskedLM that a run of BERT is, and how many tokens a text may have."""
-    from minitransfer.huggingface.names import to_their_config, to_theirs
-
     if run.kind != "bert":
         what = f"{run.path} holds a run of kind {run.kind!r}, for which the transformers library has no model"
         raise CheckpointError(what, NO_COUNTERPART)
@@ -127,9 +84,6 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     There a pooler with a tanh stands between [CLS] and the classifier, and here nothing:
     `minitransfer.huggingface.names.linear_through_tanh` makes them compute the same.
     """
-    from minitransfer.huggingface.names import compare, linear_through_tanh, to_their_config, to_theirs
-    from minitransfer.huggingface.pieces import at
-
     kind, head = at(run.config, "encoder.kind"), at(run.config, "model.head")
     if kind != "bert":
         what = f"{run.path} classifies with an encoder of kind {kind!r}, which the transformers library has not"
@@ -157,11 +111,6 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
 def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
                has_head: bool = True) -> BertConfig:
     """The shape of a run's BERT. Raises: CheckpointError unless config, weights and tokenizer fit together."""
-    from minitransfer.apparatus.saved import check_depth
-    from minitransfer.bert.encoder import BertConfig
-    from minitransfer.huggingface.names import HEAD, compare, shapes
-    from minitransfer.text.wordpiece import WordPiece
-
     try:
         shape = BertConfig.from_dict(config["model"])
         check_depth(shape.num_layers, tensors)
@@ -185,8 +134,6 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:
     """How many tokens a text may have: what a classifier read, else what BERT was pretrained on, else what fits."""
-    from minitransfer.huggingface.pieces import at
-
     said = (max_tokens, at(config, "training.seq_length"))
     return next((n for n in said if type(n) is int and 3 <= n <= shape.max_positions), shape.max_positions)
 
@@ -208,12 +155,7 @@ def import_folder(folder: Path, path: Path) -> None:
 
     Raises: CheckpointError for a folder that is incomplete or damaged, or holds anything else.
     """
-    from minitransfer.apparatus.checkpoint import RunDirectory
-    from minitransfer.apparatus.progress import say
-    from minitransfer.apparatus.runtime import environment
-    from minitransfer.huggingface.pieces import max_length, read_pieces
-    from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
-
+    check_free(path)
     check_folder(folder)
     shape = read_shape(folder / CONFIG)
     wordpiece, order = read_pieces(folder)

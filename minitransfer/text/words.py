@@ -81,6 +81,11 @@ class Vocabulary:
         ranked = sorted((w for w in counts if w not in SPECIAL_WORDS), key=lambda w: (-counts[w], w))
         return cls([*SPECIAL_WORDS, *ranked])
 
+    @classmethod
+    def from_text(cls, text: str) -> "Vocabulary":
+        """The words of a vocab.txt, one a line. Raises: ValueError if it is no vocabulary."""
+        return cls(text.removesuffix("\n").split("\n"))
+
     def __len__(self) -> int:
         """The number of words, the specials among them."""
         return len(self.words)

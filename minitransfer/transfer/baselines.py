@@ -5,7 +5,7 @@ showed with the recipe below, so whoever claims that pretraining pays has to be 
 of its words and of its pairs of neighbouring words; each of these is weighed by how much more often one class has it
 than the other, which needs no training, and then once more by a logistic regression, which does.
 
-Read next: `finetune.bag`, the command.
+Read next: `finetune.bag.train`, the command.
 """
 
 from collections.abc import Callable, Sequence
@@ -149,14 +149,15 @@ def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
 
 
 def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,
-        keep_on: Callable[[], bool] = lambda: True) -> tuple[Tensor, Tensor, int] | None:
+        check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor, int]:
     """Fit a logistic regression to n-grams scaled by r, with an L2 penalty: the w and b at which J is least.
 
     J(w, b) = Σ_i log(1 + exp(−(2 y_i − 1) s_i)) + ½ λ ‖w‖²,  s_i = Σ_{j in text i} r_j w_j + b
     ∂J/∂w = r ∘ Xᵀ(σ(s) − y) + λ w,  ∂J/∂b = Σ_i (σ(s_i) − y_i)
 
     J is convex, so where L-BFGS begins decides nothing. λ is the `strength`.
-    Returns r ∘ w (V,), b (1,), and how often the texts were passed over; None if told not to keep on.
+    Returns r ∘ w (V,), b (1,), and how often the texts were passed over. `check` is called now and then, and may raise
+    Stopped.
 
     Differs: Wang and Manning take a support vector machine and draw its weights towards their mean; a logistic
     regression gives probabilities, which all the other classifiers here have too.
@@ -177,8 +178,7 @@ def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,
     J()
     slope = start = _steepest(w, b)
     while slope > TOLERANCE * start and passes < MAX_PASSES:
-        if not keep_on():
-            return None
+        check()
         optimizer.step(J)
         J()
         slope = _steepest(w, b)

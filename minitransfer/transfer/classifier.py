@@ -1,9 +1,11 @@
 """Part V, chapter 8: the classifier. How do encoder, mix and head become one model, and what is it fed?
 
+    logits = model(batch)
+
 A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
-Where the encoder is frozen and the head reads a mean, it begins at features worked out before; otherwise at the
-tokens, and works in two steps: each text is summarised by itself; then all texts of a batch are judged together,
-since they may be standardised by one another. Several processes share the first part; the second each does in full.
+Where the encoder is frozen and the head reads a mean, a batch is features worked out before; otherwise it is tokens,
+and there are two steps: each text is summarised by itself; then all texts of a batch are judged together, since they
+may be standardised by one another. Several processes share the first part; the second each does in full.
 
 Read next: `minitransfer.transfer.examples`.
 """
@@ -13,21 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import broadcast_generator, gather_rows
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.elmo.mix import ScalarMix
-from minitransfer.transfer.encoders import Encoder
+from minitransfer.transfer.encoders import Encoder, TokenVectors
 from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
 from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
-from minitransfer.transfer.loading import ANOTHER, build_to_fit, new_encoder, read_tokens
+from minitransfer.transfer.loading import new_encoder, read_tokens
+from minitransfer.transfer.tokens import Batch
 
 HEADS = ("mean", "bilstm", "cls")
 
 
 class Classifier(nn.Module):
-    """An encoder, the scalar mix of its layers, and a head: from word vectors to one number per class.
+    """An encoder, the scalar mix of its layers, and a head: from a batch of texts to one number per class.
 
     mean     logits = W2 tanh(W1 γ Σ_k s_k standardised(pool_t(h_{t,k}))) + b
     bilstm   logits = W mean_t(BiLSTM(γ Σ_k s_k h_{t,k})) + b
@@ -39,6 +42,7 @@ class Classifier(nn.Module):
         if not 0 <= dropout < 1:  # nan, of which torch complains only when the first text is read
             raise ValueError(f"dropout is {dropout}, and must be at least 0 and below 1")
         self.encoder, self.pool = encoder, pool
+        self.token_vectors = TokenVectors(encoder)
         self.mix = ScalarMix(encoder.num_layers) if head != "cls" else None
         if head == "mean":
             width = encoder.hidden_size * POOLS[pool]
@@ -56,17 +60,25 @@ class Classifier(nn.Module):
         """Where the model is, and where its inputs must be."""
         return next(self.head.parameters()).device
 
-    def from_tokens(self, x: Tensor, mask: Tensor, B: int | None = None) -> Tensor:
-        """Shapes: x (B, T, D) word vectors, mask (B, T) bool -> logits (B, Y).
+    def forward(self, batch: Batch | Tensor) -> Tensor:
+        """The logits of B texts, given as tokens or as their pooled layers (B, L + 1, W) -> (B, Y).
 
-        Of several processes each brings its share of the B texts, and gets the logits of all.
+        Of several processes each brings the tokens of its share of the texts, and gets the logits of all.
         """
-        return self.judge(gather_rows(self.summarise(x, mask), B or len(x)))
+        if isinstance(batch, Tensor):
+            return self.judge(batch)
+        return self.judge(gather_rows(self.summary_of(batch), batch.num_texts))
+
+    def summary_of(self, batch: Batch) -> Tensor:
+        """What the head is to know of each text in a batch. Shapes: as `summarise`."""
+        x = self.token_vectors(batch)
+        return self.summarise(x, torch.from_numpy(batch.mask).to(x.device))
 
     def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
-        """What the head is to know of each text.
+        """What the head is to know of each text, from the vectors of its tokens.
 
-        Shapes: as `from_tokens`, but -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm, (B, 1, D) for cls.
+        Shapes: x (B, T, D) token vectors, mask (B, T) bool -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm,
+        (B, 1, D) for cls.
         """
         if isinstance(self.head, ClsHead):
             return self.read(x, mask, alone=True).unsqueeze(1)

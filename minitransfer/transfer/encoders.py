@@ -12,6 +12,7 @@ Read next: `minitransfer.transfer.loading`.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import in_chunks, word_vectors
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary, spell_all
-from minitransfer.transfer.tokens import TokenisedTexts, tokenise_pieces, tokenise_words
+from minitransfer.transfer.tokens import Batch, TokenisedTexts, tokenise_pieces, tokenise_words
 
 
 class Encoder(nn.Module):
@@ -89,6 +90,44 @@ class Encoder(nn.Module):
     def tokens_learn(self) -> bool:
         """Whether the vectors of tokens are still changing, so that no table of them may be kept."""
         return any(p.requires_grad for p in self.groups()[0])
+
+
+class TokenVectors:
+    """The vectors of the tokens in a batch, each distinct one worked out once.
+
+    In a step that tokens learn from, those of the batch's own tokens are worked out. Otherwise those of all tokens
+    are, at once, and serve as long as no token learns, or until `renew`. What is kept is of the texts seen last.
+    """
+
+    def __init__(self, encoder: Encoder):
+        self.encoder = encoder
+        self.tokens: Sequence[str] = ()
+        self.known: Tensor | None = None  # `look_up` of all tokens, which no training changes
+        self.table: Tensor | None = None  # the vectors of all tokens, as of the last `renew`
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Shapes: token_ids (B, T) -> (B, T, D)."""
+        if batch.tokens is not self.tokens:
+            self.tokens, self.known, self.table = batch.tokens, None, None
+        if self.encoder.tokens_learn and torch.is_grad_enabled():
+            return self._of_its_own(batch.token_ids)
+        if self.table is None:
+            self.table = self.encoder.token_table(self.tokens)
+        return self.table[torch.from_numpy(batch.token_ids).to(self.table.device)]
+
+    def _of_its_own(self, token_ids: np.ndarray) -> Tensor:
+        """The vectors of the tokens in `token_ids`, with gradients."""
+        if self.known is None:
+            self.known = self.encoder.look_up(self.tokens)
+        distinct, place = np.unique(token_ids, return_inverse=True)
+        x = self.encoder.token_vectors(self.known[torch.from_numpy(distinct).to(self.known.device)])
+        # index_select, since threads add up the gradient of x[place] in any order, and round differently each.
+        return x.index_select(0, torch.from_numpy(place.ravel()).to(x.device)).view(*token_ids.shape, -1)
+
+    def renew(self) -> None:
+        """To be called when weights may have changed: forgets what was worked out with the earlier ones."""
+        if self.encoder.tokens_learn:
+            self.table = None
 
 
 class StaticEncoder(Encoder):

@@ -19,7 +19,7 @@ from torch import Tensor
 from minitransfer.text.batching import head_and_tail
 from minitransfer.text.wordpiece import PREFIX
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import answers
+from minitransfer.transfer.examples import logits_of
 from minitransfer.transfer.tokens import TokenisedTexts
 
 MOST_WORDS = 256  # of a text are taken out, one after the other: the outermost ones, if there are more
@@ -47,7 +47,7 @@ def word_importances(model: Classifier, text: str, max_tokens: int, label: int) 
     spans = head_and_tail(np.array(word_spans(tokens, model.encoder.has_cls, cut)), MOST_WORDS).tolist()
     variants = [token_ids, *(np.delete(token_ids, slice(start, end)) for start, end in spans)]
     without = TokenisedTexts(read.tokens, variants, np.zeros(len(variants), bool))
-    s = log_odds(answers(model, without), label)
+    s = log_odds(logits_of(model, without), label)
     words = ["".join(tokens[start:end]).replace(PREFIX, "") for start, end in spans]
     return list(zip(words, (s[0] - s[1:]).tolist()))
 

@@ -11,27 +11,19 @@ means, exactly as they would on the tokens, and an epoch takes a moment. This is
 Read next: `minitransfer.transfer.heads`.
 """
 
-import hashlib
-import json
-from collections.abc import Callable
-from pathlib import Path
-
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from minitransfer.apparatus.distributed import all_reduce_max, all_reduce_sum, is_first, share_of_rows
-from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
-from minitransfer.apparatus.errors import CheckpointError, MinitransferError
+from minitransfer.apparatus.distributed import all_reduce_sum, share_of_rows
 from minitransfer.apparatus.runtime import Progress, SideBySide
-from minitransfer.text.batching import batches_by_length, pad
+from minitransfer.text.batching import batches_by_length
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts
 
 POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1}  # how many times as wide as a layer each pool is
 TOKENS_PER_BATCH = 16_384
 FEWEST = 4  # texts from which a spread is measured
-FORMAT = 1  # of a cache file: to be counted up whenever the same settings begin to give other numbers
+VERSION = 1  # of features: to be counted up whenever the same settings begin to give other numbers
 
 
 def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
@@ -78,9 +70,9 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
           Progress(words, "words", description="frozen pass", log_every=log_every) as progress):
         table = encoder.token_table(texts.tokens)  # (U, D)
         for rows in batches:
-            token_ids, mask = pad([texts.token_ids[i] for i in rows])
-            mask = torch.from_numpy(mask).to(device)
-            layers = encoder.encode(table[torch.from_numpy(token_ids).to(device)], mask, side_by_side)
+            batch = texts.batch(rows)
+            mask = torch.from_numpy(batch.mask).to(device)
+            layers = encoder.encode(table[torch.from_numpy(batch.token_ids).to(device)], mask, side_by_side)
             features[torch.from_numpy(rows)] = pool_tokens(layers, mask, pool).cpu()
             progress.advance(int(lengths[rows].sum()))
     return all_reduce_sum(features)
@@ -127,60 +119,3 @@ def mean_and_spread(features: Tensor) -> tuple[Tensor, Tensor]:
     variance = features.var(dim=0, correction=0)
     std = (variance + 1e-12).sqrt()  # at zero the square root is infinitely steep, and a gradient would become nan
     return features.mean(dim=0), torch.maximum(std, 0.05 * std.mean(dim=-1, keepdim=True))
-
-
-def cache_key(encoder_fingerprint: str, texts_fingerprint: str, max_tokens: int, pool: str, precision: str) -> str:
-    """The name of a set of features: the sha256, in hex, of everything that decides them."""
-    parts = json.dumps([FORMAT, encoder_fingerprint, texts_fingerprint, max_tokens, pool, precision])
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def cached(directory: Path | None, key: str, compute: Callable[[], dict[str, Tensor]], *,
-           say: Callable[[str], None]) -> dict[str, Tensor]:
-    """The tensors kept under `key`, if they are whole; else those computed now, which are kept for the next run.
-
-    In `directory` there are `features-KEY.safetensors` and a manifest with its sha256; None keeps nothing. A damaged
-    file is told of and replaced. A disk that takes no more is told of as well, and costs the next run its time only.
-    Several processes compute together if any of them lacks the tensors, and the first keeps them.
-    """
-    if directory is None:
-        return compute()
-    name = f"features-{key}.safetensors"
-    manifest = directory / f"features-{key}.json"
-    tensors = None
-    if manifest.is_file():
-        try:
-            tensors = _read(directory, name, manifest)
-        except CheckpointError as failure:
-            say(f"warning: {failure.what.rstrip('.')}; the features are computed again")
-    if not all_reduce_max(int(tensors is None)):
-        say(f"features: read from {directory / name}")
-        return tensors
-    tensors = compute()
-    if is_first():
-        try:
-            _write(directory, name, manifest, tensors)
-        except MinitransferError as failure:
-            say(f"warning: the features are not kept for the next run: {failure.what.rstrip('.')}")
-    return tensors
-
-
-def _read(directory: Path, name: str, manifest: Path) -> dict[str, Tensor]:
-    """The tensors in a cache file. Raises: CheckpointError if it is not the file that was written."""
-    data = read_verified(directory, read_json(manifest)).get(name)
-    if data is None:
-        raise CheckpointError(f"{manifest} belongs to another file", "delete it")
-    try:
-        return safetensors.torch.load(data)
-    except safetensors.SafetensorError as failure:  # the manifest fits it, so somebody made both by hand
-        raise CheckpointError(f"{directory / name} is not a safetensors file", "delete it") from failure
-
-
-def _write(directory: Path, name: str, manifest: Path, tensors: dict[str, Tensor]) -> None:
-    """Keep tensors, the manifest last: without it they count as not there."""
-    with disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        manifest.unlink(missing_ok=True)
-    data = safetensors.torch.save(tensors)
-    write_file(directory / name, data)
-    write_file(manifest, to_json(manifest_of({name: data})))

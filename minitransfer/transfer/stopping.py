@@ -1,85 +1,100 @@
-"""Part V, chapter 10: stopping. When has a classifier learnt enough, and how does an interrupted run go on?
+"""Part V, chapter 10: stopping. When has a classifier learnt enough?
 
 **Early stopping**: after each epoch the validation set is scored. The weights with the lowest loss there are set
 aside, and when a few epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2). Or it
-goes to the end of its epochs, and keeps what it has there, to show what stopping early is worth. A `Training` notes
-how far this has come: everything that a new process needs, beside weights and optimizer, to go on exactly.
+goes to the end of its epochs, and keeps what it has there, to show what stopping early is worth.
 
 Read next: `finetune.imdb.train`, the loop that uses it.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitransfer.transfer.heads import cross_entropy
 
 
-@dataclass
-class Training:
-    """How far training has come. `best` holds the weights of `best_epoch`, by name; epochs are told from 1.
+class Changing:
+    """What training changes of a model: its buffers, and the parameters that learn when this is made.
 
-    epoch, batch, step    epochs finished, batches of the epoch that runs, batches altogether
-    skipped               batches that nothing was learnt from, their loss or gradient not being finite
-    logged                the step of the last row in metrics.jsonl
-    loss_sum, learnt      of the epoch so far: the loss of the texts it learnt from, in nats, and how many these are
-    seconds               of all training so far
-    stale                 epochs since the validation loss was last at its lowest
+    A frozen encoder is no part of it, so that neither a state nor the best weights hold it once more.
     """
 
-    epoch: int = 0
-    batch: int = 0
+    def __init__(self, model: nn.Module):
+        learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.tensors: dict[str, Tensor] = learning | dict(model.named_buffers())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors by their names in the model, without gradients; they go on changing."""
+        return {name: tensor.detach() for name, tensor in self.tensors.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Give each the value that it had in `state`."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state[name])
+
+
+class EarlyStopping:
+    """Sets the best weights aside, and tells when `patience` epochs in a row have brought no lower validation loss.
+
+    A patience of 0 goes to the end, and the last epoch counts as the best one, whatever its loss.
+
+    stale    epochs since the validation loss was last at its lowest
+    best     the weights of `best_epoch`, by name; epochs are counted from 1, and 0 is none
+    """
+
+    def __init__(self, changing: Changing, patience: int):
+        self.changing, self.patience = changing, patience
+        self.stale = self.best_epoch = 0
+        self.best_loss, self.best_accuracy = math.inf, 0.0
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the patience is at its end."""
+        return self.stale >= max(1, self.patience)
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """What a line of progress says of it: the lowest validation loss so far, if there is one."""
+        return {"validation": self.best_loss} if self.best_epoch else {}
+
+    def end_epoch(self, epoch: int, loss: float, accuracy: float) -> None:
+        """Count an epoch that reached this validation loss and accuracy; set its weights aside if none was better."""
+        self.stale += 1
+        if self.patience == 0 or loss < self.best_loss:
+            self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, epoch, loss, accuracy
+            self.best = {name: tensor.clone() for name, tensor in self.changing.state_dict().items()}
+
+    def take_best(self) -> None:
+        """Take the weights back that did best, if any epoch did."""
+        if self.best:
+            self.changing.load_state_dict(self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, and so all that a new process needs to go on."""
+        return {name: value for name, value in vars(self).items() if name not in ("changing", "patience")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        vars(self).update(state)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training went: the steps and epochs that it took, and the epoch that it ended with the weights of."""
+
     step: int = 0
-    skipped: int = 0
-    logged: int = 0
-    loss_sum: float = 0.0
-    learnt: int = 0
+    epochs_run: int = 0
     seconds: float = 0.0
-    stale: int = 0
     best_epoch: int = 0
     best_loss: float = math.inf
     best_accuracy: float = 0.0
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    def end_epoch(self, loss: float, accuracy: float, changing: Mapping[str, Tensor],
-                  keep_last: bool = False) -> None:
-        """Count an epoch that reached this validation loss and accuracy; set its weights aside if none was better.
-
-        With `keep_last` the last epoch counts as the best one, whatever its loss.
-        """
-        self.epoch, self.batch, self.loss_sum, self.learnt = self.epoch + 1, 0, 0.0, 0
-        self.logged = self.step
-        self.stale += 1
-        if keep_last or loss < self.best_loss:
-            self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, self.epoch, loss, accuracy
-            self.best = {name: p.detach().clone() for name, p in changing.items()}
-
-    def take_best(self, changing: Mapping[str, Tensor]) -> None:
-        """Give what changes, parameters and buffers by their names, the values that did best, if any epoch did."""
-        with torch.no_grad():
-            for name, value in self.best.items():
-                changing[name].copy_(value)
-
-    def state(self, changing: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """What `RunDirectory.save_state` is to keep. A frozen encoder is not part of it, for it does not change."""
-        return {"training": asdict(self), "model": {name: p.detach() for name, p in changing.items()},
-                "optimizer": optimizer.state_dict()}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any] | None, changing: Mapping[str, Tensor],
-                optimizer: torch.optim.Optimizer) -> "Training":
-        """Put weights and optimizer back to where a state was saved, and return how far it was; None is the start."""
-        if state is None:
-            return cls()
-        with torch.no_grad():
-            for name, p in changing.items():
-                p.copy_(state["model"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        return cls(**state["training"])
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:

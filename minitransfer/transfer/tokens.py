@@ -11,11 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransfer.text.batching import head_and_tail
+from minitransfer.text.batching import head_and_tail, pad
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 
 MAX_CHARACTERS = 2_000_000  # of one text: of more, the ends are read, of which only the outermost words will be kept
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts side by side: token_ids (B, T) int64, numbers of `tokens`; mask (B, T) bool, True = real token.
+
+    Of several processes each has its share of the texts, and `num_texts` is how many these are together.
+    """
+
+    tokens: Sequence[str]
+    token_ids: np.ndarray
+    mask: np.ndarray
+    num_texts: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,10 @@ class TokenisedTexts:
     def lengths(self) -> np.ndarray:
         """Tokens kept of each text, int64 (N,)."""
         return np.array([len(text) for text in self.token_ids], np.int64)
+
+    def batch(self, rows: np.ndarray, num_texts: int | None = None) -> Batch:
+        """The texts of these rows, padded to the longest of them. Shapes: rows (B,) int64."""
+        return Batch(self.tokens, *pad([self.token_ids[i] for i in rows]), num_texts or len(rows))
 
 
 def tokenise_words(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:

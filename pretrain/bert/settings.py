@@ -6,20 +6,13 @@ answered at once.
 Read next: `pretrain.bert.text`.
 """
 
-import argparse
+from dataclasses import dataclass
+from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import (
-    Parser,
-    add_precision,
-    add_shared,
-    directory_name,
-    fraction,
-    positive_float,
-    positive_int,
-    probability,
-)
-from pretrain.shared import add_corpus_and_preset
+from minitransfer.apparatus.options import directory_name, fraction, positive_float, positive_int, probability
+from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
+from pretrain.settings import PretrainSettings, training_flag
 
 PRESETS = {
     "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,
@@ -45,36 +38,56 @@ writes to --out: config.json, model.safetensors (encoder and head), tokenizer.js
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
 
 
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = Parser(prog="python -m pretrain.bert", description=DESCRIPTION)
-    add_corpus_and_preset(parser, PRESETS)
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--warm-start", metavar="RUN", type=directory_name,
-                       help="a pretrain.static run with --pieces, whose pieces and vectors are begun with")
-    start.add_argument("--init-from", metavar="RUN", type=directory_name,
-                       help="a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, "
-                            "all else is the preset's")
-    parser.add_argument("--whole-words", action="store_true", help="mask all pieces of a word, or none")
-    parser.add_argument("--mask-probability", type=fraction, metavar="P", default=0.15,
-                        help="share of pieces to be named")
-    group = parser.add_argument_group("training (default: by preset)")
-    group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
-    group.add_argument("--batch-size", type=positive_int, metavar="N", help="rows of text in a step")
-    group.add_argument("--seq-length", type=positive_int, metavar="N", help="tokens in a row, [CLS] and [SEP] too")
-    group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdamW, at its highest")
-    group.add_argument("--dropout", type=probability, metavar="P", help="share of units dropped")
-    group.add_argument("--vocab-size", type=positive_int, metavar="N", help="most pieces to learn from the text")
-    add_precision(parser)
-    add_shared(parser, out="runs/bert")
-    return parser
+@dataclass(frozen=True)
+class Settings(PretrainSettings):
+    """What `python -m pretrain.bert` can be told. config.json has the origin by its fingerprint."""
 
+    prog = "python -m pretrain.bert"
+    description = DESCRIPTION
+    presets = PRESETS
 
-def check_vocab_size(arguments: argparse.Namespace) -> None:
-    """Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over."""
-    asked = arguments.vocab_size
-    if asked is not None and asked < LEAST_VOCABULARY:
-        raise UsageError(f"--vocab-size {asked} leaves no room for the letters", f"allow {LEAST_VOCABULARY} or more")
-    if asked is not None and (arguments.warm_start or arguments.init_from):
-        flag = "--warm-start" if arguments.warm_start else "--init-from"
-        raise UsageError(f"--vocab-size {asked} has no meaning where {flag} brings its own pieces", "leave one out")
+    warm_start: str | None = flag(
+        "a pretrain.static run with --pieces, whose pieces and vectors are begun with", directory_name, metavar="RUN",
+        default=None, exclusive="start", decides=False)
+    init_from: str | None = flag(
+        "a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, all else is the "
+        "preset's", directory_name, metavar="RUN", default=None, exclusive="start", decides=False)
+    whole_words: bool = flag("mask all pieces of a word, or none", bool, default=False, decides=False)
+    mask_probability: float = flag("share of pieces to be named", fraction, metavar="P", default=0.15, decides=False)
+    hidden_size: int = sized()
+    num_layers: int = sized()
+    num_heads: int = sized()
+    intermediate_size: int = sized()
+    max_positions: int = sized()
+    epochs: int = training_flag("passes over the text", positive_int, "N")
+    batch_size: int = training_flag("rows of text in a step", positive_int, "N")
+    seq_length: int = training_flag("tokens in a row, [CLS] and [SEP] too", positive_int, "N")
+    learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
+    dropout: float = training_flag("share of units dropped", probability, "P")
+    vocab_size: int = training_flag("most pieces to learn from the text", positive_int, "N")
+    precision: str = precision_flag()
+    out: str = out_flag("runs/bert")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings.
+
+        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over.
+        """
+        settings, asked = super().of(**given), given.get("vocab_size")
+        if asked is not None and asked < LEAST_VOCABULARY:
+            what = f"--vocab-size {asked} leaves no room for the letters"
+            raise UsageError(what, f"allow {LEAST_VOCABULARY} or more")
+        if asked is not None and (settings.warm_start or settings.init_from):
+            brought_by = "--warm-start" if settings.warm_start else "--init-from"
+            raise UsageError(f"--vocab-size {asked} has no meaning where {brought_by} brings its own pieces",
+                             "leave one out")
+        return settings
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
+        """
+        taken_over = SIZES if self.init_from else ()
+        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        masking = {"probability": self.mask_probability, "whole_words": self.whole_words}
+        return {"kind": "bert", **self.deciding(), "training": training, "masking": masking}

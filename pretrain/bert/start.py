@@ -7,21 +7,19 @@ nothing without it. Both are finished runs, and are looked at before time goes i
 Read next: `pretrain.bert.train`, the command itself.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.saved import check_depth
+from minitransfer.apparatus.saved import ANOTHER, build_to_fit, check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
-from minitransfer.transfer.loading import build_to_fit
+from pretrain.bert.settings import Settings
 from pretrain.bert.text import Text
 
-ANOTHER = "give the directory of another run, or train this one anew"
 LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 # On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new
 # embeddings have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.
@@ -35,19 +33,19 @@ def check_seq_length(seq_length: int, max_positions: int) -> None:
         raise UsageError(what, f"the network has {max_positions} positions, so choose a length among these")
 
 
-def load_origin(arguments: argparse.Namespace) -> LoadedRun | None:
+def load_origin(settings: Settings) -> LoadedRun | None:
     """The run that --warm-start or --init-from names, found to be whole; None without either flag.
 
     Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together;
     UsageError if --seq-length exceeds its positions.
     """
-    if arguments.warm_start:
-        origin = load_run(arguments.warm_start, "static")
-        check_vectors(origin, arguments)
+    if settings.warm_start:
+        origin = load_run(settings.warm_start, "static")
+        check_vectors(origin, settings.hidden_size, settings.preset)
         return origin
-    if arguments.init_from:
-        origin = load_run(arguments.init_from, "bert")
-        check_seq_length(arguments.seq_length, check_network(origin).max_positions)
+    if settings.init_from:
+        origin = load_run(settings.init_from, "bert")
+        check_seq_length(settings.seq_length, check_network(origin).max_positions)
         return origin
     return None
 
@@ -65,16 +63,16 @@ def read_tokenizer(origin: LoadedRun | None) -> WordPiece | None:
     return tokenizer
 
 
-def check_vectors(origin: LoadedRun, arguments: argparse.Namespace) -> None:
-    """Raises: CheckpointError unless a static run has a vector of the right width for each piece of its tokenizer."""
+def check_vectors(origin: LoadedRun, D: int, preset: str) -> None:
+    """Raises: CheckpointError unless a static run has a vector of width D for each piece of its tokenizer."""
     if origin.config.get("unit") != "pieces":
         what = f"{origin.path} holds vectors of whole words, but BERT reads pieces"
         raise CheckpointError(what, "give a run of `python -m pretrain.static --pieces N`")
-    V, D = read_tokenizer(origin).vocab_size, arguments.hidden_size
+    V = read_tokenizer(origin).vocab_size
     vectors, counts = (origin.tensors.get(name, torch.empty(0)) for name in ("vectors", "counts"))
     if vectors.ndim == 2 and len(vectors) == V and vectors.shape[1] != D:
         found = vectors.shape[1]
-        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {arguments.preset} needs {D}"
+        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {preset} needs {D}"
         fix = f"give a run of `python -m pretrain.static --pieces N --hidden-size {D}`, or another --preset"
         raise CheckpointError(what, fix)
     if vectors.shape != (V, D) or counts.shape != (V,):
@@ -101,20 +99,20 @@ def check_network(origin: LoadedRun) -> BertConfig:
     return shape
 
 
-def build(arguments: argparse.Namespace, text: Text, origin: LoadedRun | None) -> MaskedLM:
+def build(settings: Settings, text: Text, origin: LoadedRun | None) -> MaskedLM:
     """The network to train: all of it new, or with the vectors of --warm-start, or the weights of --init-from.
 
     A new one begins by guessing by frequency: its bias is log p(w), which it would else spend its first hundreds of
     steps on. Differs: BERT begins with a bias of 0.
     """
-    torch.manual_seed(arguments.seed)
+    torch.manual_seed(settings.seed)
     if origin is not None and origin.kind == "bert":
-        model = MaskedLM(replace(BertConfig.from_dict(origin.config["model"]), dropout=arguments.dropout))
+        model = MaskedLM(replace(BertConfig.from_dict(origin.config["model"]), dropout=settings.dropout))
         load_weights(model, origin.tensors)
         return model
     model = MaskedLM(BertConfig(
-        text.tokenizer.vocab_size, arguments.hidden_size, arguments.num_layers, arguments.num_heads,
-        arguments.intermediate_size, arguments.max_positions, arguments.dropout))
+        text.tokenizer.vocab_size, settings.hidden_size, settings.num_layers, settings.num_heads,
+        settings.intermediate_size, settings.max_positions, settings.dropout))
     with torch.no_grad():
         model.bias.copy_(text.log_frequency)
         if origin is not None:

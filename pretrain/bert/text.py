@@ -8,7 +8,6 @@ has learned nothing from context.
 Read next: `pretrain.bert.start`.
 """
 
-import argparse
 import hashlib
 import math
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from minitransfer.bert.masking import IGNORE_INDEX, fixed, unigram_entropy
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.packing import pack
 from minitransfer.text.wordpiece import WordPiece, train_wordpiece
+from pretrain.bert.settings import Settings
 
 STILL_GUESSING = 0.97  # a loss above this share of what guessing by frequency costs is no better than that
 
@@ -63,8 +63,10 @@ class Text:
         return hashlib.sha256(self.tokenizer.to_json().encode()).hexdigest()
 
 
-def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiece | None) -> Text:
+def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiece | None) -> Text:
     """Cut a corpus into pieces, by `tokenizer` or, for None, one that learns at most --vocab-size of them from it.
+
+    seed: decides the order of the documents; what is masked of the held-out text follows from --seed alone.
 
     The documents are put in an order drawn at random, for a row runs on from one to the next: in that of their files,
     all negative reviews stand together, and each would tell of its neighbour's label what no reader of it should know.
@@ -72,18 +74,18 @@ def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiec
     """
     if tokenizer is None:
         say(f"{corpus.name}: learning the pieces that its words are made of")
-        tokenizer = train_wordpiece(corpus.train, arguments.vocab_size, corpus.marks_unknown)
+        tokenizer = train_wordpiece(corpus.train, settings.vocab_size, corpus.marks_unknown)
     say(f"{corpus.name}: cutting the text into pieces")
-    rank = torch.randperm(len(corpus.train), generator=generator(arguments.training_seed, "documents"))
+    rank = torch.randperm(len(corpus.train), generator=generator(seed, "documents"))
     documents = tokenizer.encode([corpus.train[d] for d in rank], corpus.marks_unknown)
-    rows = fill_rows(f"corpus {corpus.name}", documents, arguments)
+    rows = fill_rows(f"corpus {corpus.name}", documents, settings.seq_length)
     held_out = fill_rows(f"the held-out part of corpus {corpus.name}",
-                         tokenizer.encode(corpus.validation, corpus.marks_unknown), arguments)
-    if len(rows) < arguments.batch_size:
-        what = f"corpus {corpus.name} fills {len(rows):,} rows, and a step takes {arguments.batch_size:,}"
+                         tokenizer.encode(corpus.validation, corpus.marks_unknown), settings.seq_length)
+    if len(rows) < settings.batch_size:
+        what = f"corpus {corpus.name} fills {len(rows):,} rows, and a step takes {settings.batch_size:,}"
         raise DataError(what, "give more text, or a smaller --batch-size or --seq-length")
-    mask = masker(tokenizer, arguments.mask_probability, arguments.whole_words)
-    inputs, labels = mask_once(held_out, mask, arguments.seed)
+    mask = masker(tokenizer, settings.mask_probability, settings.whole_words)
+    inputs, labels = mask_once(held_out, mask, settings.seed)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of the {labels.numel():,} held-out tokens of corpus {corpus.name} came to be masked"
         raise DataError(what, "give more text, or a larger --mask-probability")
@@ -91,26 +93,24 @@ def read_text(corpus: Corpus, arguments: argparse.Namespace, tokenizer: WordPiec
     return Text(tokenizer, rows, torch.from_numpy(counts), mask, (inputs, labels))
 
 
-def fill_rows(name: str, documents: list[np.ndarray], arguments: argparse.Namespace) -> Tensor:
-    """Pack documents into rows of --seq-length, int32 (N, T). Raises: DataError if they do not fill one."""
+def fill_rows(name: str, documents: list[np.ndarray], T: int) -> Tensor:
+    """Pack documents into rows of T pieces, int32 (N, T). Raises: DataError if they do not fill one."""
     try:
-        return torch.from_numpy(pack(documents, arguments.seq_length))
+        return torch.from_numpy(pack(documents, T))
     except DataError as failure:
         raise DataError(f"{name}: {failure.what}", "give more text, or a smaller --seq-length") from failure
 
 
 def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None = None,
-            keep_on: Callable[[], bool] = lambda: True) -> dict[str, float] | None:
-    """How well masked held-out pieces are guessed, of all rows or the first few; None if `keep_on` no longer holds.
+            check: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """How well masked held-out pieces are guessed, of all rows or the first few; `check` may raise Stopped.
 
     To what `minitransfer.bert.evaluation.masked_loss` tells come frequency_loss, what guessing these pieces by their
     frequency would cost, and unigram_entropy, what it costs on the training text; mean per piece, in nats.
     Raises: NumericsError if the loss is no finite number.
     """
     inputs, labels = (part[:most_rows] for part in text.held_out)
-    found = masked_loss(model, inputs, labels, batch_size, keep_on)
-    if found is None:
-        return None
+    found = masked_loss(model, inputs, labels, batch_size, check)
     loss = found["held_out_loss"]
     if not math.isfinite(loss):
         what = f"the loss on held-out text is {loss:.4g} nats per masked piece"

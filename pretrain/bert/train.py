@@ -12,11 +12,9 @@ about every so often: a loss that stays where guessing by frequency is has learn
 Read next: `pretrain.inspect.look`. Around this file: `settings`, `text`, `start`.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 import time
+from dataclasses import replace
 
 import torch
 
@@ -48,13 +46,11 @@ from minitransfer.apparatus.runtime import (
 )
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
-from pretrain.bert.settings import PRESETS, SIZES, make_parser
+from pretrain.bert.settings import Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
 from pretrain.bert.text import Text, measure, read_text, tell
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import already_complete, check_out, next_command, read_corpus, take_preset
-
-__all__ = ["PRESETS", "main", "make_parser"]
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 
 WARMUP = 0.1  # of all steps
 MAX_GRAD_NORM = 1.0
@@ -63,27 +59,27 @@ MEASUREMENTS = 9  # on held-out text: the last on all of it, those before on MEA
 MEASURED_TOKENS = 32_768
 
 
-def train(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int:
+def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDirectory, stop: Stop) -> int:
     """Train on all rows in a new order each epoch; returns the number of steps. Raises: Stopped if asked to stop.
 
     Order, masks and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
     with the same weights, bit for bit, as one that was never stopped. Several processes mask the same batch, and each
     takes its rows of it.
     """
-    (N, T), B, seed, device = text.rows.shape, arguments.batch_size, arguments.training_seed, model.bias.device
-    optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
-    total = math.ceil(N / B) * arguments.epochs
+    (N, T), B, device = text.rows.shape, settings.batch_size, model.bias.device
+    optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
+    total = math.ceil(N / B) * settings.epochs
     warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
-    with Keeper(run, run.load_state(), stop, steps=total, total=N * T * arguments.epochs, unit="tokens",
-                description="bert", save_every=arguments.save_every, log_every=arguments.log_every,
+    with Keeper(run, run.load_state(), stop, steps=total, total=N * T * settings.epochs, unit="tokens",
+                description="bert", save_every=settings.save_every, log_every=settings.log_every,
                 model=model, optimizer=optimizer) as keeper:
-        for epoch in keeper.epochs(arguments.epochs):
+        for epoch in keeper.epochs(settings.epochs):
             for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
                 masked = text.mask(text.rows[batch].long(), generator(seed, "masks", keeper.step))
                 inputs, labels = map(share_of_rows, masked)
                 noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", keeper.step, *rank_seed()))
-                with autocast(device, arguments.precision):
+                with autocast(device, settings.precision):
                     loss = model.loss(inputs.to(device), labels.to(device), generator=noise)
                 optimizer.zero_grad()
                 loss.backward()
@@ -106,53 +102,49 @@ def report(run: RunDirectory, found: dict[str, float], step: int, total: int, ev
     tell(found, step / total, late=first_after_a_third or step == total)
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(settings: Settings) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
-    training = take_preset(arguments, PRESETS, SIZES)
-    check_out(arguments, "bert")
-
-    check_batch_size(arguments.batch_size)
-    device, threads = choose_device(arguments.device), set_threads(arguments.threads)
-    if not arguments.init_from:  # else the positions are those of that run
-        check_seq_length(arguments.seq_length, arguments.max_positions)
-    origin = load_origin(arguments)
-    arguments.training_seed = training_seed(arguments.seed, origin)
-    arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
-    known = {"kind": "bert", "precision": arguments.precision, "training": training, "preset": arguments.preset,
-             "seed": arguments.seed,
-             "masking": {"probability": arguments.mask_probability, "whole_words": arguments.whole_words},
-             "origin": ancestry(origin)}
-    if already_complete(arguments, known):
+    check_out(settings.out, "bert", resume=settings.resume)
+    check_batch_size(settings.batch_size)
+    device, threads = choose_device(settings.device), set_threads(settings.threads)
+    if not settings.init_from:  # else the positions are those of that run
+        check_seq_length(settings.seq_length, settings.max_positions)
+    origin = load_origin(settings)
+    seed = training_seed(settings.seed, origin)
+    precision = choose_precision(settings.precision, device, hidden_size(settings.hidden_size, origin))
+    settings = replace(settings, precision=precision)
+    known = {**settings.known(), "origin": ancestry(origin)}
+    if already_complete(settings, known):
         return 0
-    corpus, facts = read_corpus(arguments)
-    text = read_text(corpus, arguments, read_tokenizer(origin))
-    model = build(arguments, text, origin)
+    corpus, facts = read_corpus(settings)
+    text = read_text(corpus, settings, seed, read_tokenizer(origin))
+    model = build(settings, text, origin)
     config = {**known, "model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, "corpus": facts,
               "environment": environment()}
     V = model.config.vocab_size
-    all_there_are = " (all there are)" if origin is None and V < arguments.vocab_size else ""
+    all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
-        f"{len(text.rows):,} rows of {arguments.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
-        f"{device}, {of_processes(threads)}, {arguments.precision}; {arguments.out}")
-    with open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
-        return learn_and_measure(model.to(device), text, arguments, run, stop)
+        f"{len(text.rows):,} rows of {settings.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
+        f"{device}, {of_processes(threads)}, {settings.precision}; {settings.out}")
+    with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
+        return learn_and_measure(model.to(device), text, settings, seed, run, stop)
 
 
-def learn_and_measure(model: MaskedLM, text: Text, arguments: argparse.Namespace, run: RunDirectory,
+def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDirectory,
                       stop: Stop) -> int:
     """Train, measure on all held-out text, and leave a finished run; returns the exit code.
 
     The first of several processes measures and writes, while the others wait.
     """
     started = time.monotonic()
-    step = train(model, text, arguments, run, stop)
-    metrics = on_first(stop, lambda: measure(model, text, arguments.batch_size, keep_on=lambda: not stop.requested))
+    step = train(model, text, settings, seed, run, stop)
+    metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
     if not is_first():
         return 0
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
     report(run, metrics, step, total=step, every=step)
     run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
-    following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
+    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
     say(f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
-        f"{arguments.out}. Next: {following}")
+        f"{settings.out}. Next: {following}")
     return 0

@@ -1,18 +1,17 @@
 """python -m pretrain.bilm: the flags are in settings.py, the training loop in train.py."""
 
-import argparse
 import sys
 
 from minitransfer.apparatus.options import run_command
-from pretrain.bilm.settings import make_parser
+from pretrain.bilm.settings import Settings
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(settings: Settings) -> int:
     """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
     from pretrain.bilm.train import main as train
 
-    return train(arguments)
+    return train(settings)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser(), together=True))
+    sys.exit(run_command(main, Settings, together=True))

@@ -6,21 +6,20 @@ answered at once.
 Read next: `pretrain.bilm.text`.
 """
 
-import argparse
+from dataclasses import dataclass
+from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
-    Parser,
-    add_precision,
-    add_shared,
     directory_name,
     non_negative_int,
     positive_float,
     positive_int,
     probability,
 )
+from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
 from minitransfer.text.words import SPECIAL_WORDS
-from pretrain.shared import add_corpus_and_preset
+from pretrain.settings import PretrainSettings, training_flag
 
 FILTERS = ((2, 512), (3, 1024), (4, 1536), (5, 2048), (6, 2048), (7, 1024))  # (width in bytes, how many)
 PRESETS = {
@@ -49,50 +48,62 @@ writes to --out: config.json, model.safetensors (encoder and softmax), vocab.txt
 on 2 cores: tiny half a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
 
 
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = Parser(prog="python -m pretrain.bilm", description=DESCRIPTION)
-    add_corpus_and_preset(parser, PRESETS)
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--warm-start", metavar="RUN", type=directory_name,
-                       help="a pretrain.static run, whose vectors the character CNN first learns to spell")
-    start.add_argument("--init-from", metavar="RUN", type=directory_name,
-                       help="a pretrain.bilm run, to go on from with new text; its sizes are taken over, all else is "
-                            "the preset's")
-    parser.add_argument("--charcnn", choices=("auto", "fixed", "learning"), default="auto",
-                        help="whether the language model may change the character CNN; auto fixes one that was "
-                             "warm-started, and then each word is spelled only once")
-    parser.add_argument("--highways", type=non_negative_int, metavar="N", help="highway layers of a new character CNN; "
-                        "the paper has 2 (default: 0)")
-    parser.add_argument("--softmax", choices=("sampled", "full"), default="sampled",
-                        help="sampled: over the target and --negatives drawn words; full: over all of the vocabulary, "
-                             "as every perplexity is")
-    group = parser.add_argument_group("training (default: by preset)")
-    group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
-    group.add_argument("--batch-size", type=positive_int, metavar="N", help="rows of text read side by side")
-    group.add_argument("--window", type=positive_int, metavar="N", help="tokens back-propagated through")
-    group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdamW, at its highest")
-    group.add_argument("--dropout", type=probability, metavar="P", help="share of units dropped")
-    group.add_argument("--negatives", type=positive_int, metavar="N", help="words drawn for the sampled softmax")
-    group.add_argument("--vocab-size", type=positive_int, metavar="N", help="most words the softmax can predict")
-    add_precision(parser)
-    add_shared(parser, out="runs/bilm")
-    return parser
+@dataclass(frozen=True)
+class Settings(PretrainSettings):
+    """What `python -m pretrain.bilm` can be told. config.json has the origin by its fingerprint."""
 
+    prog = "python -m pretrain.bilm"
+    description = DESCRIPTION
+    presets = PRESETS
 
-def check_vocab_size(arguments: argparse.Namespace) -> None:
-    """Raises: UsageError for a --vocab-size that leaves no room for words."""
-    special, asked = len(SPECIAL_WORDS), arguments.vocab_size
-    if asked <= special:
-        what = f"--vocab-size {asked} leaves no room for words: the first {special} are {', '.join(SPECIAL_WORDS)}"
-        raise UsageError(what, "ask for some thousands")
+    warm_start: str | None = flag(
+        "a pretrain.static run, whose vectors the character CNN first learns to spell", directory_name, metavar="RUN",
+        default=None, exclusive="start", decides=False)
+    init_from: str | None = flag(
+        "a pretrain.bilm run, to go on from with new text; its sizes are taken over, all else is the preset's",
+        directory_name, metavar="RUN", default=None, exclusive="start", decides=False)
+    charcnn: str = flag(
+        "whether the language model may change the character CNN; auto fixes one that was warm-started, and then each "
+        "word is spelled only once", choices=("auto", "fixed", "learning"), default="auto", decides=False)
+    highways: int = flag("highway layers of a new character CNN; the paper has 2", non_negative_int, metavar="N",
+                         default=0, decides=False)  # config.json has them with the shape of the network
+    softmax: str = flag(
+        "sampled: over the target and --negatives drawn words; full: over all of the vocabulary, as every perplexity "
+        "is", choices=("sampled", "full"), default="sampled")
+    hidden_size: int = sized()
+    projection_size: int = sized()
+    filters: tuple[tuple[int, int], ...] = sized()
+    epochs: int = training_flag("passes over the text", positive_int, "N")
+    batch_size: int = training_flag("rows of text read side by side", positive_int, "N")
+    window: int = training_flag("tokens back-propagated through", positive_int, "N")
+    learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
+    dropout: float = training_flag("share of units dropped", probability, "P")
+    negatives: int = training_flag("words drawn for the sampled softmax", positive_int, "N")
+    vocab_size: int = training_flag("most words the softmax can predict", positive_int, "N")
+    precision: str = precision_flag()
+    out: str = out_flag("runs/bilm")
 
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings.
 
-def check_highways(arguments: argparse.Namespace) -> None:
-    """Fill in how many there are. Raises: UsageError for too many, or where an earlier run brings its own."""
-    if (arguments.highways or 0) > MOST_HIGHWAYS:
-        raise UsageError(f"--highways {arguments.highways} is too deep", f"use {MOST_HIGHWAYS} or fewer")
-    if arguments.init_from and arguments.highways is not None:
-        what = f"--highways {arguments.highways} has no meaning where --init-from brings its own character CNN"
-        raise UsageError(what, "leave one out")
-    arguments.highways = arguments.highways or 0
+        Raises: UsageError for a --vocab-size that leaves no room for words, for --highways that are too many, or
+        that stand beside an earlier run that brings its own.
+        """
+        settings, special = super().of(**given), len(SPECIAL_WORDS)
+        if settings.vocab_size <= special:
+            what = f"--vocab-size {settings.vocab_size} leaves no room for words: the first {special} are"
+            raise UsageError(f"{what} {', '.join(SPECIAL_WORDS)}", "ask for some thousands")
+        if settings.highways > MOST_HIGHWAYS:
+            raise UsageError(f"--highways {settings.highways} is too deep", f"use {MOST_HIGHWAYS} or fewer")
+        if settings.init_from and "highways" in given:
+            what = f"--highways {settings.highways} has no meaning where --init-from brings its own character CNN"
+            raise UsageError(what, "leave one out")
+        return settings
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
+        """
+        taken_over = SIZES if self.init_from else ()
+        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        return {"kind": "bilm", **self.deciding(), "training": training}

@@ -6,8 +6,6 @@ It is shown the vectors of a finished `pretrain.static` run, word by word, and i
 Read next: `pretrain.bilm.start`.
 """
 
-import argparse
-
 import torch
 from torch import Tensor
 
@@ -18,37 +16,35 @@ from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.spelling import cosine, solve_projection
 from minitransfer.static.skipgram import standardise
-from minitransfer.text.words import SPECIAL_WORDS, spell_all
-from minitransfer.transfer.loading import read_vocabulary
+from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, spell_all
 
 FREQUENCY_POWER = 0.75  # between each word alike and each running word alike: common words matter more, not alone
 COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reported
 
 
-def restore_or_warm_start(state: dict | None, model: BiLM, origin: LoadedRun | None, arguments: argparse.Namespace,
-                          run: RunDirectory, stop: Stop) -> None:
+def restore_or_warm_start(state: dict | None, model: BiLM, origin: LoadedRun | None, run: RunDirectory, stop: Stop,
+                          log_every: float) -> None:
     """Give the network the weights that were saved last, or else what a warm start teaches it.
 
     Of several processes the first learns, and the others take over what it has saved. Raises: Stopped if asked to stop.
     """
     if state is None and origin is not None and origin.kind == "static":
         if is_first():
-            learn_to_spell(model, origin, arguments, run, stop)
+            learn_to_spell(model, origin, run, stop, log_every)
         stop_together(stop, "stopped before anything was learned")
         state = None if is_first() else run.load_state()
     if state is not None:
         load_weights(model, state["model"])
 
 
-def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace, run: RunDirectory,
-                   stop: Stop) -> None:
+def learn_to_spell(model: BiLM, origin: LoadedRun, run: RunDirectory, stop: Stop, log_every: float) -> None:
     """Fit the character CNN to the static vectors of `origin`, unless asked to stop before the end.
 
     At the end the weights are saved as step 0 of the run, whose own steps read text: a kill then costs none of it.
     """
     spelling, target, weight = spelling_targets(origin)
     say(f"warm start: solving for the character CNN's projection, {len(target):,} words of {origin.path}")
-    with Progress(len(target), "words", description="spelling", log_every=arguments.log_every) as progress:
+    with Progress(len(target), "words", description="spelling", log_every=log_every) as progress:
 
         def advance(words: int) -> bool:
             progress.advance(words)
@@ -63,7 +59,8 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, arguments: argparse.Namespace
 def spelling_targets(origin: LoadedRun) -> tuple[Tensor, Tensor, Tensor]:
     """What is to be learned, without special words: spellings (V, C) int16, vectors (V, D), weights of words (V,)."""
     first = len(SPECIAL_WORDS)
-    words, counts = read_vocabulary(origin).words[first:], origin.tensors["counts"][first:].float()
+    words = origin.parsed("vocab.txt", Vocabulary.from_text).words[first:]
+    counts = origin.tensors["counts"][first:].float()
     target = standardise(origin.tensors["vectors"][first:], counts)
     return torch.from_numpy(spell_all(words)), target, counts.pow(FREQUENCY_POWER)
 

@@ -6,7 +6,6 @@ are finished runs, and are looked at before time goes into reading text: kind, s
 Read next: `pretrain.bilm.train`, the command itself.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
@@ -15,37 +14,57 @@ from torch import Tensor
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import derived_seed
+from minitransfer.apparatus.saved import build_to_fit, check_depth
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
-from minitransfer.transfer.loading import load_encoder, read_vocabulary
+from minitransfer.static.loading import static_vectors
+from minitransfer.text.words import Vocabulary
+from pretrain.bilm.settings import Settings
 from pretrain.bilm.text import Text
 
 
-def load_origin(arguments: argparse.Namespace) -> LoadedRun | None:
+def load_origin(settings: Settings) -> LoadedRun | None:
     """The run that --warm-start or --init-from names, found to be whole; None without either flag.
 
     Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together.
     """
-    if arguments.warm_start:
-        origin = load_run(arguments.warm_start, "static")
-        load_encoder(origin, torch.device("cpu"))
-        check_width(origin, arguments)
+    if settings.warm_start:
+        origin = load_run(settings.warm_start, "static")
+        static_vectors(origin)
+        check_width(origin, 2 * settings.projection_size, settings.preset)
         return origin
-    if arguments.init_from:
-        origin = load_run(arguments.init_from, "bilm")
-        load_encoder(origin, torch.device("cpu"))
+    if settings.init_from:
+        origin = load_run(settings.init_from, "bilm")
+        check_network(origin)
         check_softmax(origin)
         return origin
     return None
 
 
-def check_width(origin: LoadedRun, arguments: argparse.Namespace) -> None:
-    """Raises: CheckpointError if the static vectors are not as wide as the layers of the biLM to be built."""
-    found, D = origin.tensors["vectors"].shape[1], 2 * arguments.projection_size
+def check_width(origin: LoadedRun, D: int, preset: str) -> None:
+    """Raises: CheckpointError if the static vectors are not as wide as the layers of the biLM to be built, D."""
+    found = origin.tensors["vectors"].shape[1]
     if found != D:
-        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {arguments.preset} needs {D}"
+        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {preset} needs {D}"
         fix = f"give a run of `python -m pretrain.static --hidden-size {D}`, or another --preset"
         raise CheckpointError(what, fix)
+
+
+def check_network(origin: LoadedRun) -> None:
+    """Raises: CheckpointError unless config, vocabulary and weights of a biLM, but for its softmax, fit together."""
+    found = len(origin.parsed("vocab.txt", Vocabulary.from_text))
+    below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
+
+    def make() -> BiLM:
+        shape = BiLMConfig.from_dict(origin.config["model"])
+        check_depth(shape.most_layers, below)
+        if shape.vocab_size != found:
+            raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
+        model = BiLM(replace(shape, vocab_size=1))
+        del model.softmax
+        return model
+
+    build_to_fit(make, below, origin.path)
 
 
 def check_softmax(origin: LoadedRun) -> None:
@@ -60,24 +79,24 @@ def check_softmax(origin: LoadedRun) -> None:
             raise CheckpointError(what, "give the directory of another run, or train this one anew")
 
 
-def build(arguments: argparse.Namespace, text: Text, origin: LoadedRun | None) -> BiLM:
+def build(settings: Settings, text: Text, origin: LoadedRun | None) -> BiLM:
     """The network to train: all of it new, or with the weights of --init-from and a softmax for the new words."""
-    torch.manual_seed(arguments.seed)
+    torch.manual_seed(settings.seed)
     if origin is not None and origin.kind == "bilm":
         shape = BiLMConfig.from_dict(origin.config["model"])
-        model = BiLM(replace(shape, vocab_size=text.vocab_size, dropout=arguments.dropout))
+        model = BiLM(replace(shape, vocab_size=text.vocab_size, dropout=settings.dropout))
         below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
         load_weights(model, {**below, **carried_softmax(model, text, origin)})
         return model
-    chars = CharCNNConfig(output_size=2 * arguments.projection_size, filters=arguments.filters,
-                          num_highways=arguments.highways)
-    return BiLM(BiLMConfig(text.vocab_size, arguments.hidden_size, arguments.projection_size,
-                           dropout=arguments.dropout, charcnn=chars))
+    chars = CharCNNConfig(output_size=2 * settings.projection_size, filters=settings.filters,
+                          num_highways=settings.highways)
+    return BiLM(BiLMConfig(text.vocab_size, settings.hidden_size, settings.projection_size,
+                           dropout=settings.dropout, charcnn=chars))
 
 
 def carried_softmax(model: BiLM, text: Text, origin: LoadedRun) -> dict[str, Tensor]:
     """A softmax for the new vocabulary, in which words that the old one had keep what was learned for them."""
-    old = read_vocabulary(origin).ids
+    old = origin.parsed("vocab.txt", Vocabulary.from_text).ids
     shared = [(new, old[word]) for new, word in enumerate(text.predicted_words) if word in old]
     new_ids, old_ids = map(list, zip(*shared))  # never empty: every vocabulary opens with the same special words
     tensors = {name: t.clone() for name, t in model.state_dict().items() if name.startswith("softmax.")}
@@ -86,18 +105,18 @@ def carried_softmax(model: BiLM, text: Text, origin: LoadedRun) -> dict[str, Ten
     return tensors
 
 
-def stays_fixed(arguments: argparse.Namespace, origin: LoadedRun | None) -> bool:
+def stays_fixed(charcnn: str, origin: LoadedRun | None) -> bool:
     """Whether the language model leaves the character CNN as it is; `auto` fixes one that was warm-started."""
-    if arguments.charcnn != "auto":
-        return arguments.charcnn == "fixed"
+    if charcnn != "auto":
+        return charcnn == "fixed"
     if origin is None:
         return False
     return origin.kind == "static" or origin.config.get("charcnn") == "fixed"
 
 
-def hidden_size(arguments: argparse.Namespace, origin: LoadedRun | None) -> int:
+def hidden_size(of_preset: int, origin: LoadedRun | None) -> int:
     """How wide the network will be, a biLM or a BERT: as that of --init-from, or as the preset says."""
-    return origin.config["model"]["hidden_size"] if arguments.init_from else arguments.hidden_size
+    return of_preset if origin is None or origin.kind == "static" else origin.config["model"]["hidden_size"]
 
 
 def training_seed(seed: int, origin: LoadedRun | None) -> int:

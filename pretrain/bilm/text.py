@@ -143,8 +143,8 @@ class Reader:
 
 
 def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
-               keep_on: Callable[[], bool]) -> dict[str, float] | None:
-    """Perplexity of the held-out text by direction, over the full vocabulary; None if `keep_on` no longer holds.
+               check: Callable[[], None]) -> dict[str, float]:
+    """Perplexity of the held-out text by direction, over the full vocabulary; `check` may raise Stopped.
 
     perplexity = exp( −1/N Σ_t log p(w_t | what was read before) ),  each of the N tokens counted once, <eos> too
 
@@ -154,14 +154,11 @@ def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
     say(f"measuring perplexity on {N:,} held-out tokens")
     with Progress(2 * math.ceil(math.ceil(N / ROWS) / WINDOW), "windows", description="perplexity") as progress:
 
-        def next_window() -> bool:
+        def next_window() -> None:
             progress.advance()
-            return keep_on()
+            check()
 
-        losses = held_out_loss(model.stacks(), model.softmax, table, text.validation, run_both, next_window)
-    if losses is None:
-        return None
-    ahead, back = losses
+        ahead, back = held_out_loss(model.stacks(), model.softmax, table, text.validation, run_both, next_window)
     if not max(abs(ahead), abs(back)) < MOST_NATS:  # false for nan too
         what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")

@@ -12,11 +12,9 @@ the LSTM stacks learn to predict words, in the loop below; both go on with the t
 Read next: `minitransfer.bert.masking`, Part IV. Around this file: `settings`, `text`, `both`, `spelling`, `start`.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 import time
+from dataclasses import replace
 
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import RunDirectory
@@ -46,20 +44,18 @@ from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import PAD_ID
 from pretrain.bilm.both import CarriedStates, Directions
-from pretrain.bilm.settings import PRESETS, SIZES, check_highways, check_vocab_size, make_parser
+from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, epoch_windows, perplexity, read_text
-from pretrain.shared import already_complete, check_out, next_command, read_corpus, take_preset
-
-__all__ = ["PRESETS", "main", "make_parser"]
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 
 WARMUP_STEPS = 100  # or half of all steps, if these are fewer
 MAX_GRAD_NORM = 1.0
 WEIGHT_DECAY = 0.01
 
 
-def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,
+def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,
           state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
     """Train both directions, each on its own windows; returns the number of steps. Raises: Stopped if asked to stop.
 
@@ -67,24 +63,24 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     with the same weights, bit for bit, as one that was never stopped. Several processes cut the same windows and draw
     the same negatives, and each takes its rows.
     """
-    B, T, seed = arguments.batch_size, arguments.window, arguments.training_seed
+    B, T = settings.batch_size, settings.window
     model.charcnn.requires_grad_(not reader.fixed)
-    optimizer = optim.adamw(optim.weight_decay_groups(model, arguments.learning_rate, WEIGHT_DECAY))
+    optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
     carried = CarriedStates(B, reader.device)
-    both = Directions(model, reader, arguments.softmax == "sampled", seed, arguments.precision, side_by_side)
+    both = Directions(model, reader, settings.softmax == "sampled", seed, settings.precision, side_by_side)
     row_length = math.ceil(text.num_tokens / B)
-    total = math.ceil(row_length / T) * arguments.epochs
+    total = math.ceil(row_length / T) * settings.epochs
     warmup = min(WARMUP_STEPS, math.ceil(total / 2))
-    with Keeper(run, state, stop, steps=total, total=B * row_length * arguments.epochs, unit="words",
-                description="bilm", save_every=arguments.save_every, log_every=arguments.log_every,
+    with Keeper(run, state, stop, steps=total, total=B * row_length * settings.epochs, unit="words",
+                description="bilm", save_every=settings.save_every, log_every=settings.log_every,
                 model=model, optimizer=optimizer, lstm_states=carried) as keeper:
-        for epoch in keeper.epochs(arguments.epochs):
+        for epoch in keeper.epochs(settings.epochs):
             if keeper.in_epoch == 0:
                 carried.begin_text()
             for window in keeper.steps(epoch_windows(text, B, T, generator(seed, "order", epoch))):
                 inputs, targets = ([share_of_rows(token_ids) for token_ids in pair] for pair in window)
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
-                negatives = draw(text.log_q, arguments.negatives, generator(seed, "negatives", keeper.step))
+                negatives = draw(text.log_q, settings.negatives, generator(seed, "negatives", keeper.step))
                 optimizer.zero_grad()
                 losses, states = both.back_propagate(inputs, targets, negatives, carried.states, keeper.step)
                 num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
@@ -99,49 +95,43 @@ def train(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace
     return keeper.step
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(settings: Settings) -> int:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
-    training = take_preset(arguments, PRESETS, SIZES)
-    check_vocab_size(arguments)
-    check_highways(arguments)
-    check_out(arguments, "bilm")
-
-    check_batch_size(arguments.batch_size)
-    device, threads = choose_device(arguments.device), set_threads(arguments.threads)
-    origin = load_origin(arguments)
-    fixed = stays_fixed(arguments, origin)
-    arguments.training_seed = training_seed(arguments.seed, origin)
-    arguments.precision = choose_precision(arguments.precision, device, hidden_size(arguments, origin))
-    known = {"kind": "bilm", "precision": arguments.precision, "training": training, "softmax": arguments.softmax,
-             "preset": arguments.preset, "seed": arguments.seed, "charcnn": "fixed" if fixed else "learning",
-             "origin": ancestry(origin)}
-    if already_complete(arguments, known):
+    check_out(settings.out, "bilm", resume=settings.resume)
+    check_batch_size(settings.batch_size)
+    device, threads = choose_device(settings.device), set_threads(settings.threads)
+    origin = load_origin(settings)
+    precision = choose_precision(settings.precision, device, hidden_size(settings.hidden_size, origin))
+    settings, fixed = replace(settings, precision=precision), stays_fixed(settings.charcnn, origin)
+    known = {**settings.known(), "charcnn": "fixed" if fixed else "learning", "origin": ancestry(origin)}
+    if already_complete(settings, known):
         return 0
-    corpus, facts = read_corpus(arguments)
-    text = read_text(corpus, arguments.vocab_size, arguments.batch_size)
-    model = build(arguments, text, origin)
+    corpus, facts = read_corpus(settings)
+    text = read_text(corpus, settings.vocab_size, settings.batch_size)
+    model = build(settings, text, origin)
     config = {**known, "model": model.config.to_dict(), "corpus": facts, "environment": environment()}
-    all_there_are = " (all there are)" if text.vocab_size < arguments.vocab_size else ""
+    all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
-        f"{of_processes(threads)}, {arguments.precision}; {arguments.out}")
-    with (open_run(arguments.out, config, resume=arguments.resume) as run, Stop() as stop,
+        f"{of_processes(threads)}, {settings.precision}; {settings.out}")
+    with (open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
-        restore_or_warm_start(state, model, origin, arguments, run, stop)
+        restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
         reader = Reader(model.to(device), text, fixed)
-        return learn_and_measure(model, reader, text, arguments, run, state, stop, side_by_side)
+        seed = training_seed(settings.seed, origin)
+        return learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
 
 
-def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argparse.Namespace, run: RunDirectory,
+def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,
                       state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
     """Train, measure perplexity over the full vocabulary, and leave a finished run; returns the exit code.
 
     The first of several processes measures and writes, while the others wait.
     """
     started = time.monotonic()
-    step = train(model, reader, text, arguments, run, state, stop, side_by_side)
-    metrics = on_first(stop, lambda: perplexity(model, reader, text, side_by_side, lambda: not stop.requested))
+    step = train(model, reader, text, settings, seed, run, state, stop, side_by_side)
+    metrics = on_first(stop, lambda: perplexity(model, reader, text, side_by_side, stop.check))
     if not is_first():
         return 0
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
@@ -150,6 +140,6 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, arguments: argpar
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
         f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}; "
         f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
-    following = next_command(arguments, "finetune.imdb", "--mode", "frozen", "--encoder", arguments.out)
-    say(f"the biLM is in {arguments.out}. Next: {following}")
+    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
+    say(f"the biLM is in {settings.out}. Next: {following}")
     return 0

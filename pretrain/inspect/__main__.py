@@ -1,9 +1,17 @@
-"""python -m pretrain.inspect"""
+"""python -m pretrain.inspect: the flags are in settings.py, what is shown in look.py."""
 
 import sys
 
 from minitransfer.apparatus.options import run_command
-from pretrain.inspect.look import main, make_parser
+from pretrain.inspect.settings import Settings
+
+
+def main(settings: Settings) -> None:
+    """Look, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
+    from pretrain.inspect.look import main as look
+
+    look(settings)
+
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))
+    sys.exit(run_command(main, Settings))

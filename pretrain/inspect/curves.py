@@ -18,7 +18,8 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.metrics import METRICS, read_rows
 
 PANELS = {  # what is drawn, from top to bottom: the axis -> the columns of metrics.jsonl, and what to call them
-    "loss, nats": {"loss": "training", "validation_loss": "validation", "held_out_loss": "held out"},
+    "loss, nats": {"loss": "training", "epoch_loss": "training, mean of an epoch", "validation_loss": "validation",
+                   "held_out_loss": "held out"},
     "perplexity": {"perplexity": "held out"},
     "accuracy": {"validation_accuracy": "validation", "held_out_accuracy": "held out"},
     "learning rate": {"learning_rate": "training"},

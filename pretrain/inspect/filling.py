@@ -13,10 +13,11 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.saved import build_to_fit
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, UNK_ID, WordPiece
 from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.loading import build_to_fit, load_encoder
+from minitransfer.transfer.loading import load_encoder
 
 MASK = SPECIAL_PIECES[MASK_ID]
 

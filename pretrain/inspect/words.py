@@ -7,7 +7,6 @@ that stand beside both: even an encoder of random weights finds its nearest wher
 Read next: `minitransfer.transfer.tokens`, Part V.
 """
 
-import argparse
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -22,12 +21,12 @@ from minitransfer.apparatus.progress import say
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES
-from minitransfer.text.words import SPECIAL_WORDS
+from minitransfer.text.words import SPECIAL_WORDS, Vocabulary
 from minitransfer.transfer.encoders import BertEncoder, Encoder
-from minitransfer.transfer.loading import read_vocabulary
 from pretrain.inspect.curves import PANELS, History
 from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
+from pretrain.inspect.settings import Settings
 
 MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for
 EXAMPLES, NEAREST, STATIC = 6, 3, 8  # occurrences shown, neighbours of each, and of the word itself
@@ -52,14 +51,14 @@ def check_layer(asked: int | None, encoder: Encoder) -> int:
     return top if asked is None else asked
 
 
-def find_in_corpus(run: LoadedRun, arguments: argparse.Namespace) -> tuple[list[Occurrence], Corpus]:
+def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence], Corpus]:
     """Look a word up in a corpus, first in what is held out for validation, and then in the rest.
 
     Raises: DataError if it is there less than twice; otherwise as `load_corpus`.
     """
-    names, word = arguments.corpus or own_corpus(run), arguments.word
-    corpus = load_corpus(names, find_data_dir(arguments.data_dir), offline=bool(arguments.offline), say=say)
-    found = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, arguments.occurrences)
+    names, word = settings.corpus or own_corpus(run), settings.word
+    corpus = load_corpus(names, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    found = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, settings.occurrences)
     if len(found) < 2:
         what = (f"{one_line(word[:40])!r} stands in {len(found)} lines of text of corpus {corpus.name}, and two are "
                 f"the least that can be compared")
@@ -83,7 +82,7 @@ def known_words(run: LoadedRun, encoder: Encoder) -> list[str]:
     if isinstance(encoder, BertEncoder):
         pieces, continues = encoder.wordpiece.pieces, encoder.wordpiece.continues
         return [piece for piece, goes_on in zip(pieces, continues) if not goes_on][len(SPECIAL_PIECES) :]
-    return read_vocabulary(run).words[len(SPECIAL_WORDS) :][:MOST_WORDS]
+    return run.parsed("vocab.txt", Vocabulary.from_text).words[len(SPECIAL_WORDS) :][:MOST_WORDS]
 
 
 def static_neighbours(encoder: Encoder, word: str, words: Sequence[str]) -> list[str]:

@@ -6,13 +6,14 @@ answered at once.
 Read next: `pretrain.static.units`.
 """
 
-import argparse
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import Parser, add_shared, positive_float, positive_int
+from minitransfer.apparatus.options import positive_float, positive_int
+from minitransfer.apparatus.settings import flag, out_flag
 from minitransfer.text.wordpiece import SPECIAL_PIECES
-from pretrain.shared import add_corpus_and_preset, take_preset
+from pretrain.settings import PretrainSettings, training_flag
 
 PRESETS = {
     "tiny": dict(hidden_size=64, window=8, epochs=20, learning_rate=0.2, min_count=2),
@@ -32,39 +33,43 @@ contexts, counts), vocab.txt, tokenizer.json for pieces, metrics.jsonl, state/
 on 2 cores: tiny 10 seconds on the sample; small 20 seconds on WikiText-2, 3 minutes with IMDB; base 3 times that"""
 
 
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = Parser(prog="python -m pretrain.static", description=DESCRIPTION)
-    add_corpus_and_preset(parser, PRESETS)
-    parser.add_argument("--pieces", type=positive_int, metavar="N",
-                        help="learn up to N word pieces from the text, and vectors of these, for pretrain.bert "
-                             "(default: vectors of words)")
-    group = parser.add_argument_group("training (default: by preset)")
-    group.add_argument("--hidden-size", type=positive_int, metavar="N", help="width of a vector")
-    group.add_argument("--window", type=positive_int, metavar="N", help="words or pieces looked at to each side")
-    group.add_argument("--epochs", type=positive_int, metavar="N", help="passes over the text")
-    group.add_argument("--learning-rate", type=positive_float, metavar="X", help="of AdaGrad, at its highest")
-    group.add_argument("--min-count", type=positive_int, metavar="N", help="rarer words get no vector")
-    add_shared(parser, out="runs/static")
-    parser.set_defaults(out=None)  # it depends on --pieces
-    return parser
+@dataclass(frozen=True)
+class Settings(PretrainSettings):
+    """What `python -m pretrain.static` can be told."""
 
+    prog = "python -m pretrain.static"
+    description = DESCRIPTION
+    presets = PRESETS
 
-def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fill in what no flag has said; returns what of the run's config is known before any text is read.
+    pieces: int | None = flag(
+        "learn up to N word pieces from the text, and vectors of these, for pretrain.bert (default: vectors of words)",
+        positive_int, metavar="N", default=None, decides=False)  # config.json names it with its unit
+    hidden_size: int = training_flag("width of a vector", positive_int, "N")
+    window: int = training_flag("words or pieces looked at to each side", positive_int, "N")
+    epochs: int = training_flag("passes over the text", positive_int, "N")
+    learning_rate: float = training_flag("of AdaGrad, at its highest", positive_float, "X")
+    min_count: int = training_flag("rarer words get no vector", positive_int, "N")
+    out: str = out_flag(None)  # it depends on --pieces
 
-    Raises: UsageError for --pieces that leave no room for letters, or stand beside what only words have.
-    """
-    pieces, few = arguments.pieces, len(SPECIAL_PIECES)
-    if pieces is not None and pieces <= few:
-        raise UsageError(f"--pieces {pieces} leaves no room beside the {few} special ones", "ask for some thousands")
-    if pieces is not None and arguments.min_count is not None:
-        raise UsageError("--min-count has no meaning with --pieces: all have vectors", "leave one of the two out")
-    arguments.out = arguments.out or ("runs/static" if pieces is None else "runs/static-pieces")
-    training = take_preset(arguments, PRESETS)
-    known = {"kind": "static", "model": {"hidden_size": arguments.hidden_size}, "training": training,
-             "preset": arguments.preset, "seed": arguments.seed}
-    if pieces is not None:
-        del training["min_count"]
-        known |= {"unit": "pieces", "most_pieces": pieces}
-    return known
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings.
+
+        Raises: UsageError for --pieces that leave no room for letters, or stand beside what only words have.
+        """
+        pieces, few = given.get("pieces"), len(SPECIAL_PIECES)
+        if pieces is not None and pieces <= few:
+            what = f"--pieces {pieces} leaves no room beside the {few} special ones"
+            raise UsageError(what, "ask for some thousands")
+        if pieces is not None and "min_count" in given:
+            raise UsageError("--min-count has no meaning with --pieces: all have vectors", "leave one of the two out")
+        return super().of(**{"out": "runs/static" if pieces is None else "runs/static-pieces", **given})
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read."""
+        training = self.from_preset()
+        known = {"kind": "static", **self.deciding(), "model": {"hidden_size": self.hidden_size}, "training": training}
+        if self.pieces is not None:
+            del training["min_count"]
+            known |= {"unit": "pieces", "most_pieces": self.pieces}
+        return known

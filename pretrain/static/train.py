@@ -11,9 +11,6 @@ may as well be that of a piece of a word (`minitransfer.text.wordpiece`).
 Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `settings`, `units`, and `pretrain.shared`.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 import time
 
@@ -26,25 +23,23 @@ from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, say, set_threads
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, nearest_words, thin_out
 from pretrain.shared import already_complete, check_out, next_command, read_corpus
-from pretrain.static.settings import PRESETS, make_parser, settings
+from pretrain.static.settings import Settings
 from pretrain.static.units import Units, count_pieces, count_words
-
-__all__ = ["PRESETS", "main", "make_parser"]
 
 SLOWEST = 0.05  # the learning rate falls in a straight line to this share of the first one
 EXAMPLES = ("good", "bad", "bank", "river")
 
 
-def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: RunDirectory, stop: Stop) -> int:
+def train(model: SkipGram, units: Units, settings: Settings, run: RunDirectory, stop: Stop) -> int:
     """Run skip-gram over a stream of units; returns the number of steps taken. Raises: Stopped if asked to stop.
 
     Every random choice follows from seed, epoch and step, so a run that goes on from a saved state ends bit for bit
     as if it had never been stopped.
     """
-    epochs, seed, num_units = arguments.epochs, arguments.seed, len(units.stream)
+    epochs, seed, num_units = settings.epochs, settings.seed, len(units.stream)
     most_steps = epochs * math.ceil(num_units / (model.config.block_size * model.config.blocks_per_step))
     with Keeper(run, run.load_state(), stop, steps=most_steps, total=epochs * num_units, unit=units.kind,
-                description="static", save_every=arguments.save_every, log_every=arguments.log_every,
+                description="static", save_every=settings.save_every, log_every=settings.log_every,
                 model=model) as keeper:
         for epoch in keeper.epochs(epochs):
             blocks = cut_blocks(model, units, seed, epoch)
@@ -52,7 +47,7 @@ def train(model: SkipGram, units: Units, arguments: argparse.Namespace, run: Run
                 draw = generator(seed, "step", keeper.step)
                 reach = torch.randint(1, model.config.window + 1, token_ids.shape, generator=draw)
                 share_done = keeper.in_epoch / len(blocks)
-                rate = arguments.learning_rate * max(1 - (epoch + share_done) / epochs, SLOWEST)
+                rate = settings.learning_rate * max(1 - (epoch + share_done) / epochs, SLOWEST)
                 loss = model.step(token_ids, reach, model.draw_negatives(draw), rate)
                 keeper.may_step(loss, 0.0)  # counts, and stops the run: a step of skip-gram cannot be taken back
                 units_done = int((epoch + (keeper.in_epoch + 1) / len(blocks)) * num_units)
@@ -77,36 +72,36 @@ def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Te
     return blocks[order].split(model.config.blocks_per_step)
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(settings: Settings) -> int:
     """Count words or pieces, train, save, and show the neighbours of a few; returns the exit code."""
-    known = settings(arguments)
-    check_out(arguments, "static")
-    if already_complete(arguments, known):
+    known = settings.known()
+    check_out(settings.out, "static", resume=settings.resume)
+    if already_complete(settings, known):
         return 0
 
-    choose_device(arguments.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
-    threads = set_threads(arguments.threads)
-    corpus, facts = read_corpus(arguments)
-    if arguments.pieces is None:
+    choose_device(settings.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
+    threads = set_threads(settings.threads)
+    corpus, facts = read_corpus(settings)
+    if settings.pieces is None:
         say(f"{corpus.name}: splitting the text into words and counting them")
-        units = count_words(corpus, arguments.min_count)
+        units = count_words(corpus, settings.min_count)
     else:
-        say(f"{corpus.name}: learning up to {arguments.pieces:,} word pieces, and cutting the text into them")
-        units = count_pieces(corpus, arguments.pieces)
-    model = SkipGram(units.counts, SkipGramConfig(arguments.hidden_size, arguments.window),
-                     generator(arguments.seed, "initial vectors"))
+        say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
+        units = count_pieces(corpus, settings.pieces)
+    model = SkipGram(units.counts, SkipGramConfig(settings.hidden_size, settings.window),
+                     generator(settings.seed, "initial vectors"))
     say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, {threads} threads, "
-        f"{arguments.out}")
+        f"{settings.out}")
     config = {**known, **units.facts, "corpus": facts, "environment": environment()}
     started = time.monotonic()
-    with RunDirectory.create(arguments.out, config, resume=arguments.resume) as run, Stop() as stop:
-        step = train(model, units, arguments, run, stop)
+    with RunDirectory.create(settings.out, config, resume=settings.resume) as run, Stop() as stop:
+        step = train(model, units, settings, run, stop)
         run.save_model(model.tensors(units.counts), units.files)
         run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
     show_neighbours(model.vectors, units.names)
-    reader = "bilm" if arguments.pieces is None else "bert"
-    following = next_command(arguments, f"pretrain.{reader}", "--warm-start", arguments.out)
-    say(f"vectors are in {arguments.out}. Next: {following}")
+    reader = "bilm" if settings.pieces is None else "bert"
+    following = next_command(settings, f"pretrain.{reader}", "--warm-start", settings.out)
+    say(f"vectors are in {settings.out}. Next: {following}")
     return 0
 
 

@@ -24,7 +24,7 @@ from minitransfer.apparatus.runtime import (
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.elmo.softmax import draw
-from pretrain.bilm.train import PRESETS
+from pretrain.bilm.settings import PRESETS
 from tests.benchmarks.flop import training_flop
 from tests.benchmarks.steps import CPU, our_step, plain_step
 from tests.benchmarks.synthetic import make_text

@@ -30,7 +30,7 @@ from minitransfer.text.words import spell_all
 from minitransfer.transfer.encoders import BiLMEncoder
 from minitransfer.transfer.features import TOKENS_PER_BATCH, frozen_pass, pool_tokens
 from minitransfer.transfer.tokens import TokenisedTexts
-from pretrain.bilm.train import PRESETS
+from pretrain.bilm.settings import PRESETS
 from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import made_up_words, review_lengths, zipf_stream
 from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_turns

@@ -50,7 +50,7 @@ def doubled(sizes: Sizes) -> dict[str, Sizes]:
 def bilm_step(sizes: Sizes, preset: str, precision: str,
               run_both: Callable = one_after_the_other) -> Callable[[], None]:
     """A job: one step of the biLM, its character CNN fixed and its softmax sampled."""
-    (B, T, V), values = sizes, bilm.PRESETS[preset]
+    (B, T, V), values = sizes, bilm.Settings.presets[preset]
     chars = CharCNNConfig(2 * values["projection_size"], filters=values["filters"])
     config = BiLMConfig(V, values["hidden_size"], values["projection_size"], dropout=values["dropout"], charcnn=chars)
     return our_step(config, values, make_text(V, B, T), run_both, precision=precision)
@@ -58,7 +58,7 @@ def bilm_step(sizes: Sizes, preset: str, precision: str,
 
 def bert_step(sizes: Sizes, preset: str, precision: str) -> Callable[[], None]:
     """A job: one step of BERT."""
-    (B, T, V), values = sizes, bert.PRESETS[preset]
+    (B, T, V), values = sizes, bert.Settings.presets[preset]
     names = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "dropout")
     config = BertConfig(V, **{name: values[name] for name in names})
     config = replace(config, max_positions=max(T, config.max_positions))

@@ -21,8 +21,8 @@ from minitransfer.apparatus.runtime import choose_precision, set_threads
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
-from pretrain.bert.train import PRESETS as BERT
-from pretrain.bilm.train import PRESETS as BILM
+from pretrain.bert.settings import PRESETS as BERT
+from pretrain.bilm.settings import PRESETS as BILM
 from tests.benchmarks.bert import OURS, make_rows, ways
 from tests.benchmarks.steps import CPU, our_step
 from tests.benchmarks.synthetic import make_text

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from minitransfer.apparatus.options import Parser, add_precision, positive_int
+from minitransfer.apparatus.options import Parser, positive_int
+from minitransfer.apparatus.settings import PRECISIONS
 
 Times = dict[str, list[float]]  # of each job its seconds, one per round
 MATRIX = "matrix product"
@@ -27,7 +28,7 @@ def flags(prog: str, description: str, network: bool = True) -> Parser:
     p.add_argument("--rounds", type=positive_int, metavar="N", default=5, help="how often each job is timed")
     p.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
     if network:
-        add_precision(p)
+        p.add_argument("--precision", choices=PRECISIONS, default="auto", help="numbers to multiply matrices in")
     return p
 
 

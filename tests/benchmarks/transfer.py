@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from finetune.imdb.settings import DEFAULTS, FLAGS, make_parser
+from finetune.imdb.settings import Settings
 from finetune.imdb.train import MAX_GRAD_NORM
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.options import positive_int, run_command
@@ -34,11 +34,11 @@ from minitransfer.bert.encoder import BertConfig
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.examples import Examples, TokenExamples, minibatches
+from minitransfer.transfer.examples import minibatches
 from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.tokens import TokenisedTexts
-from pretrain.bert.train import PRESETS
+from pretrain.bert.settings import PRESETS
 from tests.benchmarks.bert import make_rows, their_model
 from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import review_lengths
@@ -46,7 +46,7 @@ from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_
 
 OURS, UNSORTED, THEIRS = "ours", "ours, batches as they come", "transformers"
 THEIRS_SORTED = "transformers, on our batches"
-SETTINGS = vars(make_parser().parse_args([])) | dict(zip(FLAGS, DEFAULTS["finetune", "cls"]))
+SETTINGS = Settings.of(mode="finetune", head="cls")
 Logits = Callable[[np.ndarray], torch.Tensor]  # rows (B,) -> (B, 2)
 Batches = list[np.ndarray]
 
@@ -61,9 +61,9 @@ def make_texts(reviews: int, V: int, most: int) -> TokenisedTexts:
 def make_classifier(config: BertConfig, texts: TokenisedTexts, precision: str) -> Classifier:
     """A BERT with a head at [CLS], as `finetune.imdb` makes it; its weights are random, which takes as long."""
     encoder = BertEncoder(config, SimpleNamespace(pieces=texts.tokens))
-    encoder.set_dropout(SETTINGS["encoder_dropout"])
+    encoder.set_dropout(SETTINGS.encoder_dropout)
     encoder.precision = precision
-    return Classifier(encoder, head="cls", pool="cls", head_size=SETTINGS["head_size"], dropout=SETTINGS["dropout"])
+    return Classifier(encoder, head="cls", pool="cls", head_size=SETTINGS.head_size, dropout=SETTINGS.dropout)
 
 
 def logits_of(theirs: torch.nn.Module, texts: TokenisedTexts, precision: str) -> Logits:
@@ -79,12 +79,12 @@ def logits_of(theirs: torch.nn.Module, texts: TokenisedTexts, precision: str) ->
 
 def learn(model: torch.nn.Module, logits: Logits, labels: torch.Tensor, batches: Batches) -> Callable[[], None]:
     """A job: one pass of the loop of `finetune.imdb` over these batches."""
-    optimizer = adamw(weight_decay_groups(model, SETTINGS["encoder_rate"], SETTINGS["weight_decay"]))
+    optimizer = adamw(weight_decay_groups(model, SETTINGS.encoder_rate, SETTINGS.weight_decay))
 
     def one_pass():
         model.train()
         for rows in batches:
-            loss = cross_entropy(logits(rows), labels[torch.from_numpy(rows)])
+            loss = cross_entropy(logits(rows), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             clip_gradients(model.parameters(), MAX_GRAD_NORM)
@@ -107,22 +107,23 @@ def read(model: torch.nn.Module, logits: Logits, batches: Batches,
     return one_pass
 
 
-def ways(config: BertConfig, texts: TokenisedTexts, examples: Examples, model: Classifier, precision: str,
+def ways(config: BertConfig, texts: TokenisedTexts, model: Classifier, precision: str,
          batch_size: int) -> tuple[dict[str, Callable[[], None]], dict[str, Callable[[], None]]]:
     """The jobs that learn, and those that only read."""
     N = len(texts.token_ids)
     as_they_come = [np.arange(i, min(i + batch_size, N)) for i in range(0, N, batch_size)]
     dealt = minibatches(np.arange(N), texts.lengths, batch_size, torch.Generator().manual_seed(0))
     sorted_out = list(batches_by_length(texts.lengths, TOKENS_PER_BATCH))
-    learning = {OURS: learn(model, examples.logits, examples.labels, dealt),
-                UNSORTED: learn(model, examples.logits, examples.labels, as_they_come)}
-    reading = {OURS: read(model, examples.logits, sorted_out, examples.renew),
-               UNSORTED: read(model, examples.logits, as_they_come, examples.renew)}
+    labels = torch.arange(N) % 2
+    ours = lambda rows: model(texts.batch(rows))
+    learning = {OURS: learn(model, ours, labels, dealt), UNSORTED: learn(model, ours, labels, as_they_come)}
+    reading = {OURS: read(model, ours, sorted_out, model.token_vectors.renew),
+               UNSORTED: read(model, ours, as_they_come, model.token_vectors.renew)}
     theirs = their_model(config, "BertForSequenceClassification")
     if theirs is not None:
         logits = logits_of(theirs, texts, precision)
-        learning |= {THEIRS_SORTED: learn(theirs, logits, examples.labels, dealt),
-                     THEIRS: learn(theirs, logits, examples.labels, as_they_come)}
+        learning |= {THEIRS_SORTED: learn(theirs, logits, labels, dealt),
+                     THEIRS: learn(theirs, logits, labels, as_they_come)}
         reading |= {THEIRS_SORTED: read(theirs, logits, sorted_out), THEIRS: read(theirs, logits, as_they_come)}
     return learning, reading
 
@@ -148,8 +149,7 @@ def main(args) -> None:
     torch.manual_seed(0)
     texts = make_texts(reviews, config.vocab_size, most)
     model = make_classifier(config, texts, precision)
-    examples = TokenExamples(model, texts, np.arange(reviews) % 2)
-    learning, reading = ways(config, texts, examples, model, precision, 4 if args.quick else SETTINGS["batch_size"])
+    learning, reading = ways(config, texts, model, precision, 4 if args.quick else SETTINGS.batch_size)
     tokens = int(texts.lengths.sum())
     report("fine-tuning", learning, tokens, args.rounds)
     report("classifying", reading, tokens, args.rounds)

@@ -13,7 +13,8 @@ import torch
 from encoder_runs import make_oracle
 
 import finetune.imdb.__main__
-from finetune.bag import main, make_parser
+from finetune.bag import train
+from finetune.bag.__main__ import Settings, main
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
@@ -36,7 +37,7 @@ def reviews_are_read_once(monkeypatch, few_reviews):
 
 def run(out, *flags):
     """The exit code of the command."""
-    return run_command(main, make_parser(), ["--data", "sample", "--out", str(out), *flags])
+    return run_command(main, Settings, ["--data", "sample", "--out", str(out), *flags])
 
 
 def results(path):
@@ -80,7 +81,7 @@ def test_the_held_out_reviews_choose_the_strength(tmp_path):
 
 def test_it_learns_from_the_same_reviews_as_every_other_run(tmp_path, monkeypatch, few_reviews):
     given, count = [], baselines.count_ngrams
-    monkeypatch.setattr(baselines, "count_ngrams", lambda *a, **k: given.extend(a) or count(*a, **k))
+    monkeypatch.setattr(train, "count_ngrams", lambda *a, **k: given.extend(a) or count(*a, **k))
     assert run(tmp_path / "run", "--labels", "60", "--seed", "3") == 0
     chosen = choose_labelled(few_reviews.train_labels, 60, 3)
     split = split_validation(chosen, few_reviews.train_labels, 3)
@@ -109,7 +110,7 @@ def test_its_results_have_the_fields_of_every_other_run(tmp_path, capsys):
     make_oracle(tmp_path / "oracle")
     flags = ["--data", "sample", "--labels", "40", "--epochs", "1", "--encoder", str(tmp_path / "oracle")]
     flags += ["--out", str(tmp_path / "imdb")]
-    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.make_parser(), flags) == 0
+    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.Settings, flags) == 0
     capsys.readouterr()
     assert run(tmp_path / "bag", "--labels", "40", "--seed", "2") == 0
     told = results(tmp_path / "bag")
@@ -133,7 +134,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
         return fit(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(baselines, "fit", stopping)
+        patched.setattr(train, "fit", stopping)
         assert run(tmp_path / "cut", *flags) == 143
     assert "to go on: python -m finetune.bag" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()
@@ -166,7 +167,7 @@ def test_a_run_is_never_overwritten_nor_resumed_with_other_settings_nor_taken_fo
     assert run(tmp_path / "run", "--labels", "20") == 2
     assert run(tmp_path / "run", "--labels", "20", "--strengths", "2", "--resume") == 4
     flags = ["--data", "sample", "--encoder", str(tmp_path / "run"), "--out", str(tmp_path / "other")]
-    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.make_parser(), flags) == 4
+    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.Settings, flags) == 4
     assert "kind 'bag'" in capsys.readouterr().err
 
 
@@ -192,7 +193,7 @@ def test_four_labels_or_empty_reviews_are_enough(tmp_path, monkeypatch, few_revi
 
 
 def test_help_answers_without_torch():
-    code = "import sys; from finetune.bag import main, make_parser, run_command; " \
-           "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
+    code = "import sys; from finetune.bag.__main__ import Settings, main, run_command; " \
+           "run_command(main, Settings, ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n") and "--strengths" in out

@@ -15,7 +15,7 @@ from pretrain_runs import PRESETS, flags, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
 
 from finetune.imdb import __main__ as imdb
-from minitransfer.apparatus import distributed, optim
+from minitransfer.apparatus import cache, distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.distributed import (
     average,
@@ -136,7 +136,7 @@ def pretrain(data, out, n: int, *more: str, before=lambda rank: None) -> list[En
     """Run pretrain.bert in n processes; `before` may change what happens in one of them."""
 
     def work(rank: int) -> int:
-        bert.PRESETS["tiny"] = SMALL
+        bert.Settings.presets["tiny"] = SMALL
         before(rank)
         return run(bert, flags(data, out, *more))
 
@@ -296,7 +296,7 @@ def test_an_error_that_all_processes_meet_is_told_once(data, tmp_path, more, cod
 
 def test_a_process_that_was_begun_with_other_settings_is_refused(data, tmp_path):
     def work(rank: int) -> int:
-        bert.PRESETS["tiny"] = SMALL
+        bert.Settings.presets["tiny"] = SMALL
         return run(bert, flags(data, tmp_path / "run", "--seed", str(rank)))
 
     ended = together(2, work, tmp_path / "log")
@@ -311,7 +311,7 @@ def test_help_is_shown_once(data, tmp_path):
 
 def test_a_command_that_cannot_be_shared_says_so_once(data, tmp_path):
     def work(rank: int) -> int:
-        return run_command(static.main, static.make_parser(), flags(data, tmp_path / "run"))
+        return run_command(static.main, static.Settings, flags(data, tmp_path / "run"))
 
     ended = together(2, work, tmp_path / "log")
     assert [code for code, _ in ended] == [2, 2] and not (tmp_path / "run").exists()
@@ -342,7 +342,7 @@ def pretrain_bilm(data, out, n: int, *more: str, before=lambda rank: None) -> li
     """Run pretrain.bilm in n processes."""
 
     def work(rank: int) -> int:
-        bilm.PRESETS["tiny"] = {**PRESETS["bilm"], "batch_size": 6, "epochs": 3}
+        bilm.Settings.presets["tiny"] = {**PRESETS["bilm"], "batch_size": 6, "epochs": 3}
         before(rank)
         return run(bilm, flags(data, out, *more))
 
@@ -484,7 +484,7 @@ def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
     first = texts_read("first")
     assert min(first) > 50 and sum(first) == len(train[::5]) + len(test[::31])
     assert texts_read("second") == [0, 0]
-    assert texts_read("third", before=only(1, lambda: setattr(features, "_read", lacking))) == first
+    assert texts_read("third", before=only(1, lambda: setattr(cache, "_read", lacking))) == first
 
 
 @pytest.mark.parametrize(("progress", "step"), [("training", 7), pytest.param("scoring", 1, marks=SLOW)])

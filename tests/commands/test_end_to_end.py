@@ -23,7 +23,7 @@ MARGIN = 0.13  # about half of what was found
 
 def run(module, out, *flags) -> None:
     argv = ["--out", str(out), "--threads", "1", "--offline", "--log-every", "1000", *flags]
-    assert run_command(module.main, module.make_parser(), argv) == 0
+    assert run_command(module.main, module.Settings, argv) == 0
 
 
 def accuracy(out) -> float:

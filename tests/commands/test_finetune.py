@@ -16,9 +16,9 @@ import torch
 from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
-from finetune.imdb.__main__ import main, make_parser
+from finetune.imdb.__main__ import Settings, main
 from finetune.imdb.model import build, parameter_groups
-from finetune.imdb.settings import DEFAULTS, FLAGS, MODES, check, take_epochs
+from finetune.imdb.settings import DEFAULTS, MODES, Defaults
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
@@ -49,7 +49,7 @@ def few_reviews(tmp_path_factory):
 def run(encoder, out, *flags):
     """The exit code of the command."""
     argv = ["--data", "sample", "--encoder", str(encoder), "--out", str(out), "--log-every", "1000", *flags]
-    return run_command(main, make_parser(), argv)
+    return run_command(main, Settings, argv)
 
 
 def results(path):
@@ -60,6 +60,11 @@ def rows(path):
     """The metrics of a run, without the seconds, which differ from run to run."""
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def epochs_of(path):
+    """The rows that tell of an epoch, not of a step."""
+    return [row for row in rows(path) if "validation_loss" in row]
 
 
 def weights(path):
@@ -78,11 +83,10 @@ def test_an_encoder_that_knows_the_words_beats_training_from_scratch(encoders, t
 
 
 def test_the_mix_learns_at_a_rate_of_its_own_and_never_decays(encoders):
-    arguments = make_parser().parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
+    settings = Settings.parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
                                           "--dropout", "0"])
-    check(arguments)
-    model = build(load_run(encoders / "bilm"), arguments)
-    groups = parameter_groups(model, arguments)
+    model = build(load_run(encoders / "bilm"), settings)
+    groups = parameter_groups(model, settings)
     of_mix = [group for group in groups if any(p is model.mix.w for p in group["params"])]
     assert len(of_mix) == 1 and set(of_mix[0]["params"]) == {model.mix.w, model.mix.gamma}
     assert of_mix[0]["initial_lr"] == pytest.approx(0.3) and of_mix[0]["weight_decay"] == 0
@@ -180,7 +184,7 @@ def test_the_labels_of_the_test_half_decide_nothing_but_its_own_score(encoders, 
 def test_the_test_half_is_scored_once(encoders, tmp_path, monkeypatch):
     scored = []
     classify = examples.classify
-    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[1])), classify(*a, **k))[1])
+    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[2])), classify(*a, **k))[1])
     assert run(encoders / "oracle", tmp_path / "run", "--labels", "100", "--epochs", "4") == 0
     assert scored == [20] * 4 + [120]
 
@@ -199,34 +203,44 @@ def test_a_trial_never_looks_at_the_test_half(encoders, tmp_path, monkeypatch, f
     assert first["test_accuracy"] == second["test_accuracy"] and first["trial"] == 150
 
 
+def test_rows_are_logged_by_steps_and_for_each_epoch(encoders, tmp_path):
+    for epochs, every in ((3, 1), (60, 2)):  # of 7 steps each
+        run(encoders / "oracle", tmp_path / str(epochs), *MEAN, "--epochs", str(epochs), "--patience", "0")
+        steps = [row["step"] for row in rows(tmp_path / str(epochs)) if "loss" in row]
+        assert steps == list(range(every, 7 * epochs + 1, every))
+        assert [row["step"] for row in epochs_of(tmp_path / str(epochs))] == list(range(7, 7 * epochs + 1, 7))
+
+
 def test_early_stopping_keeps_the_weights_of_the_best_epoch(encoders, tmp_path):
     flags = ("--labels", "60", "--learning-rate", "0.05", "--patience", "3", "--weight-decay", "0", "--epochs", "60")
     assert run(encoders / "bilm", tmp_path / "long", *flags) == 0
-    told, losses = results(tmp_path / "long"), [row["validation_loss"] for row in rows(tmp_path / "long")]
+    told, losses = results(tmp_path / "long"), [row["validation_loss"] for row in epochs_of(tmp_path / "long")]
     assert told["epochs"] == 1 + int(np.argmin(losses)) and told["validation_loss"] == min(losses)
     assert len(losses) == told["epochs"] + 3 < 60
     state = torch.load(next((tmp_path / "long" / "state").glob("step-*/state.pt")), weights_only=True)
-    assert torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["training"]["best"]["head.W1.weight"])
+    assert torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["stopping"]["best"]["head.W1.weight"])
     assert not torch.equal(weights(tmp_path / "long")["head.W1.weight"], state["model"]["head.W1.weight"])
 
 
 def test_without_patience_all_epochs_run_and_the_last_weights_stay(encoders, tmp_path):
     flags = ("--labels", "60", "--learning-rate", "0.05", "--patience", "0", "--weight-decay", "0", "--epochs", "9")
     assert run(encoders / "bilm", tmp_path / "run", *flags) == 0
-    told, losses = results(tmp_path / "run"), [row["validation_loss"] for row in rows(tmp_path / "run")]
+    told, losses = results(tmp_path / "run"), [row["validation_loss"] for row in epochs_of(tmp_path / "run")]
     assert told["epochs"] == told["epochs_run"] == len(losses) == 9 and int(np.argmin(losses)) < 8
     assert told["validation_loss"] == losses[-1]
 
 
 def test_an_epoch_that_is_no_better_leaves_the_best_alone():
-    p = {"w": torch.nn.Parameter(torch.zeros(2))}
-    at = stopping.Training()
+    model = torch.nn.ParameterDict({"w": torch.zeros(2)})
+    at = stopping.EarlyStopping(stopping.Changing(model), patience=3)
     for epoch, loss in enumerate([0.7, 0.5, 0.6, float("nan")], start=1):
-        p["w"].data.fill_(epoch)
-        at.end_epoch(loss, 0.5, p)
-    assert (at.best_epoch, at.best_loss, at.stale) == (2, 0.5, 2)
-    at.take_best(p)
-    assert p["w"].tolist() == [2, 2]
+        model["w"].data.fill_(epoch)
+        at.end_epoch(epoch, loss, 0.5)
+    assert (at.best_epoch, at.best_loss, at.stale, at.is_over) == (2, 0.5, 2, False)
+    at.end_epoch(5, 0.5, 0.5)
+    assert at.is_over
+    at.take_best()
+    assert model["w"].tolist() == [2, 2]
 
 
 SCRATCH = ("--mode", "scratch", "--labels", "60", "--batch-size", "7", "--epochs", "3")  # 48 to learn from: 7 steps
@@ -280,7 +294,7 @@ def test_killed_outright_a_run_goes_on_from_its_last_state(encoders, tmp_path, m
     flags = (*SCRATCH, "--save-every", "1e-9")  # a state after each step
     assert run(encoders / "bilm", tmp_path / "whole", *flags) == 0
     with monkeypatch.context() as patched:
-        patched.setattr(stopping.Training, "end_epoch", lambda *a, **k: 1 / 0)  # after the first epoch's last state
+        patched.setattr(stopping.EarlyStopping, "end_epoch", lambda *a: 1 / 0)  # after the first epoch's last state
         assert run(encoders / "bilm", tmp_path / "cut", *flags) == 1
     assert run(encoders / "bilm", tmp_path / "cut", *flags, "--resume") == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
@@ -356,9 +370,11 @@ def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(
         patched.setattr(heads, "cross_entropy", listening)
         assert run(encoders / "bilm", tmp_path / "run", "--labels", "40", "--batch-size", "9", "--epochs", "1") == 0
     learnt = [losses[i] for i in (0, 2, 3)]
-    [row] = rows(tmp_path / "run")
+    [row] = epochs_of(tmp_path / "run")
     assert row["skipped"] == 1 and [n for _, n in losses[:4]] == [9, 9, 9, 5]
-    assert row["loss"] == pytest.approx(sum(loss * n for loss, n in learnt) / sum(n for _, n in learnt))
+    assert row["epoch_loss"] == pytest.approx(sum(loss * n for loss, n in learnt) / sum(n for _, n in learnt))
+    told = [row["loss"] for row in rows(tmp_path / "run") if "loss" in row]  # and every step's own, skipped or not
+    assert told == [loss for loss, _ in losses[:4]]
 
 
 def test_a_place_that_is_taken_is_refused_before_any_review_is_read(encoders, tmp_path, monkeypatch, capsys):
@@ -384,7 +400,7 @@ def test_a_signal_while_reviews_are_read_says_how_to_go_on(encoders, tmp_path, m
     to_go_on = capsys.readouterr().err.partition("to go on: ")[2].strip()
     assert to_go_on.startswith("python -m finetune.imdb ") and to_go_on.endswith(" --resume")
     assert f"--out '{tmp_path / 'the run'}'" in to_go_on
-    assert run_command(main, make_parser(), shlex.split(to_go_on)[3:]) == 0
+    assert run_command(main, Settings, shlex.split(to_go_on)[3:]) == 0
 
 
 def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, capsys):
@@ -421,7 +437,7 @@ def test_a_run_is_never_overwritten_nor_resumed_with_other_settings(encoders, tm
     run(encoders / "oracle", tmp_path / "run", *MEAN)
     assert run(encoders / "oracle", tmp_path / "run", *MEAN) == 2
     assert run(encoders / "oracle", tmp_path / "run", *MEAN, "--dropout", "0.1", "--resume") == 4
-    before = DEFAULTS["frozen", "mean"][FLAGS.index("dropout")]
+    before = DEFAULTS["frozen", "mean"].dropout
     assert f"model.dropout: {before} there, 0.1 now" in capsys.readouterr().err
     assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--resume") == 4
 
@@ -433,24 +449,23 @@ def test_a_transfer_run_is_no_encoder(encoders, tmp_path, capsys):
 
 
 def with_defaults(num_labels, *flags):
-    arguments = make_parser().parse_args(flags)
-    check(arguments)
-    take_epochs(arguments, num_labels)
-    return arguments
+    settings = Settings.parse_args(flags)
+    return settings.with_epochs(num_labels)
 
 
 def test_help_answers_without_torch_and_shows_the_defaults_of_each_mode():
-    code = "import sys; from finetune.imdb.__main__ import main, make_parser, run_command; " \
-           "run_command(main, make_parser(), ['--help']); print('torch' in sys.modules)"
+    code = "import sys; from finetune.imdb.__main__ import Settings, main, run_command; " \
+           "run_command(main, Settings, ['--help']); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.endswith("False\n")
     first, second, *table, note = out[out.index("defaults by mode and head:\n") :].splitlines()[1:-1]
-    words = [flag.split("_") for flag in FLAGS]
+    words = [flag.split("_") for flag in Defaults._fields]
     assert first.split() == [two[0] for two in words if len(two) == 2] and second.split() == [two[-1] for two in words]
     for line in table:
         mode, head, *values = line.split()
-        arguments = with_defaults(2000, "--mode", mode, "--head", head)
-        assert [None if v == "-" else float(v) for v in values] == [getattr(arguments, flag) for flag in FLAGS]
+        settings = with_defaults(2000, "--mode", mode, "--head", head)
+        shown = [None if v == "-" else float(v) for v in values]
+        assert shown == [getattr(settings, flag) for flag in Defaults._fields]
     assert len(table) == len(DEFAULTS)
     epochs = {mode: with_defaults(2002, "--mode", mode).epochs for mode in MODES}
     assert epochs == {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4, "scratch": 12}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm, save_run
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
@@ -50,7 +50,7 @@ def few_reviews(tmp_path_factory):
 
 def run(encoder, out, *flags):
     argv = ["--data", "sample", "--encoder", str(encoder), "--out", str(out), *SHORT, *flags]
-    return run_command(imdb.main, imdb.make_parser(), argv)
+    return run_command(imdb.main, imdb.Settings, argv)
 
 
 def weights(path):
@@ -79,7 +79,7 @@ def test_positions_that_pretraining_never_used_are_not_read(encoders, tmp_path):
     assert load_encoder(load_run(short), CPU).max_tokens == 23
     argv = ["--data", "sample", "--encoder", str(short), "--out", str(tmp_path / "run"), "--labels", "40",
             "--epochs", "1"]
-    assert run_command(imdb.main, imdb.make_parser(), argv) == 0
+    assert run_command(imdb.main, imdb.Settings, argv) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["max_tokens"] == 23
 
 
@@ -101,7 +101,7 @@ def test_the_cls_head_is_one_matrix_on_the_last_layer(encoder):
     features = torch.randn(4, 3, 18)
     W, b = model.head.W.weight.tolist(), model.head.W.bias.tolist()
     expected = [[sum(w * h for w, h in zip(W[i], text[-1].tolist())) + b[i] for i in range(2)] for text in features]
-    assert torch.allclose(model.judge(features), torch.tensor(expected), atol=1e-5)
+    assert torch.allclose(model(features), torch.tensor(expected), atol=1e-5)
 
 
 def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
@@ -112,7 +112,7 @@ def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
     assert not torch.allclose(h[:2, 0], h[:2, 1], atol=0.1)
     model = Classifier(encoder, head="cls", pool="cls", head_size=5, dropout=0.5).eval()
     torch.nn.init.normal_(model.head.W.weight)
-    assert torch.allclose(model.from_tokens(x, mask), h[:, 0] @ model.head.W.weight.T, atol=1e-5)
+    assert torch.allclose(model.judge(model.summarise(x, mask)), h[:, 0] @ model.head.W.weight.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "top", "finetune", "gradual", "scratch"])
@@ -131,7 +131,7 @@ def test_a_run_of_bert_answers_and_says_how_many_pieces_it_read(encoders, tmp_pa
     assert run(encoders / "bert", tmp_path / "run", "--head", "cls") == 0
     capsys.readouterr()
     argv = [str(tmp_path / "run"), "--json", "--", *TEXTS]
-    assert run_command(predict.main, predict.make_parser(), argv) == 0
+    assert run_command(predict.main, predict.Settings, argv) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["shortened"] for row in told] == [False, False, False, True, False]
     assert told[1]["tokens"] == 2 and told[3]["tokens"] == 64
@@ -141,13 +141,13 @@ def test_stopped_and_resumed_a_fine_tuned_bert_ends_with_the_same_bits(encoders,
     flags = ("--mode", "gradual", "--head", "cls", "--save-every", "1e-9")
     assert run(encoders / "bert", tmp_path / "whole", *flags) == 0
     with pytest.MonkeyPatch.context() as patched:
-        end, ended = stopping.Training.end_epoch, []
+        end, ended = stopping.EarlyStopping.end_epoch, []
 
         def die_in_the_second(*arguments, **settings):
             ended.append(1)
             return 1 / 0 if len(ended) == 2 else end(*arguments, **settings)
 
-        patched.setattr(stopping.Training, "end_epoch", die_in_the_second)
+        patched.setattr(stopping.EarlyStopping, "end_epoch", die_in_the_second)
         assert run(encoders / "bert", tmp_path / "cut", *flags) == 1
     assert run(encoders / "bert", tmp_path / "cut", *flags, "--resume") == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")

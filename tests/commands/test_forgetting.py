@@ -50,7 +50,7 @@ def encoders(data, tmp_path_factory):
     """A biLM of two corpora and a BERT of one, pretrained a little, and static vectors."""
     path = tmp_path_factory.mktemp("encoders")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(pretrain_runs.bilm.PRESETS, "tiny", pretrain_runs.PRESETS["bilm"])
+        patched.setitem(pretrain_runs.bilm.Settings.presets, "tiny", pretrain_runs.PRESETS["bilm"])
         more = ("--corpus", "wikitext-2", "imdb", "--seed", SEED, "--vocab-size", "151")
         assert pretrain_runs.pretrain("bilm", data, path / "bilm", *more) == 0
     assert bert_runs.pretrain(data, path / "bert", "--corpus", "imdb", "--seed", SEED, "--whole-words") == 0
@@ -73,7 +73,7 @@ def run(data, encoder, out, *flags, measure=True):
     """The exit code of the command, which learns from 32 reviews of 23 tokens."""
     argv = ["--data", "sample", "--data-dir", str(data), "--offline", "--encoder", str(encoder), "--out", str(out),
             "--labels", "40", "--batch-size", "7", "--epochs", "1", "--max-tokens", "23", "--log-every", "1000"]
-    return run_command(imdb.main, imdb.make_parser(), [*argv, *["--measure-forgetting"] * measure, *flags])
+    return run_command(imdb.main, imdb.Settings, [*argv, *["--measure-forgetting"] * measure, *flags])
 
 
 FINETUNE = ("--mode", "finetune", "--encoder-rate", "0.3", "--layer-decay", "1", "--patience", "0", "--epochs", "4")

@@ -8,7 +8,6 @@ import json
 import os
 import re
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -24,8 +23,8 @@ from huggingface_folders import (
 )
 from torch.nn import functional as F
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
@@ -34,7 +33,7 @@ from minitransfer.huggingface.names import SMALL, linear_through_tanh
 from minitransfer.text import corpora
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import load_classifier
-from minitransfer.transfer.examples import TokenExamples, classify
+from minitransfer.transfer.examples import logits_of
 from minitransfer.transfer.loading import load_encoder
 
 TEXTS = [
@@ -156,7 +155,7 @@ def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mod
     monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: few)
     argv = ["--data", "sample", "--encoder", tmp_path / "run", "--out", tmp_path / "out", "--labels", 20, "--epochs",
             1, "--mode", mode, "--head", "cls"]
-    assert run_command(imdb.main, imdb.make_parser(), [str(word) for word in argv]) == 0
+    assert run_command(imdb.main, imdb.Settings, [str(word) for word in argv]) == 0
     assert json.loads((tmp_path / "out" / "results.json").read_text())["encoder_corpus"] == "elsewhere (folder)"
     assert run("export", tmp_path / "out", tmp_path / "exported") == 0
 
@@ -210,8 +209,7 @@ def test_there_a_language_model_has_the_same_logits(transformers, runs):
 def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):
     theirs = loaded(transformers.AutoModelForSequenceClassification, runs / "classifier-folder")
     model = load_classifier(load_run(runs / "classifier"), CPU)
-    examples = TokenExamples(model, model.encoder.tokenise(TEXTS, 120), np.zeros(len(TEXTS), np.int64))
-    ours = classify(examples, np.arange(len(TEXTS)))
+    ours = logits_of(model, model.encoder.tokenise(TEXTS, 120))
     batch = transformers.AutoTokenizer.from_pretrained(runs / "classifier-folder")(
         TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():

@@ -40,13 +40,13 @@ def trained(tmp_path_factory):
         titled = [document.replace("\n", "\n\n", 1) for document in documents[:140]]  # a title has blank lines around
         text = "".join(f"\n{document}\n" for document in titled)
         (path / "data" / "wikitext-2" / f"wiki.{split}.tokens").write_text(text)
-    before, pretrain.bilm.train.PRESETS["tiny"] = pretrain.bilm.train.PRESETS["tiny"], SMALL
+    before, pretrain.bilm.train.Settings.presets["tiny"] = pretrain.bilm.train.Settings.presets["tiny"], SMALL
     try:
         argv = ["--corpus", "wikitext-2", "--offline", "--data-dir", str(path / "data"), "--preset", "tiny", "--out",
                 str(path / "bilm"), "--log-every", "0.5"]
-        assert run_command(pretrain.bilm.train.main, pretrain.bilm.train.make_parser(), argv) == 0
+        assert run_command(pretrain.bilm.train.main, pretrain.bilm.train.Settings, argv) == 0
     finally:
-        pretrain.bilm.train.PRESETS["tiny"] = before
+        pretrain.bilm.train.Settings.presets["tiny"] = before
     return path
 
 
@@ -61,7 +61,7 @@ def runs(tmp_path_factory):
     for out, encoder, head in [("frozen", "bilm", "mean"), ("cls", "bert", "cls")]:
         argv = ["--data", "sample", "--encoder", str(path / encoder), "--head", head, "--labels", "40",
                 "--epochs", "2", "--max-tokens", "9", "--no-cache", "--out", str(path / out)]
-        assert run_command(imdb.main, imdb.make_parser(), argv) == 0
+        assert run_command(imdb.main, imdb.Settings, argv) == 0
     with RunDirectory.create(path / "begun", {"kind": "bert"}, resume=False, say=lambda text: None) as run:
         for row in [{"step": 2, "tokens": 100, "loss": 5.0, "learning_rate": 0.1}, {"step": 3, "held_out_loss": 4.5},
                     {"step": 9, "tokens": 500, "loss": 4.0}]:
@@ -74,7 +74,7 @@ def runs(tmp_path_factory):
 def ask(capsys, *argv):
     """The exit code, and what is on stdout and on stderr."""
     capsys.readouterr()
-    code = run_command(inspect.main, inspect.make_parser(), [str(a) for a in argv])
+    code = run_command(inspect.main, inspect.Settings, [str(a) for a in argv])
     return code, *capsys.readouterr()
 
 
@@ -219,7 +219,7 @@ def test_curves_are_drawn_of_runs_together_finished_or_not_and_with_a_torn_last_
     assert code == 0 and err == "" and (tmp_path / "new" / "x.PNG").read_bytes().startswith(PNG)
     assert f"{runs / 'begun'} (bert), 3 rows: loss 5 to 4, held_out_loss 4.5, learning_rate 0.1" in out
     assert re.search(r"bilm \(bilm\), \d+ rows: loss .* to .*, perplexity \d", out)
-    assert re.search(r"frozen \(transfer\), 2 rows: .*validation_accuracy", out)
+    assert re.search(r"frozen \(transfer\), 4 rows: .*validation_accuracy", out)
 
 
 def test_a_row_that_tells_only_its_step_is_placed_by_the_tokens_per_step_around_it(runs):
@@ -310,9 +310,9 @@ def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_pat
 
 
 def test_help_and_typos_are_answered_without_torch():
-    program = ("import sys; from pretrain.inspect import look as i\n"
+    program = ("import sys; from pretrain.inspect import __main__ as i\n"
                "from minitransfer.apparatus.options import run_command\n"
-               "codes = [run_command(i.main, i.make_parser(), a.split()) for a in ('--help', 'r --wrod x', "
+               "codes = [run_command(i.main, i.Settings, a.split()) for a in ('--help', 'r --wrod x', "
                "'r --word a-b', 'r --mix --layer 1', 'r --fill x')]\n"
                "print(codes, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

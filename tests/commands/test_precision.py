@@ -110,7 +110,7 @@ def test_bfloat16_on_a_machine_without_it_is_refused_in_one_line_before_any_text
     machine()
     encoder = ["--encoder", str(make_bilm(tmp_path / "bilm"))] if command is imdb else ["--preset", "tiny"]
     flags = [*encoder, "--precision", "bf16", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run")]
-    assert run_command(command.main, command.make_parser(), flags) == 2
+    assert run_command(command.main, command.Settings, flags) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith("error: --precision bf16: this machine has no instructions")
     assert not (tmp_path / "run").exists()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier
@@ -30,14 +30,14 @@ def runs(tmp_path_factory):
     for name, out, flags in [("oracle", "oracle", []), ("bilm", "bilm", ["--epochs", "2"]),
                              ("bilm", "bilstm", ["--epochs", "1", "--head", "bilstm", "--labels", "40"])]:
         argv = ["--data", "sample", "--encoder", str(path / "encoders" / name), "--out", str(path / out), *flags]
-        assert run_command(imdb.main, imdb.make_parser(), argv) == 0
+        assert run_command(imdb.main, imdb.Settings, argv) == 0
     return path
 
 
 def answer(capsys, *argv):
     """The exit code, and the lines on stdout and stderr."""
     capsys.readouterr()
-    code = run_command(predict.main, predict.make_parser(), [str(a) for a in argv])
+    code = run_command(predict.main, predict.Settings, [str(a) for a in argv])
     out, err = capsys.readouterr()
     return code, out.splitlines(), err.splitlines()
 
@@ -103,7 +103,7 @@ def test_a_stdin_that_cannot_be_read_is_a_usage_error(runs, capsys, monkeypatch,
 
 
 def test_without_a_run_only_the_run_is_asked_for(capsys):
-    assert run_command(predict.main, predict.make_parser(), []) == 2
+    assert run_command(predict.main, predict.Settings, []) == 2
     assert "required: RUN. Fix" in capsys.readouterr().err
 
 

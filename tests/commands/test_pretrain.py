@@ -40,11 +40,11 @@ from pretrain.static import train as static
 
 @pytest.fixture(scope="module", autouse=True)
 def small_presets():
-    before = {name: dict(module.PRESETS) for name, module in COMMANDS.items()}
+    before = {name: dict(module.Settings.presets) for name, module in COMMANDS.items()}
     use_small_presets()
     yield
     for name, module in COMMANDS.items():
-        module.PRESETS.update(before[name])
+        module.Settings.presets.update(before[name])
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_perplexity_is_worked_out_word_by_word_in_each_direction():
     text = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4)
     model = small_bilm(9)
     for reader in (Reader(model, text, fixed=True), Reader(model, text, fixed=False)):
-        found = perplexity(model, reader, text, one_after_the_other, keep_on=lambda: True)
+        found = perplexity(model, reader, text, one_after_the_other, check=lambda: None)
     stream, expected = text.validation.tolist(), []
     assert found["held_out_tokens"] == len(stream) == 2_102 and len(text.vocabulary) > 9  # 2,100, "z" and <eos>
     table, per_row = reader.table(), math.ceil(len(stream) / 16)
@@ -312,15 +312,15 @@ def make_reviews(path, poison: bool):
 def test_what_is_printed_to_go_on_with_can_be_pasted(tmp_path):
     """On the same corpora, from the same place, in the same preset, and quoted."""
     argv = ["--corpus", "sample", "--preset", "tiny", "--offline", "--out", "a run's ü", "--data-dir", "my data"]
-    arguments = static.make_parser().parse_args(argv)
+    arguments = static.Settings.parse_args(argv)
     words = shlex.split(shared.next_command(arguments, "pretrain.bilm", "--warm-start", arguments.out))
     assert words[:3] == ["python", "-m", "pretrain.bilm"]
-    found = bilm.make_parser().parse_args(words[3:])
-    assert (found.warm_start, found.corpus, found.preset) == ("a run's ü", ["sample"], "tiny")
+    found = bilm.Settings.parse_args(words[3:])
+    assert (found.warm_start, found.corpus, found.preset) == ("a run's ü", ("sample",), "tiny")
     assert found.offline and found.data_dir == "my data"
     words = shlex.split(shared.next_command(arguments, "finetune.imdb", "--encoder", arguments.out))
     assert words[3:] == ["--encoder", "a run's ü", "--data", "sample", "--data-dir", "my data", "--offline"]
-    plain = bilm.make_parser().parse_args([])
+    plain = bilm.Settings.parse_args([])
     assert shared.next_command(plain, "finetune.imdb") == "python -m finetune.imdb"
 
 

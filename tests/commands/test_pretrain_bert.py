@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import signal
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 from pretrain.bert import start as starting
 from pretrain.bert import text as packed
 from pretrain.bert import train as bert
+from pretrain.bert.settings import SIZES, Settings
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_stopped_while_all_held_out_text_is_measured_nothing_is_trained_twice(da
     measure = packed.measure
 
     def interrupted(*arguments, **settings):
-        if "keep_on" in settings:
+        if "check" in settings:
             os.kill(os.getpid(), signal.SIGTERM)
         return measure(*arguments, **settings)
 
@@ -135,15 +136,14 @@ def test_text_in_which_nothing_can_be_learned_is_called_guessing_after_a_third_a
 LETTERS = "abcdefghijkl"
 
 
-def some_text(**changes) -> tuple[packed.Text, SimpleNamespace]:
+def some_text(**changes) -> tuple[packed.Text, Settings]:
     """Words of one letter or two, the first letters the commonest, as three documents and a held-out one."""
     draw = torch.Generator().manual_seed(0)
     ids = torch.multinomial(torch.arange(12, 0, -1.0), 400, replacement=True, generator=draw).tolist()
     said = " ".join(LETTERS[i] + "xyz"[n % 3] * (n % 2) for n, i in enumerate(ids))
     corpus = Corpus("by hand", [said[:111], said[111:130], said[130:]], [said[50:350]], True, "by hand")
-    arguments = SimpleNamespace(**{**PRESET, "seed": 3, "training_seed": 3, "seq_length": 11, "whole_words": False,
-                                   "mask_probability": 0.15, "vocab_size": 29, **changes})
-    return packed.read_text(corpus, arguments, None), arguments
+    settings = replace(Settings.of(**{**PRESET, "seed": 3, "seq_length": 11, **changes}), vocab_size=29)
+    return packed.read_text(corpus, settings, 3, None), settings
 
 
 def test_held_out_text_is_masked_alike_whenever_the_seed_is_the_same():
@@ -158,12 +158,11 @@ def test_neighbours_in_a_row_are_documents_that_chance_brought_together():
     """A corpus that is sorted by label, as reviews are, is not packed so: rows of it hold both kinds."""
     sorted_by_label = ["bad bad bad"] * 60 + ["good good good"] * 60
     corpus = Corpus("sorted", sorted_by_label, ["a bad and a good film"] * 9, False, "by hand")
-    arguments = SimpleNamespace(**{**PRESET, "seed": 3, "training_seed": 3, "seq_length": 17, "whole_words": False,
-                                   "mask_probability": 0.15, "vocab_size": 99})
-    text = packed.read_text(corpus, arguments, None)
+    settings = Settings.of(**{**PRESET, "seed": 3, "seq_length": 17, "vocab_size": 100})
+    text = packed.read_text(corpus, settings, 3, None)
     held = [{text.tokenizer.pieces[i] for i in row} for row in text.rows.tolist()]
     assert sum({"bad", "good"} <= pieces for pieces in held) > len(held) / 2
-    again = packed.read_text(corpus, SimpleNamespace(**{**vars(arguments), "training_seed": 4}), None)
+    again = packed.read_text(corpus, settings, 4, None)
     assert not torch.equal(text.rows, again.rows) and torch.equal(text.held_out[0], again.held_out[0])
 
 
@@ -189,8 +188,8 @@ def test_pieces_are_counted_without_those_that_are_never_masked():
 
 @torch.no_grad()
 def test_what_is_measured_is_worked_out_piece_by_piece():
-    text, arguments = some_text()
-    model = starting.build(arguments, text, None)
+    text, settings = some_text()
+    model = starting.build(settings, text, None)
     inputs, labels = text.held_out
     total, right, asked, by_frequency = 0.0, 0, 0, 0.0
     for row, answers in zip(inputs, labels):
@@ -209,8 +208,8 @@ def test_what_is_measured_is_worked_out_piece_by_piece():
 
 
 def test_a_new_model_begins_by_guessing_by_frequency():
-    text, arguments = some_text()
-    found = packed.measure(starting.build(arguments, text, None), text, batch_size=4)
+    text, settings = some_text()
+    found = packed.measure(starting.build(settings, text, None), text, batch_size=4)
     assert found["held_out_loss"] == pytest.approx(found["frequency_loss"], abs=0.05)
 
 
@@ -273,7 +272,7 @@ def test_going_on_with_other_text_takes_over_everything(whole, tmp_path):
     first, second = load_run(whole), load_run(tmp_path / "second")
     assert first.text("tokenizer.json") == second.text("tokenizer.json")
     assert second.config["model"] == {**first.config["model"], "dropout": 0.3}
-    assert second.config["training"].keys() == first.config["training"].keys() - set(bert.SIZES)
+    assert second.config["training"].keys() == first.config["training"].keys() - set(SIZES)
     assert second.config["origin"]["fingerprint"] == first.fingerprint
     assert first.config["corpus"]["fingerprint"] != second.config["corpus"]["fingerprint"]
     for name, tensor in first.tensors.items():
@@ -312,7 +311,7 @@ def test_a_finished_run_is_only_looked_at_and_its_corpus_not_read(data, whole, t
 @pytest.mark.slow
 def test_the_built_in_sample_teaches_more_than_frequencies(tmp_path, capsys):
     argv = ["--corpus", "sample", "--offline", "--preset", "tiny", "--out", str(tmp_path / "run")]
-    assert run_command(bert.main, bert.make_parser(), argv) == 0
+    assert run_command(bert.main, bert.Settings, argv) == 0
     last = measured(tmp_path / "run")[-1]
     assert last["held_out_loss"] < 0.9 * last["frequency_loss"]
     assert "guessing by frequency:" not in capsys.readouterr().err

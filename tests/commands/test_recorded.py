@@ -63,6 +63,6 @@ def test_each_number_in_the_readme_is_the_mean_of_its_lines(rows):
 def test_each_line_has_the_command_that_makes_it(rows):
     for row in rows:
         python, m, module, *flags = shlex.split(row["command"])
-        asked = COMMANDS[module].make_parser().parse_args(flags)
+        asked = COMMANDS[module].Settings.parse_args(flags)
         assert (python, m, asked.labels, asked.seed) == ("python", "-m", row["labels"], row["seed"])
         assert module == "finetune.bag" or (asked.mode, Path(asked.encoder).name) == (row["mode"], row["model"])

@@ -30,7 +30,7 @@ PIECES = ("--pieces", "301")
 def small_presets():
     with pytest.MonkeyPatch.context() as patched:
         for name, module in COMMANDS.items():
-            patched.setitem(module.PRESETS, "tiny", PRESETS[name])
+            patched.setitem(module.Settings.presets, "tiny", PRESETS[name])
         yield
 
 
@@ -106,7 +106,7 @@ def test_a_text_without_so_many_pieces_gives_as_many_as_it_has(data, tmp_path, c
 def test_runs_of_words_and_of_pieces_have_places_of_their_own(data, tmp_path, monkeypatch, capsys, more, place):
     monkeypatch.chdir(tmp_path)
     argv = [flag for flag in flags(data, "out", "--epochs", "1", *more) if flag not in ("--out", "out")]
-    assert run_command(static.main, static.make_parser(), argv) == 0
+    assert run_command(static.main, static.Settings, argv) == 0
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [place]
     reader = "bert" if more else "bilm"
     assert f"Next: python -m pretrain.{reader} --warm-start runs/{place} --corpus wikitext-2" in capsys.readouterr().err
@@ -116,7 +116,7 @@ def test_who_needs_words_refuses_a_run_of_pieces(data, whole, tmp_path, capsys):
     assert pretrain("bilm", data, tmp_path / "bilm", "--warm-start", str(whole)) == 4
     told = last_line(capsys)
     argv = ["--encoder", str(whole), "--data", "sample", "--offline", "--out", str(tmp_path / "transfer")]
-    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.make_parser(), argv) == 4
+    assert run_command(finetune.imdb.__main__.main, finetune.imdb.__main__.Settings, argv) == 4
     assert told == last_line(capsys)
     assert f"{whole} holds vectors of word pieces, but vectors of words are needed" in told
     assert "without --pieces" in told
@@ -133,7 +133,7 @@ def test_a_number_of_pieces_that_means_nothing_is_refused_before_any_text_is_rea
         tmp_path, capsys, monkeypatch, wrong, told):
     monkeypatch.setattr("pretrain.static.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
     argv = ["--out", str(tmp_path / "run"), *wrong.split()]
-    assert run_command(static.main, static.make_parser(), argv) == 2
+    assert run_command(static.main, static.Settings, argv) == 2
     assert told in last_line(capsys) and not (tmp_path / "run").exists()
 
 
@@ -148,7 +148,7 @@ def test_text_of_too_few_pieces_is_refused_with_their_number(tmp_path, capsys):
 
 
 def test_help_names_both_places_and_the_flag(capsys):
-    assert run_command(static.main, static.make_parser(), ["--help"]) == 0
+    assert run_command(static.main, static.Settings, ["--help"]) == 0
     told = capsys.readouterr().out
     assert "--pieces N" in told and "runs/static-pieces" in told and "None" not in told
 

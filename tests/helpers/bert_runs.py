@@ -30,11 +30,11 @@ TEXTS = ["the film was worth watching , and watching again", "nobody watches wha
 
 def pretrain(data_dir: Path, out: Path, *more: str) -> int:
     """Run the command in this process, `--preset tiny` meaning the sizes above; returns its exit code."""
-    before, bert.PRESETS["tiny"] = bert.PRESETS["tiny"], PRESET
+    before, bert.Settings.presets["tiny"] = bert.Settings.presets["tiny"], PRESET
     try:
-        return run_command(bert.main, bert.make_parser(), flags(data_dir, out, *more))
+        return run_command(bert.main, bert.Settings, flags(data_dir, out, *more))
     finally:
-        bert.PRESETS["tiny"] = before
+        bert.Settings.presets["tiny"] = before
 
 
 def die_at(step: int, name: str, data_dir: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
@@ -73,7 +73,7 @@ def make_static_pieces(path: Path, hidden_size: int = 12, **changes) -> Path:
 
 
 if __name__ == "__main__":
-    bert.PRESETS["tiny"] = PRESET
+    bert.Settings.presets["tiny"] = PRESET
     count, signal_name, *rest = sys.argv[1:]
     signal_at("bert", int(count), getattr(signal, signal_name))
-    sys.exit(run_command(bert.main, bert.make_parser(), rest))
+    sys.exit(run_command(bert.main, bert.Settings, rest))

@@ -12,7 +12,7 @@ from encoder_runs import make_bert, make_bilm, make_static, save_run
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
-from minitransfer.huggingface import exchange as huggingface
+from minitransfer.huggingface import __main__ as huggingface
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.loading import load_encoder

@@ -20,7 +20,7 @@ from bert_runs import PRESET  # noqa: E402
 from faults import killed_at  # noqa: E402
 from pretrain_runs import use_small_presets  # noqa: E402
 
-from finetune import bag
+from finetune.bag import __main__ as bag
 from finetune.compare import run as compare
 from finetune.imdb import __main__ as imdb  # noqa: E402
 from minitransfer.apparatus import metrics  # noqa: E402
@@ -41,7 +41,7 @@ def make_small() -> None:
     Labels alternate in it, so that only every oddth text keeps both classes.
     """
     use_small_presets()
-    bert.PRESETS["tiny"] = {**PRESET, "epochs": 1}
+    bert.Settings.presets["tiny"] = {**PRESET, "epochs": 1}
     (articles, held_out), (train, test, unlabelled) = sample.articles(), sample.reviews()
     sample.articles = lambda: (articles[::35], held_out[::14])
     sample.reviews = lambda: (train[::5], test[::15], unlabelled[::201])
@@ -87,7 +87,7 @@ def launch(name: str, flags: list[str], fatal: dict) -> int:
     """Run a command, which may die of it; returns its exit code."""
     sys.argv[1:] = flags
     arm(fatal)
-    return run_command(COMMANDS[name].main, COMMANDS[name].make_parser(), flags)
+    return run_command(COMMANDS[name].main, COMMANDS[name].Settings, flags)
 
 
 if __name__ == "__main__":

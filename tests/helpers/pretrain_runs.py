@@ -53,7 +53,7 @@ def make_wikitext(data_dir: Path, words: int = 8_000, seed: int = 0) -> Path:
 def use_small_presets() -> None:
     """Let `--preset tiny` mean the sizes above."""
     for name, module in COMMANDS.items():
-        module.PRESETS["tiny"] = PRESETS[name]
+        module.Settings.presets["tiny"] = PRESETS[name]
 
 
 def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
@@ -65,7 +65,7 @@ def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
 def pretrain(command: str, data_dir: Path, out: Path, *more: str) -> int:
     """Run a command in this process; returns its exit code."""
     module = COMMANDS[command]
-    return run_command(module.main, module.make_parser(), flags(data_dir, out, *more))
+    return run_command(module.main, module.Settings, flags(data_dir, out, *more))
 
 
 def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: Path, *more: str):
@@ -104,4 +104,4 @@ if __name__ == "__main__":
     use_small_presets()
     asked, progress, count, signal_name, *rest = sys.argv[1:]
     signal_at(progress, int(count), getattr(signal, signal_name))
-    sys.exit(run_command(COMMANDS[asked].main, COMMANDS[asked].make_parser(), rest))
+    sys.exit(run_command(COMMANDS[asked].main, COMMANDS[asked].Settings, rest))

@@ -97,7 +97,7 @@ def wait_for(child: int, deadline: float) -> int:
 def run(module: ModuleType, flags: list[str]) -> int:
     """Run a command as its module does when torchrun starts it; returns its exit code."""
     sys.argv[1:] = flags
-    return run_command(module.main, module.make_parser(), flags, together=True)
+    return run_command(module.main, module.Settings, flags, together=True)
 
 
 def under_torchrun(n: int, *arguments: str) -> subprocess.CompletedProcess:
@@ -108,7 +108,7 @@ def under_torchrun(n: int, *arguments: str) -> subprocess.CompletedProcess:
 
 
 if __name__ == "__main__":
-    bert.PRESETS["tiny"] = SMALL
+    bert.Settings.presets["tiny"] = SMALL
     rank, step, name, whom, *rest = sys.argv[1:]
     if os.environ["RANK"] == rank:
         signal_at("bert", int(step), getattr(signal, name), whom=os.getppid() if whom == "torchrun" else os.getpid())

@@ -151,9 +151,10 @@ def test_logits_give_the_probability_of_the_regression():
         assert found == pytest.approx(1 / (1 + math.exp(-s)), abs=1e-6)
 
 
-def test_told_not_to_keep_on_it_gives_nothing():
+def test_asked_to_stop_it_ends():
     texts, labels = random_bags()
-    assert fit(texts, labels, log_count_ratio(texts, labels, 11), 1.0, keep_on=lambda: False) is None
+    with pytest.raises(ZeroDivisionError):
+        fit(texts, labels, log_count_ratio(texts, labels, 11), 1.0, check=lambda: 1 / 0)
 
 
 def test_texts_that_share_nothing_leave_the_constant_alone():

@@ -23,7 +23,6 @@ from minitransfer.text.sample import LEXICON, reviews
 from minitransfer.transfer import erasure, examples
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.erasure import log_odds, word_importances, word_spans
-from minitransfer.transfer.examples import TokenExamples, classify
 from minitransfer.transfer.loading import load_encoder
 
 TEXT = "the film is not dull , but marvellous , the plot a mess and marvellous ."
@@ -49,7 +48,7 @@ def classifier(encoders, kind, head):
         for p in model.head.parameters():
             p.normal_(std=0.4)
     some = encoder.tokenise([text for text, _ in reviews()[0][:30]], MAX_TOKENS)
-    TokenExamples(model, some, np.zeros(30, np.int64)).fit_standardise(np.arange(30))
+    examples.fit_standardise(model, some, np.arange(30))
     return model
 
 
@@ -68,8 +67,7 @@ def judge(encoders):
 
 def odds(model, text, label):
     """The log odds of a label, of one text by itself, from its probability in double precision."""
-    alone = TokenExamples(model, model.encoder.tokenise([text], MAX_TOKENS), np.zeros(1, np.int64))
-    (p,) = classify(alone, np.arange(1)).double().softmax(dim=-1).tolist()
+    (p,) = examples.logits_of(model, model.encoder.tokenise([text], MAX_TOKENS)).double().softmax(dim=-1).tolist()
     return math.log(p[label] / (1 - p[label]))
 
 

@@ -265,10 +265,10 @@ def test_every_command_on_the_page_is_understood(name):
     start = r"(?:python|torchrun --nproc-per-node \d) -m ((?:pretrain|finetune)\.\w+|minitransfer\.huggingface)"
     commands = re.findall(rf"^{start} (.*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(commands) > 10
-    program = ("import shlex, sys\nsys.path.insert(0, 'tests/helpers')\nfrom commands import door\n"
+    program = ("import shlex, sys\nsys.path.insert(0, 'tests/helpers')\nfrom commands import read_flags\n"
                "for line in sys.stdin:\n"
                "    name, *flags = shlex.split(line)\n"
-               "    door(name).make_parser().parse_args(flags)\n")
+               "    read_flags(name, flags)\n")
     lines = "\n".join(" ".join(command) for command in commands)
     done = subprocess.run([sys.executable, "-c", program], input=lines, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,4 @@
-"""Claims about features: exactly what the tokens would give, whatever the batch, and only ever read from a whole
-file."""
+"""Claims about features: exactly what the tokens would give, whatever the batch."""
 
 import math
 
@@ -11,10 +10,9 @@ from encoder_runs import make_bilm
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.transfer import features as chapter
+from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.features import (
     Standardise,
-    cache_key,
-    cached,
     frozen_pass,
     pool_tokens,
 )
@@ -123,64 +121,16 @@ def test_a_lone_text_has_no_spread_and_moves_nothing():
     assert x.grad.isfinite().all() and all(map(torch.equal, before, (module.mean, module.std)))
 
 
-def keep(directory, value, said):
-    calls = []
-
-    def compute():
-        calls.append(value)
-        return {"features": torch.full((5, 2, 3), value)}
-
-    return cached(directory, "k", compute, say=said.append)["features"][0, 0, 0].item(), len(calls)
-
-
-def test_features_are_computed_once_and_read_back_bit_for_bit(tmp_path):
-    said = []
-    assert keep(tmp_path / "new", 1.0, said) == (1.0, 1)
-    assert keep(tmp_path / "new", 2.0, said) == (1.0, 0)
-    assert keep(None, 3.0, said) == (3.0, 1)
-
-
-def damage_bit(data, manifest):
-    raw = bytearray(data.read_bytes())
-    raw[-7] ^= 4
-    data.write_bytes(raw)
-
-
-@pytest.mark.parametrize("damage", [
-    damage_bit,
-    lambda data, manifest: data.write_bytes(data.read_bytes()[:-1]),
-    lambda data, manifest: data.unlink(),
-    lambda data, manifest: manifest.write_text("{"),
-    lambda data, manifest: manifest.write_text('{"files": {}}'),
-    lambda data, manifest: manifest.write_text(manifest.read_text().replace("features-k", "features-j")),
-])  # fmt: skip
-def test_a_damaged_or_foreign_cache_file_is_told_of_and_replaced(tmp_path, damage):
-    said = []
-    keep(tmp_path, 1.0, said)
-    damage(tmp_path / "features-k.safetensors", tmp_path / "features-k.json")
-    assert keep(tmp_path, 2.0, said) == (2.0, 1)
-    assert said[-1].startswith("warning: ") and said[-1].endswith("computed again")
-    assert keep(tmp_path, 3.0, said) == (2.0, 0)
-
-
-def test_features_without_their_manifest_count_as_not_there(tmp_path):
-    keep(tmp_path, 1.0, [])
-    (tmp_path / "features-k.json").unlink()
-    assert keep(tmp_path, 2.0, []) == (2.0, 1)
-
-
-def test_a_disk_that_takes_nothing_costs_time_only(tmp_path):
-    (tmp_path / "file").write_text("")
-    said = []
-    assert keep(tmp_path / "file", 1.0, said) == (1.0, 1)
-    assert "not kept" in said[-1]
-
-
-def test_the_key_changes_with_everything_that_decides_the_features():
-    one = ("e", "t", 256, "mean", "fp32")
-    others = [("f", *one[1:]), ("e", "u", *one[2:]), ("e", "t", 255, *one[3:]), (*one[:3], "mean-max", "fp32"),
-              (*one[:4], "bf16")]
-    assert len({cache_key(*parts) for parts in [one, *others, one]}) == 6
+@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+def test_a_classifier_says_the_same_of_tokens_as_of_their_features(encoder, pool):
+    model = Classifier(encoder, head="mean", pool=pool, head_size=5, dropout=0.3).eval()
+    texts = tokenise_words(TEXTS, 99)
+    features = frozen_pass(encoder, texts, pool, device=CPU)
+    model.standardise.fit(features)
+    rows = np.array([4, 0, 3])
+    with torch.no_grad():
+        logits = model(texts.batch(rows))
+        assert logits.shape == (3, 2) and torch.allclose(logits, model(features[rows]), atol=1e-5)
 
 
 def test_the_frozen_pass_gives_the_same_bits_twice(encoder):

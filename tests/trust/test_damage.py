@@ -15,8 +15,8 @@ import torch
 from encoder_runs import WORDS, make_bert, make_bilm, make_static, save_run
 from faults import CONFIG, begin, flip, make_state, value_of
 
-from finetune import predict
 from finetune.imdb import __main__ as imdb
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
@@ -134,7 +134,7 @@ def test_a_command_given_a_damaged_encoder_ends_with_4_and_one_line(runs, tmp_pa
     shutil.copytree(runs / kind, tmp_path / "run")
     flip(tmp_path / "run" / name, 77)
     argv = ["--data", "sample", "--encoder", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
-    assert run_command(imdb.main, imdb.make_parser(), argv) == 4
+    assert run_command(imdb.main, imdb.Settings, argv) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and name in line and "Fix: " in line and not (tmp_path / "out").exists()
 
@@ -144,7 +144,7 @@ def test_a_question_to_a_damaged_classifier_is_answered_with_4_and_one_line(runs
         path = tmp_path / name
         shutil.copytree(runs / "transfer", path)
         os.truncate(path / name, (path / name).stat().st_size - 2)
-        assert run_command(predict.main, predict.make_parser(), [str(path), "a fine film"]) == 4
+        assert run_command(predict.main, predict.Settings, [str(path), "a fine film"]) == 4
         out, err = capsys.readouterr()
         assert not out and len(err.splitlines()) == 1 and name in err
 

@@ -16,11 +16,10 @@ from faults import CONFIG, begin, finish, in_a_child, make_state, value_of
 from test_damage import make_bag, make_transfer
 from test_hostile_text import limit_memory
 
-from finetune import predict
 from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.model import build
-from finetune.imdb.settings import check
+from finetune.imdb.model import build, fit_to_encoder
+from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import manifest_of, to_json
 from minitransfer.apparatus.errors import CheckpointError, UsageError
@@ -93,10 +92,9 @@ def use(path):
         assert probabilities(model, tokenised).shape == (2, 2)
         return
     for flags in ([], ["--mode", "scratch"]):
-        arguments = imdb.make_parser().parse_args(["--encoder", str(path), *flags])
-        check(arguments)
-        model = build(run, arguments)
-        model.encoder.tokenise([text], arguments.max_tokens)
+        settings = imdb.Settings.parse_args(["--encoder", str(path), *flags])
+        model = build(run, settings)
+        model.encoder.tokenise([text], fit_to_encoder(settings, model.encoder).max_tokens)
     if run.kind == "bert":
         check_network(run)
 
@@ -239,7 +237,7 @@ def test_a_forged_note_of_completion_ends_a_command_with_4_and_one_line(runs, tm
                     RunDirectory.create(path, config, resume=True)
                 continue
             flags = ["--corpus", "sample", "--preset", "tiny", "--offline", "--out", str(path), "--resume"]
-            assert run_command(module.main, module.make_parser(), flags) == 4
+            assert run_command(module.main, module.Settings, flags) == 4
 
     assert in_a_child(work) == 0
     lines = capfd.readouterr().err.splitlines()
@@ -306,7 +304,7 @@ def test_forged_weights_are_refused_before_anything_of_their_size_is_taken(runs,
 
     def work():
         limit_memory(MEGABYTES)
-        assert run_command(predict.main, predict.make_parser(), [str(path), "a film"]) == 4
+        assert run_command(predict.main, predict.Settings, [str(path), "a film"]) == 4
 
     assert in_a_child(work) == 0
     (line,) = capfd.readouterr().err.splitlines()

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_damage import make_transfer
 
-from finetune import predict
+from finetune.predict import answer as predict
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.batching import as_rows, batches_by_length, head_and_tail, pad
 from minitransfer.text.cleaning import decode
@@ -145,7 +145,7 @@ def limit_memory(megabytes):
 def answers(run, raw, capture):
     """What predict answers to these bytes on stdin."""
     sys.stdin, sys.stdout = io.TextIOWrapper(io.BytesIO(raw)), capture
-    return run_command(predict.main, predict.make_parser(), [str(run), "--json"])
+    return run_command(predict.main, predict.Settings, [str(run), "--json"])
 
 
 LONG = {"one word": b"x" * (20 * MEGABYTE), "short words": b"so bad " * (3 * MEGABYTE),

@@ -19,8 +19,8 @@ from huggingface_folders import (
     their_weights,
 )
 
-from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.huggingface import exchange
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 
 
@@ -197,7 +197,7 @@ def test_a_run_that_cannot_be_said_there_is_refused_with_the_reason(runs, tmp_pa
 def test_weights_that_are_not_finite_do_not_leave(runs, tmp_path, capsys, monkeypatch):
     whole = load_run(runs / "classifier")
     whole.tensors["encoder.bert.blocks.1.norm.weight"][3] = np.inf
-    monkeypatch.setattr(checkpoint, "load_run", lambda path: whole)
+    monkeypatch.setattr(exchange, "load_run", lambda path: whole)
     assert run("export", runs / "classifier", tmp_path / "folder") == 4
     assert "first in bert.encoder.layer.1.output.LayerNorm.weight" in one_error(capsys)
     assert not (tmp_path / "folder").exists()
@@ -227,6 +227,6 @@ def test_a_slip_of_the_finger_is_answered_at_once(capsys, argv, told):
 
 
 def test_flags_are_read_without_torch():
-    program = "import sys, minitransfer.huggingface.exchange as h; h.make_parser(); print('torch' in sys.modules)"
+    program = "import sys, minitransfer.huggingface.__main__ as h; h.make_parser(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")

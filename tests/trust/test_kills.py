@@ -57,7 +57,7 @@ def data(tmp_path_factory):
 def pretrain(data, monkeypatch):
     """Runs a pretraining command on little text; returns its exit code."""
     for name, module in pretrain_runs.COMMANDS.items():
-        monkeypatch.setitem(module.PRESETS, "tiny", pretrain_runs.PRESETS[name])
+        monkeypatch.setitem(module.Settings.presets, "tiny", pretrain_runs.PRESETS[name])
 
     def run(command, out, *more):
         if command == "bert":
@@ -100,7 +100,7 @@ def test_steps_that_were_skipped_before_a_kill_are_still_counted_after_it(tmp_pa
              "--epochs", "3", "--mode", "scratch", "--save-every", "1e-9", "--max-tokens", "9"]
 
     def run(out, *more):
-        return run_command(imdb.main, imdb.make_parser(), [*flags, "--out", str(tmp_path / out), *more])
+        return run_command(imdb.main, imdb.Settings, [*flags, "--out", str(tmp_path / out), *more])
 
     def not_finite_twice(count):
         """The norm of the gradients, which is nan in the 2nd and 3rd step; the process fails after `count`."""
@@ -115,4 +115,5 @@ def test_steps_that_were_skipped_before_a_kill_are_still_counted_after_it(tmp_pa
     assert run("cut", "--resume") == 0
     found = [[timeless(json.loads(line)) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
              for out in ("whole", "cut")]
-    assert [[row["skipped"] for row in of_run] for of_run in found] == [[2, 2, 2]] * 2
+    assert [[row["skipped"] for row in of_run if "epoch_loss" in row] for of_run in found] == [[2, 2, 2]] * 2
+    assert [[row["skipped"] for row in of_run if "loss" in row] for of_run in found] == [[0, 1, *[2] * 10]] * 2

@@ -9,27 +9,30 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from minitransfer.apparatus import errors, options
+from minitransfer.apparatus.settings import RunSettings, flag, out_flag
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make_parser() -> options.Parser:
-    parser = options.Parser(prog="python -m pretrain.bilm", description="Two lines,\n    laid out by hand.")
-    parser.add_argument("--epochs", type=options.positive_int, default=3, help="passes over the corpus")
-    parser.add_argument("--learning-rate", type=options.positive_float, default=1e-3, help="at its highest")
-    parser.add_argument("--mode", choices=("frozen", "finetune", "gradual"), default="frozen")
-    options.add_shared(parser, out="runs/bilm")
-    return parser
+@dataclass(frozen=True)
+class Settings(RunSettings):
+    prog = "python -m pretrain.bilm"
+    description = "Two lines,\n    laid out by hand."
+    epochs: int = flag("passes over the corpus", options.positive_int, default=3)
+    learning_rate: float = flag("at its highest", options.positive_float, default=1e-3)
+    mode: str = flag("how much learns", choices=("frozen", "finetune", "gradual"), default="frozen")
+    out: str = out_flag("runs/bilm")
 
 
 def refusal(capsys, *argv: str) -> str:
     """The one error line that these flags are answered with."""
-    assert options.run_command(lambda arguments: pytest.fail("main was reached"), make_parser(), argv) == 2
+    assert options.run_command(lambda arguments: pytest.fail("main was reached"), Settings, argv) == 2
     captured = capsys.readouterr()
     usage, _, error = captured.err.partition("error: ")
     assert usage.startswith("usage: ") and captured.out == ""
@@ -102,13 +105,13 @@ def test_missing_values_and_missing_flags_come_with_a_remedy(capsys):
 
 
 def test_shared_flags_have_the_promised_defaults():
-    arguments = make_parser().parse_args([])
-    assert (arguments.data_dir, arguments.offline, arguments.seed, arguments.device) == (None, False, 0, "auto")
-    assert (arguments.threads, arguments.out, arguments.resume, arguments.log_every) == (None, "runs/bilm", False, 10)
+    settings = Settings.parse_args([])
+    assert (settings.data_dir, settings.offline, settings.seed, settings.device) == (None, False, 0, "auto")
+    assert (settings.threads, settings.out, settings.resume, settings.log_every) == (None, "runs/bilm", False, 10)
 
 
 def test_help_keeps_the_layout_and_shows_defaults_but_no_empty_ones(capsys):
-    assert options.run_command(lambda arguments: None, make_parser(), ["--help"]) == 0
+    assert options.run_command(lambda arguments: None, Settings, ["--help"]) == 0
     text = capsys.readouterr().out
     assert "Two lines,\n    laid out by hand." in text and "(default: 3)" in text and "(default: runs/bilm)" in text
     assert "None" not in text and "False" not in text
@@ -123,7 +126,7 @@ def test_each_failure_of_ours_is_one_line_and_its_exit_code(capsys, name, code):
     def main(arguments):
         raise getattr(errors, name)("the milk is sour", "buy milk")
 
-    assert options.run_command(main, make_parser(), []) == code
+    assert options.run_command(main, Settings, []) == code
     assert capsys.readouterr().err == "error: the milk is sour. Fix: buy milk.\n"
 
 
@@ -146,7 +149,7 @@ def test_failures_of_the_machine_show_no_traceback(capsys, failure, code):
     def main(arguments):
         raise failure
 
-    assert options.run_command(main, make_parser(), []) == code
+    assert options.run_command(main, Settings, []) == code
     told = capsys.readouterr().err
     assert "Traceback" not in told and told.count("\n") == (code != 141)
     assert ("Fix: " in told) == (code in (2, 6))
@@ -162,7 +165,7 @@ def test_torch_running_out_of_memory_is_told_with_the_flag_to_lower(capsys):
         raise torch.cuda.OutOfMemoryError("the GPU is full")
 
     for main in (too_large, on_a_gpu):
-        assert options.run_command(main, make_parser(), []) == 6
+        assert options.run_command(main, Settings, []) == 6
         assert "a smaller --batch-size" in (told := capsys.readouterr().err) and told.count("\n") == 1
         assert main is on_a_gpu or "tried to allocate 1152921504606846976 bytes" in told
 
@@ -175,25 +178,25 @@ def test_a_package_that_has_not_been_installed_is_no_bug(capsys, monkeypatch, na
     def absent(arguments):
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
-    assert options.run_command(absent, make_parser(), []) == code
+    assert options.run_command(absent, Settings, []) == code
     assert told in capsys.readouterr().err
 
 
 def test_a_bug_of_ours_keeps_its_traceback_and_exits_with_1(capsys):
-    assert options.run_command(lambda arguments: 1 // 0, make_parser(), []) == 1
+    assert options.run_command(lambda arguments: 1 // 0, Settings, []) == 1
     assert "ZeroDivisionError" in (told := capsys.readouterr().err) and "Traceback" in told and "a bug" in told
 
 
 def test_the_code_that_main_returns_is_the_exit_code():
-    assert options.run_command(lambda arguments: 143, make_parser(), []) == 143
-    assert options.run_command(lambda arguments: None, make_parser(), []) == 0
+    assert options.run_command(lambda arguments: 143, Settings, []) == 143
+    assert options.run_command(lambda arguments: None, Settings, []) == 0
 
 
 def test_an_error_stays_on_one_line_whatever_a_file_name_holds(capsys):
     def main(arguments):
         raise errors.DataError("cannot read a\nb\x1b[31m\udcff", "rename it")
 
-    assert options.run_command(main, make_parser(), []) == 3
+    assert options.run_command(main, Settings, []) == 3
     assert capsys.readouterr().err == "error: cannot read a b\\x1b[31m\\udcff. Fix: rename it.\n"
 
 

@@ -73,14 +73,14 @@ BAD_FLAGS = [
 
 @pytest.mark.parametrize("wrong, told", BAD_FLAGS)
 def test_a_flag_that_means_nothing_is_named_with_what_it_takes(unread, tmp_path, capsys, wrong, told):
-    assert run_command(bert.main, bert.make_parser(), ["--out", str(tmp_path / "run"), *wrong.split()]) == 2
+    assert run_command(bert.main, bert.Settings, ["--out", str(tmp_path / "run"), *wrong.split()]) == 2
     assert told in last_line(capsys) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("argv, code", [(["--help"], 0), (["--epoch", "3"], 2), (["--vocab-size", "9"], 2)])
 def test_help_and_a_typo_are_answered_without_torch(argv, code):
-    program = (f"import sys; from pretrain.bert.__main__ import main, make_parser, run_command; "
-               f"code = run_command(main, make_parser(), {argv!r}); print(code, 'torch' in sys.modules)")
+    program = (f"import sys; from pretrain.bert.__main__ import Settings, main, run_command; "
+               f"code = run_command(main, Settings, {argv!r}); print(code, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith(f"{code} False\n")
     if argv == ["--help"]:

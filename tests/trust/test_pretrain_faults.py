@@ -26,11 +26,11 @@ from minitransfer.elmo.bilm import BiLM
 
 @pytest.fixture(scope="module", autouse=True)
 def small_presets():
-    before = {name: dict(module.PRESETS) for name, module in COMMANDS.items()}
+    before = {name: dict(module.Settings.presets) for name, module in COMMANDS.items()}
     use_small_presets()
     yield
     for name, module in COMMANDS.items():
-        module.PRESETS.update(before[name])
+        module.Settings.presets.update(before[name])
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +88,15 @@ BAD_FLAGS = [
 @pytest.mark.parametrize("command, wrong, told", BAD_FLAGS)
 def test_a_flag_that_means_nothing_is_named_with_what_it_takes(unread, tmp_path, capsys, command, wrong, told):
     module = COMMANDS[command]
-    assert run_command(module.main, module.make_parser(), ["--out", str(tmp_path / "run"), *wrong.split()]) == 2
+    assert run_command(module.main, module.Settings, ["--out", str(tmp_path / "run"), *wrong.split()]) == 2
     assert told in last_line(capsys) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("argv, code", [(["--help"], 0), (["--epoch", "3"], 2)])
 def test_help_and_a_typo_are_answered_without_torch(command, argv, code):
-    program = (f"import sys; from pretrain.{command}.__main__ import main, make_parser, run_command; "
-               f"code = run_command(main, make_parser(), {argv!r}); print(code, 'torch' in sys.modules)")
+    program = (f"import sys; from pretrain.{command}.__main__ import Settings, main, run_command; "
+               f"code = run_command(main, Settings, {argv!r}); print(code, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith(f"{code} False\n")
     if argv == ["--help"]:

@@ -10,100 +10,46 @@ characters, one in which somebody wrote [MASK].
 Read next: `minitransfer.transfer.erasure`, where the words are weighed.
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from finetune.predict.settings import Settings
+from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import (
-    Parser,
-    directory_name,
-    one_line,
-    positive_int,
-    run_command,
-)
+from minitransfer.apparatus.options import one_line
+from minitransfer.apparatus.runtime import choose_device, set_threads
 from minitransfer.text.cleaning import clean_text, decode
 from minitransfer.text.imdb import LINE_BREAK
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from minitransfer.transfer.tokens import TokenisedTexts
+from minitransfer.transfer.classifier import load_classifier, max_tokens_of
+from minitransfer.transfer.erasure import word_importances
+from minitransfer.transfer.examples import predict
+from minitransfer.transfer.tokens import TokenisedTexts
 
 LABELS = ("negative", "positive")
 SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
 LEAST = 0.005  # log odds: what would be shown as 0.00 is not
 
-DESCRIPTION = """Say whether texts are positive or negative, and with what probability.
 
-examples:
-  python -m finetune.predict runs/imdb "A film I will not forget."
-  python -m finetune.predict runs/imdb --words "Slow, but moving."
-  python -m finetune.predict runs/imdb --json --batch-size 64 < reviews.txt
-
-Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order,
-and with --words up to two more, indented, beneath it."""
-
-
-class MixedParser(Parser):
-    """A parser that takes flags between its positional arguments, `RUN --json TEXT`, as people write them."""
-
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
-        """The flags and texts as a namespace; exits with 2 on the first thing that is not understood."""
-        arguments, unknown = self.parse_known_intermixed_args(args, namespace)
-        if unknown:
-            self.error(f"unknown argument {unknown[0]!r}. Fix: {self._advice(unknown[0])}")
-        return arguments
-
-
-def make_parser() -> Parser:
-    """The flags of this command."""
-    parser = MixedParser(prog="python -m finetune.predict", description=DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", type=directory_name, help="the directory of a run of finetune.imdb")
-    parser.add_argument("texts", metavar="TEXT", nargs="*", default=None,
-                        help="a text to classify; `--` goes before one that begins with -")
-    parser.add_argument("--json", action="store_true",
-                        help="one JSON object per line: label, probability (of that label), tokens (that were read), "
-                             "shortened (whether the middle was left out)")
-    parser.add_argument("--words", action="store_true",
-                        help="show the words that spoke most for the answer and most against it, each with how much "
-                             "the log odds of the answer fall when it is left out; with --json, field words: "
-                             "[word, fall] of each word in order, of more than 256 the outermost. A text is then "
-                             "read once more for each word")
-    parser.add_argument("--batch-size", metavar="N", type=positive_int, default=1,
-                        help="texts per pass; 1 answers each line as it comes, more is faster for a file")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                        help="where to compute; auto takes a CUDA GPU if there is one")
-    parser.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: all cores)")
-    return parser
-
-
-def main(arguments: argparse.Namespace) -> None:
+def main(settings: Settings) -> None:
     """Load the classifier and answer text after text."""
-    from minitransfer.apparatus.checkpoint import load_run
-    from minitransfer.apparatus.runtime import choose_device, set_threads
-    from minitransfer.transfer.classifier import load_classifier, max_tokens_of
-    from minitransfer.transfer.erasure import word_importances
-    from minitransfer.transfer.examples import predict
-
-    device = choose_device(arguments.device)
-    set_threads(arguments.threads)
-    run = load_run(arguments.run, kind="transfer")
+    device = choose_device(settings.device)
+    set_threads(settings.threads)
+    run = load_run(settings.run, kind="transfer")
     model = load_classifier(run, device)
     max_tokens = max_tokens_of(run.config, model.encoder)
-    weigh = partial(word_importances, model, max_tokens=max_tokens) if arguments.words else None
-    texts = iter(arguments.texts) if arguments.texts else stdin_lines()
-    while batch := list(islice(texts, arguments.batch_size)):
+    weigh = partial(word_importances, model, max_tokens=max_tokens) if settings.words else None
+    texts = iter(settings.texts) if settings.texts else stdin_lines()
+    while batch := list(islice(texts, settings.batch_size)):
         tokenised = model.encoder.tokenise([clean(text) for text in batch], max_tokens)
-        for line in answers(batch, tokenised, predict(model, tokenised), arguments.json, weigh):
+        for line in answers(batch, tokenised, predict(model, tokenised), settings.json, weigh):
             print(line, flush=True)
 
 
@@ -174,7 +120,3 @@ def shown(text: str, most: int = SHOWN) -> str:
     """The beginning of a text on one line, safe for any terminal: at most so many characters."""
     text = one_line(text[: 4 * most])
     return (text if len(text) <= most else text[: most - 1] + "…") or "(an empty text)"
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))

@@ -1,0 +1,20 @@
+"""python -m finetune.bag: the flags are in settings.py, the fitting in train.py."""
+
+import sys
+
+from finetune.bag.settings import Settings
+from minitransfer.apparatus.options import run_command
+
+
+def main(settings: Settings, reviews: object = None) -> int:
+    """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it.
+
+    reviews: those of --data, where they are known already.
+    """
+    from finetune.bag.train import main as train
+
+    return train(settings, reviews)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Settings))

@@ -1,0 +1,61 @@
+"""Part V, around the baseline's command: its flags. Nothing here imports torch.
+
+Read next: `finetune.bag.train`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from finetune.imdb.settings import check_labels
+from minitransfer.apparatus.options import positive_float, positive_int
+from minitransfer.apparatus.settings import RunSettings, flag, out_flag
+from minitransfer.text import REVIEWS
+
+STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+
+DESCRIPTION = """Train a sentiment classifier that counts words and pairs of words, and knows nothing beforehand.
+
+examples:
+  python -m finetune.bag
+  python -m finetune.bag --labels 500 --out runs/bag-500
+  python -m finetune.bag --data sample --strengths 10 1 --out runs/bag-sample
+
+writes to --out: config.json, model.safetensors (one weight per n-gram), ngrams.txt, metrics.jsonl, results.json
+on 2 cores, all of IMDB: about a minute"""
+
+
+@dataclass(frozen=True)
+class Settings(RunSettings):
+    """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints.
+
+    The constants stand where a run of `finetune.imdb` has flags: results.json of both has the same fields.
+    """
+
+    prog = "python -m finetune.bag"
+    description = DESCRIPTION
+    mode: ClassVar[str] = "bag"
+    head: ClassVar[str] = "linear"
+    pool: ClassVar[str] = "ngrams"
+    encoder: ClassVar[None] = None
+    max_tokens: ClassVar[None] = None
+    trial: ClassVar[None] = None
+
+    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
+    labels: int | None = flag(
+        "learn from N labelled reviews, half of each class, validation included (default: all)", positive_int,
+        metavar="N", default=None)
+    strengths: tuple[float, ...] = flag(
+        "L2 penalties λ; the held-out reviews choose one of these "
+        f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})", positive_float, metavar="X", many=True,
+        default=STRENGTHS)
+    out: str = out_flag("runs/bag")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings, each strength once. Raises: UsageError for a --labels that no corpus could serve."""
+        check_labels(given.get("labels"))
+        return super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+
+    def config(self) -> dict[str, Any]:
+        """What config.json has of the settings."""
+        return {"kind": "bag", "mode": self.mode, **self.deciding()}

@@ -1,0 +1,107 @@
+"""Part V, around the command: the run. What happens before the training loop, and what after it?
+
+Model and reviews are put together, and the run directory is opened; the loop trains; the test half is scored, once,
+and what came of it is written down.
+
+Read next: `finetune.imdb.train`, the command.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from finetune.imdb.data import read_halves, score
+from finetune.imdb.forgetting import HeldOut, hold_out
+from finetune.imdb.model import build, fit_to_encoder, let_learn
+from finetune.imdb.settings import Settings
+from finetune.imdb.train import train
+from finetune.reports import banner, fingerprints, report, summary
+from minitransfer.apparatus import checkpoint
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
+from minitransfer.apparatus.distributed import check_batch_size, is_first, on_first, open_run, stop_together
+from minitransfer.apparatus.durable import to_json
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import (
+    Stop,
+    choose_device,
+    choose_precision,
+    environment,
+    interruptible,
+    set_threads,
+)
+from minitransfer.text import corpora
+from minitransfer.text.corpora import Reviews, find_data_dir
+from minitransfer.transfer.classifier import Classifier
+from minitransfer.transfer.examples import PooledExamples
+from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
+from minitransfer.transfer.stopping import loss_and_accuracy
+
+
+def main(settings: Settings, reviews: Reviews | None = None) -> int:
+    """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
+    check_batch_size(settings.batch_size)
+    if not settings.resume:
+        check_free(Path(settings.out))  # now, and not after a download
+    device = choose_device(settings.device)
+    set_threads(settings.threads)
+    encoder_run = checkpoint.load_run(settings.encoder)
+    torch.manual_seed(settings.seed)  # initial weights are drawn from it
+    model = build(encoder_run, settings).to(device)
+    precision = model.encoder.precision = choose_precision(settings.precision, device, model.encoder.hidden_size)
+    settings = replace(fit_to_encoder(settings, model.encoder), precision=precision)
+    measures = settings.measure_forgetting and is_first()
+    held_out = hold_out(encoder_run, model.encoder, settings.data_dir, settings.offline) if measures else None
+    if reviews is None:
+        data_dir = find_data_dir(settings.data_dir)
+        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say)
+    reviews = set_aside(reviews, settings.trial)
+    chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed)
+    settings = settings.with_epochs(len(chosen))
+    let_learn(model.encoder, settings, settings.epochs - 1)  # all that will learn in one epoch or another
+    split = split_validation(chosen, reviews.train_labels, settings.seed)
+    config = {**settings.config(), "data": fingerprints(reviews), "encoder_fingerprint": encoder_run.fingerprint,
+              "encoder": encoder_run.config, "environment": environment()}
+    with open_run(settings.out, config, resume=settings.resume) as run:
+        if run.completed is not None:
+            if is_first():
+                print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+            return 0
+        banner(model, encoder_run, reviews, split, settings)
+        return learn_and_score(model, encoder_run, reviews, chosen, split, settings, run, held_out)
+
+
+def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
+                    split: tuple[np.ndarray, np.ndarray], settings: Settings, run: RunDirectory,
+                    held_out: HeldOut | None = None) -> int:
+    """Read both halves, train on the one, score the other once, and save everything; returns the exit code.
+
+    What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
+    when it begins, since a saved state is taken up only in `train`. Of several processes the first measures it, and
+    writes.
+    """
+    before = held_out.measure() if held_out is not None else None
+    started = time.monotonic()
+    with interruptible():
+        examples, test = read_halves(model, encoder_run, reviews, chosen, settings)
+    encoding = time.monotonic() - started
+    learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
+    if isinstance(examples, PooledExamples) and settings.head == "mean":
+        model.standardise.fit(examples.batch(learn))
+    with Stop() as stop:
+        outcome = train(model, examples, (learn, choose), settings, run, stop)
+        after = on_first(stop, lambda: held_out.measure(stop.check)) if settings.measure_forgetting else None
+        logits = score(model, test, lambda: stop_together(stop), settings.log_every)
+        stop_together(stop)
+    if not is_first():
+        return 0
+    test_accuracy = loss_and_accuracy(logits, test.labels)[1]
+    results = summary(model, encoder_run, reviews, len(chosen), outcome, test_accuracy, encoding, settings)
+    results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
+    files = {**encoder_run.files, "results.json": to_json(results)}
+    run.save_model(model.state_dict(), files)
+    run.mark_complete(outcome.step, results)
+    report(results, run.path)
+    return 0

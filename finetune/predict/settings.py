@@ -1,0 +1,54 @@
+"""Part V, around the second command: its flags. Nothing here imports torch.
+
+Read next: `finetune.predict.answer`.
+"""
+
+import argparse
+from dataclasses import dataclass
+
+from minitransfer.apparatus.options import Parser, directory_name, positive_int
+from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
+
+DESCRIPTION = """Say whether texts are positive or negative, and with what probability.
+
+examples:
+  python -m finetune.predict runs/imdb "A film I will not forget."
+  python -m finetune.predict runs/imdb --words "Slow, but moving."
+  python -m finetune.predict runs/imdb --json --batch-size 64 < reviews.txt
+
+Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order,
+and with --words up to two more, indented, beneath it."""
+
+
+class MixedParser(Parser):
+    """A parser that takes flags between its positional arguments, `RUN --json TEXT`, as people write them."""
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """The flags and texts as a namespace; exits with 2 on the first thing that is not understood."""
+        arguments, unknown = self.parse_known_intermixed_args(args, namespace)
+        if unknown:
+            self.error(f"unknown argument {unknown[0]!r}. Fix: {self._advice(unknown[0])}")
+        return arguments
+
+
+@dataclass(frozen=True)
+class Settings(CommandSettings):
+    """What `python -m finetune.predict` can be told."""
+
+    prog = "python -m finetune.predict"
+    description = DESCRIPTION
+    parser = MixedParser
+
+    run: str = flag("the directory of a run of finetune.imdb", directory_name, metavar="RUN", positional=True)
+    texts: tuple[str, ...] = flag("a text to classify; `--` goes before one that begins with -", metavar="TEXT",
+                                  many=True, positional=True, default=())
+    json: bool = flag("one JSON object per line: label, probability (of that label), tokens (that were read), "
+                      "shortened (whether the middle was left out)", bool, default=False)
+    words: bool = flag(
+        "show the words that spoke most for the answer and most against it, each with how much the log odds of the "
+        "answer fall when it is left out; with --json, field words: [word, fall] of each word in order, of more than "
+        "256 the outermost. A text is then read once more for each word", bool, default=False)
+    batch_size: int = flag("texts per pass; 1 answers each line as it comes, more is faster for a file", positive_int,
+                           metavar="N", default=1)
+    device: str = device_flag()
+    threads: int | None = threads_flag()

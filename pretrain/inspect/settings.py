@@ -1,0 +1,118 @@
+"""Parts II to V, around inspecting: its flags. Nothing here imports torch.
+
+Read next: `pretrain.inspect.look`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.options import directory_name, non_negative_int, one_line, positive_int
+from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
+from minitransfer.text import CORPORA
+from minitransfer.text.cleaning import clean_text
+from minitransfer.text.words import tokenize
+
+MODES = ("word", "fill", "mix", "curves")
+ONLY_WORD = ("layer", "occurrences", "corpus", "data_dir", "offline")
+MOST_RUNS = 7  # as many colours as can be told apart
+MOST_OCCURRENCES = 2_000  # all pairs of them are compared
+
+DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, a mix of layers, a training.
+
+examples:
+  python -m pretrain.inspect runs/bilm --word bank
+  python -m pretrain.inspect runs/bert --word bank --layer 2 --corpus wikitext-2 imdb --out bank.png
+  python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."
+  python -m pretrain.inspect runs/frozen-500 --mix
+  python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
+
+prints to stdout; --word, --mix and --curves also draw a picture, which needs `pip install -e ".[plot]"`
+on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
+
+
+def what_flag(help: str, convert: Any = str, **more: Any) -> Any:
+    """A flag that says what to look at; one of these must be given."""
+    return flag(help, convert, exclusive="what", required=True, **more)
+
+
+def word_flag(help: str, convert: Any = str, **more: Any) -> Any:
+    """A flag that has a meaning with --word alone."""
+    return flag(help, convert, group="for --word", **more)
+
+
+@dataclass(frozen=True)
+class Settings(CommandSettings):
+    """What `python -m pretrain.inspect` can be told."""
+
+    prog = "python -m pretrain.inspect"
+    description = DESCRIPTION
+
+    runs: tuple[str, ...] = flag("the directory of a run; several for --curves", directory_name, metavar="RUN",
+                                 many=True, positional=True)
+    word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm or bert run reads them",
+                                 metavar="WORD", default=None)
+    fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
+    mix: bool = what_flag("show how a finetune.imdb run weighs the encoder's layers", bool, default=False)
+    curves: bool = what_flag(
+        "draw loss, perplexity, accuracy and learning rate of runs, finished or not; a biLM's training loss is of its "
+        "sampled softmax, so its perplexity is not e to that power", bool, default=False)
+    layer: int | None = word_flag(
+        "the layer to compare occurrences by; 0 is below all context (default: the uppermost)", non_negative_int,
+        metavar="K", default=None)
+    occurrences: int = word_flag("lines with the word to look at, at most", positive_int, metavar="N", default=200)
+    corpus: tuple[str, ...] | None = word_flag(
+        f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])} (default: what the run was "
+        "trained on)", metavar="NAME", choices=CORPORA, many=True, default=None)
+    data_dir: str | None = word_flag(
+        "where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)", directory_name,
+        metavar="DIR", default=None)
+    offline: bool = word_flag("never download; say what is missing instead", bool, default=False)
+    out: str | None = flag("the picture to write, or write anew: a .png (default: runs/inspect-RUN-….png)",
+                           directory_name, metavar="FILE", default=None)
+    device: str = device_flag()
+    threads: int | None = threads_flag()
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings, the word in the form that words of a corpus have.
+
+        Raises: UsageError for flags that contradict each other, or ask for nothing possible.
+        """
+        mode = next(f"--{name}" for name in MODES if given.get(name) not in (None, False))
+        most, out = MOST_RUNS if mode == "--curves" else 1, given.get("out")
+        if len(given["runs"]) > most:
+            what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
+            raise UsageError(what, "give fewer")
+        of_word = [name for name in ONLY_WORD if name in given]
+        if of_word and mode != "--word":
+            raise UsageError(f"--{of_word[0].replace('_', '-')} has no meaning with {mode}",
+                             "leave it out, or use --word")
+        if mode == "--fill" and "[MASK]" not in given["fill"]:
+            raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
+        if mode == "--fill" and out is not None:
+            raise UsageError("--out has no meaning with --fill, which draws no picture", "leave it out")
+        if out is not None and Path(out).suffix.lower() != ".png":
+            raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")
+        if mode == "--word":
+            given["word"] = one_word(given["word"])
+            check_occurrences(given.get("occurrences", MOST_OCCURRENCES))
+        return super().of(**given)
+
+
+def one_word(text: str) -> str:
+    """A word in the form that words of a corpus have. Raises: UsageError if it is not a single one."""
+    word = clean_text(text, Counter())
+    tokens = tokenize(word)
+    if len(tokens) != 1:
+        found = f"{len(tokens)} words to an encoder: {', '.join(tokens[:5])}" if tokens else "no word"
+        raise UsageError(f"--word {one_line(word[:40])!r} is {found}", "give a single one")
+    return tokens[0]
+
+
+def check_occurrences(n: int) -> None:
+    """Raises: UsageError for too few to compare, or too many."""
+    if not 2 <= n <= MOST_OCCURRENCES:
+        raise UsageError(f"--occurrences {n} is outside 2 to {MOST_OCCURRENCES:,}", "choose a number among these")
