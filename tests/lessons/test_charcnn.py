@@ -1,9 +1,8 @@
 """Claims about the character CNN: it is its formula, byte by byte, and a word's vector depends on its bytes alone."""
 
-import math
-
 import pytest
 import torch
+from elmo_by_loops import sigmoid, strongest_response
 from torch import Tensor
 
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, word_vectors
@@ -28,18 +27,12 @@ def by_loops(charcnn: CharCNN, char_ids: list[int]) -> list[float]:
     """The vector of one word: convolve at each byte, keep the strongest, relu, highways, projection."""
     letters = [charcnn.chars.weight[i].tolist() for i in char_ids] or [[0.0] * CONFIG.char_size]
     h = []
-    for convolution, (width, n) in zip(charcnn.convolutions, CONFIG.filters):
+    for convolution, (_, n) in zip(charcnn.convolutions, CONFIG.filters):
         for j in range(n):
-            responses = []
-            for start in range(len(letters)):
-                y = convolution.bias[j].item()
-                for k, letter in enumerate(letters[start : start + width]):  # behind the word there are zeros
-                    y += sum(convolution.weight[j, i, k].item() * x for i, x in enumerate(letter))
-                responses.append(y)
-            h.append(max(0.0, max(responses)))
+            h.append(strongest_response(convolution.weight[j].T.tolist(), convolution.bias[j].item(), letters))
     for highway in charcnn.highways:
         new = affine(highway.both, h)
-        gates = [1 / (1 + math.exp(-z)) for z in new[len(h) :]]
+        gates = [sigmoid(z) for z in new[len(h) :]]
         h = [g * x + (1 - g) * max(0.0, z) for g, x, z in zip(gates, h, new)]
     return affine(charcnn.project, h)
 

@@ -1,6 +1,7 @@
 """Claims that answer questions of docs/exercises.md: each is worked out here once more, by a loop or by hand.
 
-A name opens with the number of its exercise. And of docs/going-further.md too: what it leads to exists.
+A name opens with the number of its exercise. And each exercise has an answer, behind a link, in docs/answers.md. Of
+docs/going-further.md too: what it leads to exists.
 """
 
 import math
@@ -34,6 +35,7 @@ from minitransfer.transfer.freezing import group_rates
 ROOT = Path(__file__).parents[2]
 DOCS = ("exercises.md", "going-further.md")
 EXERCISES = (ROOT / "docs" / "exercises.md").read_text("utf-8")
+ANSWERS = (ROOT / "docs" / "answers.md").read_text("utf-8")
 
 
 def padding(lengths, batches):
@@ -229,10 +231,30 @@ def test_every_exercise_that_a_test_answers_exists_and_the_other_way_round():
         assert f"### {'I II III IV V'.split()[int(part) - 1]}.{place} " in EXERCISES, (part, place)
 
 
-@pytest.mark.parametrize("name", DOCS)
+def sections(text: str) -> dict[str, str]:
+    """What stands under each heading of the third level."""
+    parts = re.split(r"^##+ (.*)\n", text, flags=re.MULTILINE)[1:]
+    return {head: body for head, body in zip(parts[::2], parts[1::2]) if re.match(r"[IV]+\.\d ", head)}
+
+
+def anchor(heading: str) -> str:
+    """The address that a heading has on a page: lower case, letters and digits kept, spaces as hyphens."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_each_exercise_has_an_answer_behind_its_own_link_and_does_not_give_it_away():
+    asked, answered = sections(EXERCISES), sections(ANSWERS)
+    assert list(asked) == list(answered) and len(asked) > 20 and all(text.strip() for text in answered.values())
+    for heading, text in asked.items():
+        assert re.findall(r"\]\(answers\.md(#\S*?)\)", text) == [f"#{anchor(heading)}"]
+        looked_for = text.partition("*Look for:*")[2]
+        assert looked_for and not re.search(r"\d\s*%|\d nats", looked_for), heading
+
+
+@pytest.mark.parametrize("name", [*DOCS, "answers.md"])
 def test_every_file_that_the_page_leads_to_exists(name):
     text = (ROOT / "docs" / name).read_text("utf-8")
-    links = re.findall(r"\]\(([\w/.-]+)\)", text)
+    links = re.findall(r"\]\(([\w/.-]+)(?:#[\w-]+)?\)", text)
     assert links and [link for link in links if not (ROOT / "docs" / link).is_file()] == []
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from binomial import as_often_as
 from torch import Tensor
 
 from minitransfer.bert.masking import (
@@ -35,16 +36,6 @@ def some_text(seed: int = 0, rows: int = B, length: int = T) -> Tensor:
 
 def is_form(token_ids: Tensor) -> Tensor:
     return sum(token_ids == i for i in (PAD_ID, CLS_ID, SEP_ID)).bool()
-
-
-def as_often_as(p: float, count: int, of: int) -> bool:
-    """Whether a count of independent events of probability p lies within 5 standard deviations √(n p (1 − p)) of n p.
-
-    Outside it lies less than once in a million times. From n = 40,000 on, these bounds are at most one hundredth away
-    from p, for 5 √(0.16 / 40,000) = 0.01: close enough to tell 80 % from 81 %.
-    """
-    assert of >= 40_000
-    return abs(count - of * p) <= 5 * math.sqrt(of * p * (1 - p))
 
 
 def test_fifteen_percent_are_chosen_then_eighty_ten_ten():

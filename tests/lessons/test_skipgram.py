@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from skipgram_by_loops import loss_by_loops
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, logsigmoid
+from torch.nn.functional import cosine_similarity
 
 from minitransfer.static.skipgram import (
     SkipGram,
@@ -38,26 +39,10 @@ def a_step() -> tuple[Tensor, Tensor, Tensor]:
     return token_ids, reach, torch.tensor([3, 1, 3, 9])
 
 
-def loss_by_loops(vectors: Tensor, contexts: Tensor, token_ids: Tensor, reach: Tensor, negatives: Tensor):
-    """The formula, pair by pair; the expectation over p is the mean over the negatives that were drawn."""
-    total, pairs = torch.zeros((), dtype=vectors.dtype), 0
-    for row, far in zip(token_ids.tolist(), reach.tolist()):
-        for t in range(len(row)):
-            for u in range(len(row)):
-                if u == t or abs(u - t) > far[t]:
-                    continue
-                c = vectors[row[t]]
-                total = total - logsigmoid(c @ contexts[row[u]])
-                for n in negatives.tolist():
-                    total = total - CONFIG.negatives / len(negatives) * logsigmoid(-(c @ contexts[n]))
-                pairs += 1
-    return total, pairs
-
-
 def gradients_by_loops(skipgram: SkipGram, *step: Tensor) -> tuple[float, list[Tensor]]:
     """Mean loss per pair, and autograd's gradients of the summed loss for the two tables, in double precision."""
     tables = [t.double().requires_grad_() for t in (skipgram.vectors, skipgram.contexts)]
-    total, pairs = loss_by_loops(*tables, *step)
+    total, pairs = loss_by_loops(*tables, *step, CONFIG.negatives)
     return total.item() / pairs, [g.float() for g in torch.autograd.grad(total, tables)]
 
 

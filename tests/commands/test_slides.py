@@ -1,0 +1,95 @@
+"""Claims about docs/course/slides.md: it follows the lecture, its figures exist, its numbers are in the pages it links.
+
+Rendering takes a tool that the suite does without; docs/course/README.md has the command.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from markdown_tables import table_rows
+
+COURSE = Path(__file__).parents[2] / "docs" / "course"
+DECK = (COURSE / "slides.md").read_text("utf-8")
+LECTURE = ["1", "2.1", "2.2", "2.3", "2.4", "2.5", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "5.1", "5.2", "5.3",
+           "5.4", "6", "7", "8"]
+MOST_WORDS = 110  # on a slide; more of them do not fit beside a figure
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+FIGURES = sorted((COURSE / "slides").glob("*.svg"))
+
+
+def slides() -> list[str]:
+    """The slides behind the front matter."""
+    _, front, body = DECK.split("---\n", 2)
+    assert "marp: true" in front
+    return re.split(r"^---$", body, flags=re.MULTILINE)
+
+
+def section_of(slide: str) -> str | None:
+    """The section of the lecture that a slide's heading names."""
+    heading = re.search(r"^# (?:§ ([\d.]+) )?\S", slide, re.MULTILINE)
+    assert heading, slide
+    return heading[1]
+
+
+def links(text: str) -> list[str]:
+    return re.findall(r"\]\((\S+?)\)", text)
+
+
+def test_the_deck_has_one_or_two_slides_for_each_section_in_the_lectures_order():
+    sections = [section_of(slide) for slide in slides()]
+    assert sections[0] is None and list(dict.fromkeys(sections[1:])) == LECTURE
+    assert max(sections.count(section) for section in LECTURE) <= 2
+
+
+@pytest.mark.parametrize("section", LECTURE)
+def test_each_section_has_a_figure_and_says_what_was_measured_and_where(section):
+    text = "".join(slide for slide in slides() if section_of(slide) == section)
+    assert re.search(r"!\[[^\]]*[a-z]{4,}[^\]]*\]\(\S+\.(svg|png)\)", text)
+    assert section == "7" or re.search(r"^> Measured.*\]\(\.\./[\w-]+\.md\)\)?$", text, re.MULTILINE)
+
+
+def test_the_page_of_the_course_counts_the_slides():
+    assert f"| {len(slides())} slides |" in (COURSE / "README.md").read_text("utf-8")
+
+
+def test_no_slide_holds_more_words_than_fit():
+    assert max(len(slide.split()) for slide in slides()) <= MOST_WORDS
+
+
+def test_every_file_that_the_deck_leads_to_exists():
+    assert not [link for link in links(DECK) if not (COURSE / link).is_file()]
+
+
+def test_each_number_that_was_measured_stands_in_the_page_that_is_linked_beside_it():
+    lines = re.findall(r"^> Measured.*$", DECK, re.MULTILINE)
+    assert len(lines) >= len(LECTURE) - 1
+    for line in lines:
+        (page,) = links(line)
+        recorded = set(NUMBER.findall((COURSE / page).read_text("utf-8")))
+        said = re.sub(r"\(\[.*|WikiText-2", "", line)
+        assert not set(NUMBER.findall(said)) - recorded, line
+
+
+def test_the_table_on_a_slide_has_the_cells_of_the_page_it_is_from():
+    head, *rows = table_rows(DECK)
+    plain = [[cell.replace("*", "") for cell in row]
+             for row in table_rows((COURSE.parent / "frozen-or-finetuned.md").read_text("utf-8"))]
+    columns = [plain[0].index(name) for name in ("", "parameters updated", "500", "25,000", "minutes, 25,000",
+                                                 "forgetting, nats")]
+    whole = {row[0]: row for row in plain[1:]}
+    assert len(head) == len(columns) and len(rows) == 4
+    assert rows == [[whole[row[0]][column] for column in columns] for row in rows]
+
+
+def test_each_figure_of_the_deck_is_on_a_slide_has_a_title_and_recorded_numbers_only():
+    recorded = set()
+    for page in ("claims.md", "results.md", "frozen-or-finetuned.md"):
+        recorded |= set(NUMBER.findall((COURSE.parent / page).read_text("utf-8")))
+    for figure in FIGURES:
+        text = figure.read_text("utf-8")
+        assert f"slides/{figure.name}" in DECK and re.search(r"<title>\w.*</title>", text), figure.name
+        told = [number for label in re.findall(r"<text[^>]*>([^<]*)</text>", text)
+                for number in re.findall(r"\d+\.\d+", label)]
+        assert not set(told) - recorded, figure.name
+    assert len(FIGURES) > 10

@@ -1,0 +1,293 @@
+"""Wrong answers to the homework, each with a mistake that students make, and words that the grader has to find for it.
+
+`WRONG` lists them: the task, what is wrong, the answer, and a part of the message.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, gelu, pad, relu
+
+from minitransfer.bert.masking import IGNORE_INDEX
+from minitransfer.text.wordpiece import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
+
+WRONG: list[tuple[str, str, Callable, str]] = []
+
+
+def wrong(task: str, mistake: str, message: str) -> Callable:
+    """Enter a function into the list."""
+
+    def enter(function: Callable) -> Callable:
+        WRONG.append((task, mistake, function, message))
+        return function
+
+    return enter
+
+
+def skipgram(of_c: Callable, of_o: Callable, of_negatives: Callable) -> Callable:
+    """An answer to task 1 from the slopes σ of the pair and of the negatives."""
+
+    def gradient(c: Tensor, o: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        s, s_n = torch.sigmoid(c @ o), torch.sigmoid(negatives @ c)
+        return of_c(s, s_n, o, negatives), of_o(s, c), of_negatives(s_n, c)
+
+    return gradient
+
+
+RIGHT_C = lambda s, s_n, o, n: (s - 1) * o + s_n @ n
+RIGHT_O = lambda s, c: (s - 1) * c
+RIGHT_N = lambda s_n, c: s_n.outer(c)
+wrong("skipgram_gradient", "minus the gradient", "minus the gradient")(skipgram(
+    lambda *x: -RIGHT_C(*x), lambda *x: -RIGHT_O(*x), lambda *x: -RIGHT_N(*x)))
+wrong("skipgram_gradient", "σ for the true pair", "should be σ(c·o) − 1")(skipgram(
+    lambda s, s_n, o, n: s * o + s_n @ n, lambda s, c: s * c, RIGHT_N))
+wrong("skipgram_gradient", "negatives drawn near", "as if they were true neighbours")(skipgram(
+    lambda s, s_n, o, n: (s - 1) * o + (s_n - 1) @ n, RIGHT_O, lambda s_n, c: (s_n - 1).outer(c)))
+wrong("skipgram_gradient", "mean over negatives", "mean over the negatives")(skipgram(
+    lambda s, s_n, o, n: (s - 1) * o + s_n @ n / len(n), RIGHT_O, lambda s_n, c: s_n.outer(c) / len(s_n)))
+wrong("skipgram_gradient", "negatives forgotten for c", "only the term of the true pair")(skipgram(
+    lambda s, s_n, o, n: (s - 1) * o, RIGHT_O, RIGHT_N))
+wrong("skipgram_gradient", "one tensor only", "should return 3 tensors")(lambda c, o, n: (torch.sigmoid(c @ o) - 1) * o)
+
+
+def windows(F: Tensor, c: Tensor, front: int = 0, behind: int | None = None) -> Tensor:
+    """Each filter's response at each window, (windows, n)."""
+    width = F.shape[1]
+    c = pad(c, (0, 0, front, width - 1 if behind is None else behind))
+    return torch.einsum("nwe,cew->cn", F, c.unfold(0, width, 1))
+
+
+wrong("filter_response", "mean over time", "neither mean nor sum")(
+    lambda F, b, c: relu(windows(F, c).mean(0) + b))
+wrong("filter_response", "bias after relu", "add the bias first")(lambda F, b, c: relu(windows(F, c).amax(0)) + b)
+wrong("filter_response", "no relu", "add the bias first")(lambda F, b, c: windows(F, c).amax(0) + b)
+wrong("filter_response", "filter turned round", "its first weight on the first byte")(
+    lambda F, b, c: relu(windows(F.flip(1), c).amax(0) + b))
+wrong("filter_response", "whole windows only", "at the last one too")(
+    lambda F, b, c: relu(windows(F, c, behind=0).amax(0) + b))
+wrong("filter_response", "zeros before the word", "no window begins before its first byte")(
+    lambda F, b, c: relu(windows(F, c, front=F.shape[1] - 1).amax(0) + b))
+wrong("filter_response", "a window of padding alone", "nothing but padding")(
+    lambda F, b, c: relu(windows(F, c, behind=F.shape[1]).amax(0) + b))
+
+
+def step(cell: Callable, out: Callable, order: str = "ifgo") -> Callable:
+    """An answer to task 3 with another cell, output, or order of the blocks."""
+
+    def answer(x: Tensor, h: Tensor, c: Tensor, W: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        a = dict(zip(order, (W @ x + U @ h + b).chunk(4)))
+        new = cell(a["i"].sigmoid(), a["f"].sigmoid(), a["g"], c)
+        return out(a["o"].sigmoid(), new, c), new
+
+    return answer
+
+
+CELL = lambda i, f, g, c: f * c + i * g.tanh()
+OUT = lambda o, new, old: o * new.tanh()
+wrong("lstm_step", "output and candidate swapped", "The order of the blocks is i, f, g, o")(step(CELL, OUT, "ifog"))
+wrong("lstm_step", "input and forget gate swapped", "Is f the second block")(step(CELL, OUT, "figo"))
+wrong("lstm_step", "candidate by a sigmoid", "g goes through tanh")(
+    step(lambda i, f, g, c: f * c + i * g.sigmoid(), OUT))
+wrong("lstm_step", "no tanh at the output", "There is a tanh in between")(step(CELL, lambda o, new, old: o * new))
+wrong("lstm_step", "output of the old cell", "from the old cell")(step(CELL, lambda o, new, old: o * old.tanh()))
+wrong("lstm_step", "no recurrence", "the state h of the step before")(
+    lambda x, h, c, W, U, b: step(CELL, OUT)(x, 0 * h, c, W, U, b))
+wrong("lstm_step", "forget gate tied to the input gate", "worked out gate by gate")(
+    step(lambda i, f, g, c: f * c + (1 - f) * g.tanh() * (i > 0.99) + i * g.tanh() * (i <= 0.99) * (f > 2), OUT))
+
+
+def reversed_rows(x: Tensor, lengths: Tensor) -> Tensor:
+    """Each row reversed within its own length."""
+    return torch.stack([torch.cat([row[:n].flip(0), row[n:]]) for row, n in zip(x, lengths.tolist())])
+
+
+def bilm(below: Callable = lambda f, b, turn: (f, b), turn: Callable = reversed_rows, back_again: bool = True,
+         zeros: bool = True, swapped: bool = False) -> Callable:
+    """An answer to task 4, in which `below` decides what each layer is given of the layer under it."""
+
+    def answer(x: Tensor, lengths: Tensor, ahead: list, back: list) -> Tensor:
+        flip = lambda y: turn(y, lengths)
+        forward, backward, layers = x, flip(x), []
+        for one, other in zip(ahead, back):
+            forward, backward = one(forward), other(backward)
+            halves = [forward, flip(backward) if back_again else backward]
+            layers.append(torch.cat(halves[::-1] if swapped else halves, dim=-1))
+            forward, backward = below(forward, backward, flip)
+        real = (torch.arange(x.shape[1]) < lengths.unsqueeze(1)).unsqueeze(-1)
+        return torch.stack(layers) * real if zeros else torch.stack(layers)
+
+    return answer
+
+
+def both(f: Tensor, b: Tensor, flip: Callable) -> tuple[Tensor, Tensor]:
+    """What nn.LSTM(bidirectional=True) gives its second layer: both halves of the first."""
+    together = torch.cat([f, flip(b)], dim=-1)
+    return together, flip(together)
+
+
+wrong("both_directions", "each layer is given both halves of the one below", "The future leaks")(bilm(both))
+wrong("both_directions", "the sum of both halves goes up", "The future leaks")(
+    bilm(lambda f, b, flip: (f + flip(b), flip(f) + b)))
+wrong("both_directions", "only the backward model is given both", "The past leaks")(
+    bilm(lambda f, b, flip: (f, flip(f) + b)))
+wrong("both_directions", "the backward model goes forward", "The past leaks")(bilm(turn=lambda x, lengths: x))
+wrong("both_directions", "states not turned back", "The past leaks")(bilm(back_again=False))
+wrong("both_directions", "whole rows reversed", "within its own length")(bilm(turn=lambda x, lengths: x.flip(1)))
+wrong("both_directions", "padding has states", "should be zeros")(bilm(zeros=False))
+wrong("both_directions", "halves swapped", "the wrong way round")(bilm(swapped=True))
+wrong("both_directions", "the second layer is given the words", "given the one below it")(
+    lambda x, n, ahead, back: torch.cat([bilm()(x, n, [one], [other]) for one, other in zip(ahead, back)]))
+
+
+def pooled(mix: Callable = lambda h, w, gamma: gamma * torch.tensordot(w.softmax(0), h, dims=1),
+           pool: Callable = lambda h, m: (h * m).sum(1) / m.sum(1).clamp(min=1)) -> Callable:
+    """An answer to task 5 from a mix (L + 1, B, T, D) -> (B, T, D) and a mean over tokens."""
+    return lambda h, mask, w, gamma: pool(mix(h, w, gamma), mask.unsqueeze(-1).double())
+
+
+wrong("elmo_vector", "no softmax", "softmax(w), and sum to 1")(
+    pooled(lambda h, w, gamma: gamma * torch.tensordot(w, h, dims=1)))
+wrong("elmo_vector", "softmax over another axis", "along its only dimension")(
+    pooled(lambda h, w, gamma: gamma * (w.view(-1, 1, 1, 1).softmax(dim=-1) * h).sum(0)))
+wrong("elmo_vector", "weights divided by their sum", "should be softmax(w)")(
+    pooled(lambda h, w, gamma: gamma * torch.tensordot(w / w.sum(), h, dims=1)))
+wrong("elmo_vector", "no γ", "γ is missing")(pooled(lambda h, w, gamma: torch.tensordot(w.softmax(0), h, dims=1)))
+wrong("elmo_vector", "γ inside the softmax", "Does γ scale the sum")(
+    pooled(lambda h, w, gamma: torch.tensordot((gamma * w).softmax(0), h, dims=1)))
+wrong("elmo_vector", "divided by the length of the row", "mean over padding: you divide")(
+    pooled(pool=lambda h, m: (h * m).mean(1)))
+wrong("elmo_vector", "padding summed up", "this is a mean over padding. Set it to zero")(
+    pooled(pool=lambda h, m: h.sum(1) / m.sum(1).clamp(min=1)))
+wrong("elmo_vector", "mask ignored", "mean over padding")(pooled(pool=lambda h, m: h.mean(1)))
+wrong("elmo_vector", "an empty text divided by 0", "0 / 0")(pooled(pool=lambda h, m: (h * m).sum(1) / m.sum(1)))
+
+
+def masking(chosen_of: Callable | None = None, kinds: Callable | None = None, low: int = len(SPECIAL_PIECES),
+            labels_of: Callable | None = None, p: float = 0.15, seeded: bool = True, inplace: bool = False) -> Callable:
+    """An answer to task 6 with one part replaced."""
+
+    def answer(token_ids: Tensor, generator: torch.Generator, vocab_size: int) -> tuple[Tensor, Tensor]:
+        g = generator if seeded else None
+        uniform = lambda: torch.rand(token_ids.shape, generator=g)
+        form = (token_ids == PAD_ID) | (token_ids == CLS_ID) | (token_ids == SEP_ID)
+        chosen = uniform() < p
+        chosen = chosen_of(chosen) if chosen_of else chosen & ~form
+        u = uniform()
+        hidden, replaced = kinds(u, uniform) if kinds else (u < 0.8, (u >= 0.8) & (u < 0.9))
+        random_ids = torch.randint(low, vocab_size, token_ids.shape, generator=g)
+        original, inputs = token_ids.clone(), token_ids if inplace else token_ids.clone()
+        inputs[chosen & hidden] = MASK_ID
+        inputs[chosen & replaced] = random_ids[chosen & replaced]
+        labels = labels_of(original, inputs, form, uniform) if labels_of else original.where(chosen, IGNORE_INDEX)
+        return inputs, labels
+
+    return answer
+
+
+wrong("mask_tokens", "independent draws overlap", "independent of each other, so they overlap")(
+    masking(kinds=lambda u, uniform: (u < 0.8, uniform() < 0.1)))
+wrong("mask_tokens", "inputs and labels drawn apart", "inputs and labels were drawn independently")(
+    masking(labels_of=lambda ids, inputs, form, uniform: ids.where((uniform() < 0.15) & ~form, IGNORE_INDEX)))
+wrong("mask_tokens", "a label everywhere", "Every position has a label")(
+    masking(labels_of=lambda ids, inputs, form, uniform: ids))
+wrong("mask_tokens", "labels taken after masking", "A label is not the piece that stood there")(
+    masking(labels_of=lambda ids, inputs, form, uniform: inputs.where(inputs != ids, IGNORE_INDEX)))
+wrong("mask_tokens", "special pieces chosen", "[PAD], [CLS] or [SEP] was chosen")(
+    masking(chosen_of=lambda chosen: chosen))
+wrong("mask_tokens", "all become [MASK]", "it should be 80, 10 and 10 %")(
+    masking(kinds=lambda u, uniform: (u < 2, u > 2)))
+wrong("mask_tokens", "30 % chosen", "should choose 15 %")(masking(p=0.3))
+wrong("mask_tokens", "special pieces at random", "one of the special ones")(masking(low=0))
+wrong("mask_tokens", "another generator", "With the same generator the masks were others")(masking(seeded=False))
+wrong("mask_tokens", "the text itself changed", "You changed `token_ids` itself")(masking(inplace=True))
+
+
+def attend(scores: Callable = lambda q, k: q @ k.mT / math.sqrt(q.shape[-1]), axis: int = -1,
+           mask_of: Callable = lambda s, m: s.masked_fill(~m, -torch.inf),
+           after: Callable = lambda shares, m: shares) -> Callable:
+    """An answer to task 7 with one part replaced."""
+
+    def answer(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        m = mask.unsqueeze(1)
+        return after(mask_of(scores(q, k), m).softmax(dim=axis), m) @ v
+
+    return answer
+
+
+wrong("attention", "unscaled", "The scores are unscaled")(attend(lambda q, k: q @ k.mT))
+wrong("attention", "divided by d", "are 0.250 times")(attend(lambda q, k: q @ k.mT / q.shape[-1]))
+wrong("attention", "divided by the number of keys", "not 1 / √d")(attend(lambda q, k: q @ k.mT / k.shape[1] ** 0.5))
+wrong("attention", "softmax over the queries", "The softmax is over the keys")(attend(axis=1))
+wrong("attention", "softmax over the texts", "The softmax is over the keys")(attend(axis=0))
+wrong("attention", "mask ignored", "The mask is ignored")(attend(mask_of=lambda s, m: s))
+wrong("attention", "scores of padding times 0", "is not to mask them")(attend(mask_of=lambda s, m: s * m))
+wrong("attention", "masked after the softmax", "before the softmax")(
+    attend(mask_of=lambda s, m: s, after=lambda shares, m: shares * m))
+wrong("attention", "mask inverted", "the wrong way round")(
+    attend(mask_of=lambda s, m: s.masked_fill(m & ~m.all(-1, keepdim=True), -torch.inf)))
+
+
+def head(y: Tensor, W: Tensor, b: Tensor, norm: Callable, E: Tensor, c: Tensor, activation: Callable = gelu) -> Tensor:
+    return norm(activation(y @ W.T + b)) @ E.T + c
+
+
+def lm(reduce: Callable, logits_of: Callable = head) -> Callable:
+    """An answer to task 8: losses (B, T) and which tokens are masked are handed to `reduce`."""
+
+    def answer(y: Tensor, labels: Tensor, *parts) -> Tensor:
+        masked = labels != IGNORE_INDEX
+        logits = logits_of(y, *parts).flatten(0, 1)
+        losses = cross_entropy(logits, labels.flatten().clamp(min=0), reduction="none").view(labels.shape)
+        return reduce(losses, masked)
+
+    return answer
+
+
+MEAN = lambda losses, masked: losses[masked].sum() / max(int(masked.sum()), 1)
+wrong("masked_lm_loss", "all tokens count", "The loss changes with states of tokens that were not masked")(
+    lm(lambda losses, masked: losses.mean()))
+wrong("masked_lm_loss", "sum", "the sum over the masked tokens")(lm(lambda losses, masked: losses[masked].sum()))
+wrong("masked_lm_loss", "divided by all tokens", "You divide by all 21 tokens")(
+    lm(lambda losses, masked: losses[masked].sum() / losses.numel()))
+wrong("masked_lm_loss", "nan where nothing is masked", "0 / 0")(lm(lambda losses, masked: losses[masked].mean()))
+wrong("masked_lm_loss", "relu", "GELU (exactly")(
+    lm(MEAN, lambda *parts: head(*parts, activation=relu)))
+wrong("masked_lm_loss", "no layer normalisation", "then norm")(
+    lm(MEAN, lambda y, W, b, norm, E, c: head(y, W, b, lambda h: h, E, c)))
+wrong("masked_lm_loss", "no output bias", "Is c added")(
+    lm(MEAN, lambda y, W, b, norm, E, c: head(y, W, b, norm, E, 0 * c)))
+wrong("masked_lm_loss", "softmax over the tokens", "The softmax is over the tokens")(
+    lambda y, labels, *parts: -head(y, *parts).log_softmax(1)[labels != IGNORE_INDEX].gather(
+        1, labels[labels != IGNORE_INDEX].unsqueeze(1)).sum() / max(int((labels != IGNORE_INDEX).sum()), 1))
+
+wrong("layer_rates", "upside down", "the wrong way round")(lambda G, eta, d: [eta * d**k for k in range(G)])
+wrong("layer_rates", "off by one", "one power of δ too small")(lambda G, eta, d: [eta * d ** (G - k) for k in range(G)])
+wrong("layer_rates", "all alike", "all alike")(lambda G, eta, d: [eta] * G)
+wrong("layer_rates", "rates on a line", "the rates should be")(
+    lambda G, eta, d: [eta * (1 - d * (G - k) / G) for k in range(1, G + 1)])
+wrong("layer_rates", "one rate", "a list of 4 rates")(lambda G, eta, d: eta * d)
+
+
+def forgotten(of: Callable, combine: Callable = lambda before, after: after - before) -> Callable:
+    """An answer to task 10 from a loss of logits and targets."""
+    return lambda before, after, targets: combine(of(before, targets), of(after, targets))
+
+
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+
+
+REAL = lambda logits, targets: token_losses(logits, targets)[targets != 0].mean()
+wrong("forgetting", "before − after", "It is after − before")(forgotten(REAL, lambda before, after: before - after))
+wrong("forgetting", "after alone", "the loss afterwards")(forgotten(REAL, lambda before, after: after))
+wrong("forgetting", "bits", "in bits")(forgotten(REAL, lambda before, after: (after - before) / math.log(2)))
+wrong("forgetting", "perplexities", "perplexities")(forgotten(REAL, lambda before, after: after.exp() - before.exp()))
+wrong("forgetting", "padding counted", "mean over padding")(forgotten(lambda z, y: token_losses(z, y).mean()))
+wrong("forgetting", "padding in the divisor", "You divide by all 21 tokens")(
+    forgotten(lambda z, y: token_losses(z, y)[y != 0].sum() / y.numel()))
+wrong("forgetting", "mean of the texts' means", "The mean is over tokens")(
+    forgotten(lambda z, y: torch.stack([REAL(z[b : b + 1], y[b : b + 1]) for b in range(len(y))]).mean()))
+wrong("forgetting", "softmax over the tokens", "the softmax is over the tokens")(
+    forgotten(lambda z, y: -z.log_softmax(1).gather(2, y.unsqueeze(2)).squeeze(2)[y != 0].mean()))
