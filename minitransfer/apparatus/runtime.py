@@ -1,13 +1,10 @@
 """Apparatus: the machine. Where does a run compute, what decides its random numbers, and how is it told to stop?
 
 Order, masks and dropout come from `derived_seed(seed, epoch, step, …)`, never from how many random numbers were
-drawn before: so a run that was killed and resumed draws what it would have drawn. torch is imported where it is
-first needed, so that progress and signals can be used, and tested, without it.
+drawn before: so a run that was killed and resumed draws what it would have drawn.
 
 Next: progress.py, what a run says while it works.
 """
-
-from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -21,7 +18,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+
+import numpy
+import torch
 
 from minitransfer.apparatus.errors import Interrupted, Stopped, UsageError
 from minitransfer.apparatus.progress import Progress, is_speaker, say
@@ -30,8 +29,6 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["Progress", "SideBySide", "Stop", "autocast", "choose_device", "choose_precision", "derived_seed",
            "environment", "generator", "peak_memory_gib", "say", "set_threads", "interruptible"]
@@ -50,8 +47,6 @@ def choose_device(name: str) -> torch.device:
     Raises: UsageError when `cuda` is asked for and not there: a run ten times slower than expected is no kindness;
     when there are fewer GPUs than processes; or when this torch is too old for anything here.
     """
-    import torch
-
     if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise UsageError(f"torch {oldest} or newer is needed, and this is {torch.__version__}",
@@ -89,8 +84,6 @@ def choose_precision(name: str, device: torch.device, width: int) -> str:
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether there are instructions for products of bfloat16, and they need not be pieced together from others."""
-    import torch
-
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch that we take: then float32
@@ -102,8 +95,6 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
     It must be left before the weights change, since it keeps their bfloat16 copies until then.
     """
-    import torch
-
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -113,8 +104,6 @@ def set_threads(threads: int | None) -> int:
     Sums are split among threads, so a run is repeated bit for bit only with the same number.
     Raises: UsageError beyond 64 threads, unless the machine has so many cores.
     """
-    import torch
-
     most = max(MANY_THREADS, os.cpu_count() or 1)
     if threads is not None and not 1 <= threads <= most:
         raise UsageError(f"--threads {threads} is outside 1 to {most}",
@@ -135,8 +124,6 @@ def derived_seed(*parts: int | str) -> int:
 
 def generator(*parts: int | str) -> torch.Generator:
     """A CPU generator of torch that starts from `derived_seed(*parts)`."""
-    import torch
-
     return torch.Generator().manual_seed(derived_seed(*parts))
 
 
@@ -156,8 +143,6 @@ class SideBySide:
 
     def __init__(self, jobs: int, device: torch.device | None = None):
         """Have `jobs` threads, or none on a single core and for a `device` other than the CPU."""
-        import torch
-
         cores = torch.get_num_threads()
         self._pool = None
         if cores > 1 and (device is None or device.type == "cpu"):
@@ -168,8 +153,6 @@ class SideBySide:
         """The jobs' results, in order; an exception of one of them is raised here, after the others have ended."""
         if self._pool is None:
             return [job() for job in jobs]
-        import torch
-
         # A thread begins with gradients on and in float32, whatever its parent does.
         with_gradients, in_bfloat16 = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
 
@@ -181,7 +164,7 @@ class SideBySide:
         wait(running)
         return [future.result() for future in running]
 
-    def __enter__(self) -> SideBySide:
+    def __enter__(self) -> "SideBySide":
         return self
 
     def __exit__(self, *failure) -> None:
@@ -211,7 +194,7 @@ class Stop:
         if self.requested:
             raise Stopped(self.requested, state)
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> "Stop":
         """Take the three signals over, but leave a SIGHUP that is ignored as it is."""
         for number in (signal.SIGINT, *ENDING):
             if number == HANGUP and signal.getsignal(number) == signal.SIG_IGN:
@@ -264,9 +247,6 @@ def _interrupt(number: int, frame) -> None:
 
 def environment() -> dict[str, str | int]:
     """What a run's exact numbers depend on besides its settings: versions, processes, threads, kind of machine."""
-    import numpy
-    import torch
-
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
