@@ -217,6 +217,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], n: int = 1) -> None:
     g = Σ_r n_r g_r / Σ_r n_r        g_r the gradient of a mean over n_r tokens, or rows, of process r
 
     All are sent at once, since each message costs time. A process with n_r = 0 has no say, whatever its gradients.
+    docs/speed.md tells why this is not torch's DistributedDataParallel.
     """
     if world_size() == 1:
         return
