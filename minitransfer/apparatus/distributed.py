@@ -171,7 +171,7 @@ def stop_together(stop: Stop, state: str = "stopped and saved") -> None:
         raise Stopped(stop.requested, state, agreed=True)
 
 
-def on_first(stop: Stop, work: Callable[[], Result]) -> Result | None:
+def on_first(stop: Stop, work: Callable[[], Result], state: str = "stopped and saved") -> Result | None:
     """Have the first process do some work while the others wait, for which there is None.
 
     Asked to stop, the work must end by itself, by Stopped or otherwise, or the others would wait for ever.
@@ -180,7 +180,7 @@ def on_first(stop: Stop, work: Callable[[], Result]) -> Result | None:
     result = None
     with contextlib.suppress(Stopped):  # it is raised below, where the others hear of it
         result = work() if is_first() else None
-    stop_together(stop)
+    stop_together(stop, state)
     return result
 
 
@@ -217,6 +217,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], n: int = 1) -> None:
     g = Σ_r n_r g_r / Σ_r n_r        g_r the gradient of a mean over n_r tokens, or rows, of process r
 
     All are sent at once, since each message costs time. A process with n_r = 0 has no say, whatever its gradients.
+    docs/speed.md tells why this is not torch's DistributedDataParallel.
     """
     if world_size() == 1:
         return

@@ -54,7 +54,7 @@ class Keeper:
 
     step, epoch: how many are finished.  in_epoch: steps of the epoch that runs.  skipped: steps that changed nothing,
     because loss or gradient were not finite.  progress: units of work done, of a total.  seconds: from the beginning
-    to the last step, over all processes that worked at the run.  sums: of the epoch that runs, what `add` was told.
+    to the last step, without the pauses.  sums: of the epoch that runs, what `add` was told.
     """
 
     def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int,

@@ -14,6 +14,7 @@ Read next: `minitransfer.elmo.mix`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ RESPONSES_AT_ONCE = 256  # so few that they stay in the processor's cache while 
 
 @torch.no_grad()
 def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight: Tensor, ridge: float = 1e-5,
-                     advance: Callable[[int], bool] = lambda words: True) -> bool:
+                     advance: Callable[[int], Any] = lambda words: None) -> None:
     """Set the projection of a character CNN by ridge regression on the target vectors, and leave its filters.
 
     P, b minimise  Σ_w n_w ‖Pᵀ f(w) + b − v_w‖² + λ ‖P‖²:    P = (C + λ I)⁻¹ S,  b = v̄ − Pᵀ f̄
@@ -35,7 +36,7 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     word weighted by n_w, Σ_w n_w = 1, and λ = ridge · the mean variance of a response.
 
     Shapes: spelling (V, bytes) char ids, target v (V, D), weight n (V,), to be brought to a sum of 1.
-    `advance` is given the number of words just encoded; if it returns False, nothing is changed and False is returned.
+    `advance` is told the number of words just encoded, and may raise Stopped: then nothing is changed.
     """
     n = weight.double() / weight.double().sum()
     F = charcnn.project.in_features
@@ -49,8 +50,7 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
         C += weighted.T @ f
         S += weighted.T @ target[rows].to(f.dtype)
         f_mean += weighted.sum(dim=0)
-        if not advance(len(rows)):
-            return False
+        advance(len(rows))
     v_mean = n @ target.double()
     C.addr_(f_mean, f_mean, alpha=-1)  # covariances from second moments; in place, since C may hold half a gigabyte
     S.addr_(f_mean, v_mean, alpha=-1)
@@ -58,7 +58,6 @@ def solve_projection(charcnn: CharCNN, spelling: Tensor, target: Tensor, weight:
     P = torch.linalg.solve(C, S)  # (F, D)
     charcnn.project.weight.copy_(P.T)
     charcnn.project.bias.copy_(v_mean - f_mean @ P)
-    return True
 
 
 def cosine(charcnn: CharCNN, spelling: Tensor, target: Tensor) -> float:

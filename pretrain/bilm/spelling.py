@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_weights
-from minitransfer.apparatus.distributed import is_first, stop_together
+from minitransfer.apparatus.distributed import is_first, on_first
 from minitransfer.apparatus.runtime import Progress, Stop, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import CharCNN
@@ -29,16 +29,15 @@ def restore_or_warm_start(state: dict | None, model: BiLM, origin: LoadedRun | N
     Of several processes the first learns, and the others take over what it has saved. Raises: Stopped if asked to stop.
     """
     if state is None and origin is not None and origin.kind == "static":
-        if is_first():
-            learn_to_spell(model, origin, run, stop, log_every)
-        stop_together(stop, "stopped before anything was learned")
+        on_first(stop, lambda: learn_to_spell(model, origin, run, stop, log_every),
+                 "stopped before anything was learned")
         state = None if is_first() else run.load_state()
     if state is not None:
         load_weights(model, state["model"])
 
 
 def learn_to_spell(model: BiLM, origin: LoadedRun, run: RunDirectory, stop: Stop, log_every: float) -> None:
-    """Fit the character CNN to the static vectors of `origin`, unless asked to stop before the end.
+    """Fit the character CNN to the static vectors of `origin`. Raises: Stopped if asked to stop before the end.
 
     At the end the weights are saved as step 0 of the run, whose own steps read text: a kill then costs none of it.
     """
@@ -46,12 +45,11 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, run: RunDirectory, stop: Stop
     say(f"warm start: solving for the character CNN's projection, {len(target):,} words of {origin.path}")
     with Progress(len(target), "words", description="spelling", log_every=log_every) as progress:
 
-        def advance(words: int) -> bool:
+        def advance(words: int) -> None:
             progress.advance(words)
-            return not stop.requested
+            stop.check()
 
-        if not solve_projection(model.charcnn, spelling, target, weight, advance=advance):
-            return
+        solve_projection(model.charcnn, spelling, target, weight, advance=advance)
     say(f"warm start: {cosine_report(model.charcnn, spelling, target)}")
     run.save_state(0, {"model": model.state_dict()})
 

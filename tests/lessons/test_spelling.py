@@ -1,8 +1,11 @@
 """Claims about the warm start: the projection is the best there is, and spelling comes to tell meaning."""
 
+import signal
+
 import pytest
 import torch
 
+from minitransfer.apparatus.errors import Stopped
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
 from minitransfer.elmo.spelling import cosine, solve_projection
 from minitransfer.text.words import spell_all
@@ -80,7 +83,7 @@ def test_words_weigh_as_much_as_they_are_said_to_and_not_more():
         torch.manual_seed(0)
         charcnn = CharCNN(CharCNNConfig(output_size=D, char_size=6, filters=((1, 5), (2, 16)))).double()
         n = torch.arange(len(words)).clamp(min=3) - 3.0  # of the first four words nothing
-        assert solve_projection(charcnn, spelling[rows], target[rows], weight * n[rows], ridge=1e-2)
+        solve_projection(charcnn, spelling[rows], target[rows], weight * n[rows], ridge=1e-2)
         solved.append(charcnn.project.weight)
     assert torch.allclose(solved[0], solved[1]) and torch.allclose(solved[0], solved[2])
 
@@ -89,5 +92,11 @@ def test_asked_to_stop_it_leaves_the_projection_as_it_was():
     words, spelling, target = a_language()
     charcnn, told = CharCNN(CharCNNConfig(output_size=D, char_size=6, filters=((1, 5),))), []
     before = charcnn.project.weight.clone()
-    done = solve_projection(charcnn, spelling, target, torch.ones(len(words)), advance=lambda n: told.append(n))
-    assert not done and told == [len(words)] and torch.equal(before, charcnn.project.weight)
+
+    def stop(n):
+        told.append(n)
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        solve_projection(charcnn, spelling, target, torch.ones(len(words)), advance=stop)
+    assert told == [len(words)] and torch.equal(before, charcnn.project.weight)
