@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from minitransfer.text.words import NUM_CHARS
 
@@ -92,21 +93,75 @@ class CharCNN(nn.Module):
         Differs: Kim et al. take tanh before the maximum; relu after it is what ELMo's published program has.
 
         C does not matter: a window that would begin in the padding is given what the first window sees, so it never
-        wins the maximum alone, and a word's vector does not depend on how far it is padded.
+        wins the maximum alone, and a word's vector does not depend on how far it is padded. With gradients the values
+        are the same, from `StrongestResponse`.
         """
-        position = torch.arange(char_ids.shape[1], device=char_ids.device)
-        begin = torch.where(char_ids != 0, position, 0).unsqueeze(-1)  # (U, C, 1)
-        x = self.chars(char_ids.long())  # (U, C, char_size)
-        responses = []
-        for convolution in self.convolutions:
-            # As one matrix product over cut-out windows: a filter's responses then lie far enough apart in memory for
-            # the maximum to be taken of many filters at once, three times faster than behind Conv1d.
-            width = convolution.kernel_size[0]
-            windows = nn.functional.pad(x, (0, 0, 0, width - 1)).unfold(1, width, 1).flatten(2)
-            windows = windows.gather(1, begin.expand_as(windows))  # (U, C, char_size · width)
-            y = nn.functional.linear(windows, convolution.weight.flatten(1)).amax(dim=1)  # (U, n)
-            responses.append(y + convolution.bias)
-        return torch.cat(responses, dim=-1).relu()
+        strongest = StrongestResponse.apply if torch.is_grad_enabled() else strongest_response
+        y = [strongest(char_ids, self.chars.weight, convolution.weight) for convolution in self.convolutions]
+        return (torch.cat(y, dim=-1) + torch.cat([convolution.bias for convolution in self.convolutions])).relu()
+
+
+def strongest_response(char_ids: Tensor, c: Tensor, F: Tensor) -> Tensor:
+    """max_i F_j · [c_i; …; c_{i+w−1}], for the filters of one width: `respond` before bias and relu.
+
+    Shapes: char_ids (U, C) integer, c (NUM_CHARS, char_size), F (n, char_size, w) -> (U, n).
+    """
+    position = torch.arange(char_ids.shape[1], device=char_ids.device)
+    begin = torch.where(char_ids != 0, position, 0).unsqueeze(-1)  # (U, C, 1)
+    windows = cut_windows(char_ids, c, F.shape[2])
+    windows = windows.gather(1, begin.expand_as(windows))
+    return nn.functional.linear(windows, F.flatten(1)).amax(dim=1)
+
+
+def cut_windows(char_ids: Tensor, c: Tensor, w: int) -> Tensor:
+    """[c_i; …; c_{i+w−1}] for each position i, zeros behind the last one. Shapes: (U, C) -> (U, C, char_size · w).
+
+    As one matrix product over these, a filter's responses lie far enough apart in memory for the maximum to be taken of
+    many filters at once, three times faster than behind Conv1d.
+    """
+    return nn.functional.pad(c[char_ids.long()], (0, 0, 0, w - 1)).unfold(1, w, 1).flatten(2)
+
+
+class StrongestResponse(torch.autograd.Function):
+    """`strongest_response`, with a backward pass that visits the winning windows only.
+
+    Autograd would go back through every window of every word, which takes several times as long. With i the window of
+    word u that wins filter j (the first one, where several respond alike), b_i the bytes of u, and g_uj = ∂loss/∂y_uj:
+
+    ∂loss/∂F_jk = Σ_u g_uj c_b,   ∂loss/∂c_b = Σ_ujk g_uj F_jk,   where b is the byte b_{i+k} of u
+
+    There are few different bytes: so g is first added up for each offset k, byte b and filter j, as G_kbj, and what is
+    left are two small matrix products, ∂loss/∂F_jk = Σ_b G_kbj c_b and ∂loss/∂c_b = Σ_kj G_kbj F_jk.
+
+    Differs from autograd's way with `amax` where several windows of a word respond alike: it gives each a part of g.
+    """
+
+    @staticmethod
+    def forward(ctx, char_ids: Tensor, c: Tensor, F: Tensor) -> Tensor:
+        """Shapes: as `strongest_response`. Words of one length together: so there is no padding, and none can win."""
+        lengths = (char_ids != 0).sum(dim=1).clamp(min=1)
+        y = c.new_empty(len(char_ids), len(F))
+        winner = torch.empty(y.shape, dtype=torch.int64, device=y.device)
+        for length in lengths.unique().tolist():
+            rows = (lengths == length).nonzero().squeeze(1)
+            windows = cut_windows(char_ids[rows, :length], c, F.shape[2])
+            strongest, winner[rows] = nn.functional.linear(windows, F.flatten(1)).max(dim=1)
+            y[rows] = strongest.to(y.dtype)  # if it was multiplied in bfloat16
+        ctx.save_for_backward(char_ids, winner, c, F)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor) -> tuple[None, Tensor, Tensor]:
+        """Shapes: g (U, n) -> gradients like c and F."""
+        char_ids, winner, c, F = ctx.saved_tensors
+        n, _, w = F.shape
+        b = nn.functional.pad(char_ids.long(), (0, w - 1))
+        G = g.new_zeros(w, len(c), n)
+        for k in range(w):
+            G[k].scatter_add_(0, b[:, k:].gather(1, winner), g)
+        G[:, 0] = 0  # padding is no byte, and its embedding stays zero
+        return None, torch.einsum("kbj,jdk->bd", G, F), torch.einsum("kbj,bd->jdk", G, c)
 
 
 def word_vectors(charcnn: CharCNN, spelling: Tensor, chunk: int = 256) -> Tensor:

@@ -7,7 +7,7 @@ Training steps of the preset `small` (2 × 256 units) with a softmax over 30,000
 is the plain way: every running word is spelled anew, by a character CNN that learns; the softmax is over all words;
 dropout draws a number for every unit of every token; and the directions are read in turn.
 
-Next: skipgram.py.
+Next: charcnn.py, the row of a character CNN that learns.
 """
 
 import sys

@@ -32,6 +32,7 @@ KINDS = {  # the beginning of an operator's name -> what it does
     "LSTM": ("aten::mkldnn_rnn", "mkldnn_rnn", "aten::lstm"),
     "attention": ("aten::_scaled_dot_product",),
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul"),
+    "maximum": ("aten::max", "aten::amax"),
     "optimiser": ("aten::_fused_adamw", "Optimizer"),
     "random numbers": ("aten::bernoulli", "aten::rand", "aten::uniform", "aten::randperm", "aten::randint"),
     "softmax, GELU, layer norm": ("aten::_log_softmax", "aten::_softmax", "aten::log", "aten::exp", "aten::gelu",

@@ -6,7 +6,7 @@ Next: bilm.py, the first benchmark.
 """
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 import torch
 from torch.nn import functional as F
@@ -15,6 +15,7 @@ from minitransfer.apparatus.distributed import average_gradients
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
+from minitransfer.elmo.charcnn import CharCNN, strongest_response
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import spell_all
 from pretrain.bilm.text import Reader
@@ -31,10 +32,26 @@ def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[B
     return model, adamw(weight_decay_groups(model, learning_rate, WEIGHT_DECAY))
 
 
+def with_plain_maximum(charcnn: CharCNN) -> CharCNN:
+    """Leave to autograd the gradient of the strongest response; the values stay the same."""
+
+    def respond(charcnn: CharCNN, char_ids: torch.Tensor) -> torch.Tensor:
+        padding, bytes_and_marks = charcnn.chars.weight.tensor_split([1])
+        c = torch.cat([padding.detach(), bytes_and_marks])
+        strongest = [strongest_response(char_ids, c, convolution.weight) + convolution.bias
+                     for convolution in charcnn.convolutions]
+        return torch.cat(strongest, dim=-1).relu()
+
+    charcnn.respond = MethodType(respond, charcnn)
+    return charcnn
+
+
 def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: Callable, *, fixed: bool = True,
-             full: bool = False, precision: str = "fp32") -> Callable[[], None]:
+             full: bool = False, plain_maximum: bool = False, precision: str = "fp32") -> Callable[[], None]:
     """A job: one step as in the loop of `pretrain.bilm`."""
     model, optimizer = make_model(config, sizes["learning_rate"], fixed)
+    if plain_maximum:
+        with_plain_maximum(model.charcnn)
     reader, states, softmaxes = Reader(model, text, fixed), [None, None], model.softmax.twins(2)
 
     def step():
@@ -62,6 +79,7 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
 def plain_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, precision: str = "fp32") -> Callable[[], None]:
     """A job: one step as it would first be written, on one window that is read in both directions."""
     model, optimizer = make_model(config, sizes["learning_rate"], fixed=False)
+    with_plain_maximum(model.charcnn)
     char_ids = torch.from_numpy(spell_all(text.vocabulary.words))[text.inputs[0].flatten(), : text.width]
 
     def both_losses():

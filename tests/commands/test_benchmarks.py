@@ -53,6 +53,20 @@ def test_the_bilm_benchmark_prints_each_way_beside_the_plain_one():
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_the_character_cnn_compares_ways_that_give_the_same_gradients():
+    done = run("charcnn")
+    table = table_of(done, rows=5)
+    assert all(float(row[1]) > 0 for row in table) and table[2][1] == table[4][1] == "1.00"
+    for profile in done.stdout.split("share of its time")[1:]:
+        shares = [int(share) for share in re.findall(r"(\d+)%", profile)]
+        assert abs(sum(shares) - 100) <= len(shares)  # each is rounded
+        assert "maximum" in profile and "matrix products" in profile
+    assert done.stdout.count("share of its time") == 2
+    difference = re.search(r"largest difference of the gradients from those of the plain way: (\S+)", done.stdout)
+    assert float(difference[1]) < 1e-5
+
+
+@pytest.mark.slow
 def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
     hidden = "import sys; sys.modules['gensim'] = None; from tests.benchmarks import skipgram as s; "
     call = "sys.exit(s.run_command(s.main, s.parser(), ['--quick', '--rounds', '1', '--threads', '1']))"

@@ -5,7 +5,7 @@ import torch
 from elmo_by_loops import sigmoid, strongest_response
 from torch import Tensor
 
-from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, word_vectors
+from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, StrongestResponse, strongest_response, word_vectors
 from minitransfer.text.words import spell, spell_all
 
 CONFIG = CharCNNConfig(output_size=10, char_size=3, filters=((1, 2), (2, 3), (4, 5)), num_highways=2)
@@ -51,6 +51,73 @@ def test_the_vector_of_a_word_is_the_formula_worked_out_with_loops(charcnn):
     for word, vector in zip(WORDS, vectors):
         expected = torch.tensor(by_loops(charcnn, spell(word)), dtype=torch.float64)
         assert torch.allclose(vector, expected, atol=1e-12), word
+
+
+def test_gradients_are_what_the_loops_change_by_when_a_parameter_is_moved(charcnn):
+    words = ["cat", "é", "<unk>", "xxxxx", "catastrophe"]
+    charcnn(table(words)).square().sum().backward()
+
+    def loss() -> float:
+        return sum(y * y for word in words for y in by_loops(charcnn, spell(word)))
+
+    learned = [charcnn.chars.weight, *(p for c in charcnn.convolutions for p in (c.weight, c.bias))]
+    for parameter in learned:
+        for place in parameter.grad.flatten().abs().topk(min(7, parameter.numel())).indices.tolist():
+            flat, h = parameter.data.view(-1), 1e-6
+            flat[place] += h
+            above = loss()
+            flat[place] -= 2 * h
+            below = loss()
+            flat[place] += h
+            assert (above - below) / (2 * h) == pytest.approx(parameter.grad.flatten()[place].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("w, n, max_bytes", [(1, 3, 24), (2, 1, 9), (5, 11, 13), (9, 2, 24)])
+def test_going_back_to_the_winners_alone_gives_the_gradients_of_autograd(w, n, max_bytes):
+    """Through every window of the plain maximum. The words have no byte twice, so no two windows respond alike."""
+    generator = torch.Generator().manual_seed(w)
+    c = torch.randn(261, 3, dtype=torch.float64, generator=generator).index_fill_(0, torch.tensor(0), 0.0)
+    F = torch.randn(n, 3, w, dtype=torch.float64, generator=generator)
+    g = torch.randn(6, n, dtype=torch.float64, generator=generator)
+    char_ids, found = table(["word", "it", "é", "<eos>", "stumbled", "a"], max_bytes), []
+    for strongest in (strongest_response, StrongestResponse.apply):
+        leaves = [c.clone().requires_grad_(), F.clone().requires_grad_()]
+        y = strongest(char_ids, *leaves)
+        found.append([y, *torch.autograd.grad(y, leaves, g)])
+    plain, ours = found
+    plain[1][0] = 0  # `nn.Embedding` leaves its padding alone
+    assert all(torch.allclose(a, b, atol=1e-12) and b.abs().max() > 0 for a, b in zip(plain, ours))
+
+
+def test_where_two_windows_respond_alike_the_first_one_has_the_gradient():
+    c = torch.zeros(261, 2)
+    c[98, 0] = c[99, 1] = 1.0
+    c.requires_grad_()
+    F = torch.tensor([[[1.0], [1.0]]])
+    y = StrongestResponse.apply(torch.tensor([[99, 98, 0]]), c, F)
+    y.backward(torch.tensor([[3.0]]))
+    assert y.item() == 1.0 and c.grad[99].tolist() == [3.0, 3.0] and c.grad.abs().sum() == 6.0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_gradients_have_the_same_bits_each_time(threads):
+    before, cnn = torch.get_num_threads(), CharCNN(CharCNNConfig(33, char_size=7, filters=((1, 5), (3, 129), (6, 67))))
+    words = [f"{i:x}{'word' * (i % 4)}" for i in range(301)]
+    torch.set_num_threads(threads)
+    try:
+        first, second = (torch.autograd.grad(cnn(table(words)).square().sum(), list(cnn.parameters())) for _ in "12")
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) and a.abs().max() > 0 for a, b in zip(first, second))
+
+
+def test_in_bfloat16_the_values_with_gradients_are_those_without(charcnn):
+    charcnn, char_ids = charcnn.float(), table(WORDS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        learning = charcnn.respond(char_ids)
+        with torch.no_grad():
+            assert torch.allclose(learning, charcnn.respond(char_ids), rtol=1e-2)
+    assert learning.dtype == torch.float32
 
 
 @pytest.mark.parametrize("max_bytes", [5, 7, 13, 40])
