@@ -79,7 +79,7 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
     Raises: CheckpointError for a directory that is no run, unfinished, damaged, of another kind, or a newer format.
     """
     path = Path(path)
-    config = read_config(path)
+    config = read_config(path, _first_make(path, kind))
     if kind is not None and config["kind"] != kind:
         what = f"{path} holds a run of kind {config['kind']!r}, but one of kind {kind!r} is needed"
         raise CheckpointError(what, _train_another(kind))
@@ -96,6 +96,14 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
     tensors = _parse_weights(path / WEIGHTS, files.pop(WEIGHTS))
     fingerprint = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
     return LoadedRun(path, config, tensors, files, fingerprint)
+
+
+def _first_make(path: Path, kind: str | None) -> str:
+    """The advice where there is no run: the command that makes one there, of the kind needed or of the name's."""
+    kind = kind or next((kind for kind in COMMANDS if path.name.startswith(kind)), "bilm")
+    usual = "runs/imdb" if kind == "transfer" else f"runs/{kind}"
+    out = "" if str(path) == usual else f" --out {shlex.quote(str(path)[:300])}"
+    return f"make it with `{COMMANDS[kind]}{out}`, or give the directory of a finished run"
 
 
 def read_config(path: Path, fix: str = "give the directory of a finished run, such as runs/bilm") -> dict[str, Any]:

@@ -130,6 +130,8 @@ def main(settings: Settings) -> int:
     say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
         f"{len(text.rows):,} rows of {settings.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
         f"{device}, {of_processes(threads)}, {settings.precision}; {settings.out}")
+    if settings.warm_start == "auto":
+        say("stage 2 of 2: the masked language model")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
         return learn_and_measure(model.to(device), text, settings, seed, run, stop)
 

@@ -124,8 +124,12 @@ def main(settings: Settings) -> int:
     with (open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
+        if state is None and settings.warm_start == "auto":
+            say("stage 2 of 3: the character CNN learns to spell them")
         restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
         reader = Reader(model.to(device), text, fixed)
+        if settings.warm_start == "auto":
+            say("stage 3 of 3: the language model")
         seed = training_seed(settings.seed, origin)
         return learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
 
