@@ -6,11 +6,14 @@ end.
 This is the end of the comparison. Read next: `minitransfer.huggingface.exchange`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finetune.compare.tables import (
     NAMES,
@@ -23,11 +26,6 @@ from finetune.compare.tables import (
     title,
 )
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 STYLES = {"bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
           "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
@@ -120,8 +118,6 @@ def cost(rows: Sequence[Row]) -> Figure:
 
 def _figure(panels: int = 1) -> tuple[Figure, Any]:
     """A figure and its axes, at most `ABREAST` side by side if there are several, with the same range upwards."""
-    from matplotlib.figure import Figure
-
     across, rows = min(panels, ABREAST), math.ceil(panels / ABREAST)
     size = (7.0, 4.5) if panels == 1 else (3.6 * across, 0.8 + 3.2 * rows)
     figure = Figure(figsize=size, layout="constrained")
@@ -133,16 +129,12 @@ def _figure(panels: int = 1) -> tuple[Figure, Any]:
 
 def _grey(mode: str) -> Line2D:
     """What a mode looks like in a legend for models of all colours."""
-    from matplotlib.lines import Line2D
-
     style, marker = STYLES[mode]
     return Line2D([], [], color="0.3", linestyle=style, marker=marker, markersize=4, linewidth=1)
 
 
 def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
     """A logarithmic axis of this name, marked in plain numbers: at `ticks`, or where matplotlib thinks best."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     axes.set_xscale("log")
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator(list(ticks)))

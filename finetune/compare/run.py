@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.compare import plots, tables
+from finetune.compare import tables
 from finetune.compare.grid import (
     Cell,
     encoder_names,
@@ -139,6 +139,7 @@ def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> N
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     """Draw the figures, and return their names."""
+    from finetune.compare import plots  # needs matplotlib, which is optional
 
     figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows),
                "cost.png": plots.cost(rows)}

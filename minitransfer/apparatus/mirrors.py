@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 CHUNK = 1 << 16  # bytes asked of a connection at once
@@ -139,8 +140,6 @@ def _status_failure(status: int, have: int) -> Exception:
 
 def _user_agent() -> str:
     """Name ourselves: one of the mirrors turns urllib's own name away."""
-    from importlib import metadata  # costs more to import than all else here, and only a download needs it
-
     try:
         version = metadata.version("minitransfer")
     except metadata.PackageNotFoundError:  # run from a checkout that was never installed

@@ -26,6 +26,7 @@ from minitransfer.transfer.encoders import BertEncoder, Encoder
 from pretrain.inspect.curves import PANELS, History
 from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
+from pretrain.inspect.pictures import draw_occurrences, save
 from pretrain.inspect.settings import Settings
 
 MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for
@@ -154,8 +155,6 @@ def tell_history(history: History) -> None:
 def draw(points: Tensor, shares: Tensor, chosen: Sequence[int], occurrences: Sequence[Occurrence], path: Path,
          title: str) -> Path | None:
     """Draw the occurrences of a word as points; returns where the picture is, None where all points are one."""
-    from pretrain.inspect.pictures import draw_occurrences, save
-
     if len(chosen) == 1:
         return None
     contexts = [occurrences[i].in_context(WIDTH) for i in chosen]
