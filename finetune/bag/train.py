@@ -72,7 +72,7 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
     test_accuracy = loss_and_accuracy(test.logits(best["weights"], best["b"]), test.labels)[1]
     results = summary(None, None, reviews, sum(map(len, split)), outcome, test_accuracy, encoding, settings)
     results |= {"forgetting": None, "strength": strength}
-    files = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
+    files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
     run.save_model(best, files)
     run.mark_complete(outcome.step, results)
     show(names, best["weights"].tolist())

@@ -237,12 +237,12 @@ def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     return row.get("mode") in (BAG, *MODES) and told and counts and curved and numbers
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     """Whether a table can hold it: neither nan nor absurd."""
     return type(value) in (int, float) and abs(value) < 2**53  # which nan is not
 
 
-def seconds_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> tuple[float, int]:
+def seconds_left(cells: Sequence[Cell], costs: dict[Cell, float]) -> tuple[float, int]:
     """How long the cells will take, by what like cells took; and how many have none that is like them.
 
     Like is the same model in the same mode, with as near a number of labels as there is, the latest of these. With

@@ -55,7 +55,7 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
     return next(iter(failed.values()), 0)
 
 
-def told_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> str:
+def told_left(cells: Sequence[Cell], costs: dict[Cell, float]) -> str:
     """How long the cells will still take, as far as is known."""
     seconds, unknown = seconds_left(cells, costs)
     some = f"about {seconds / 60:.1f} min left" if unknown < len(cells) else ""

@@ -75,11 +75,12 @@ def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bo
     Raises: UsageError for static vectors; CheckpointError if the run does not tell how it was pretrained, or has no
     head that fits; DataError if the corpus is no longer the same; NetworkError if it is not to be had.
     """
-    if run.kind == "static":
-        what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
-        raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
-    corpus = read_corpus(run, data_dir, offline)
-    return of_words(run, encoder, corpus) if run.kind == "bilm" else of_pieces(run, encoder, corpus)
+    if isinstance(encoder, BiLMEncoder):
+        return of_words(run, encoder, read_corpus(run, data_dir, offline))
+    if isinstance(encoder, BertEncoder):
+        return of_pieces(run, encoder, read_corpus(run, data_dir, offline))
+    what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
+    raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
 
 
 def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:

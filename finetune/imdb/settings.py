@@ -81,7 +81,7 @@ def _defaults_table() -> str:
     """The defaults by mode and head, as a table for --help."""
     names = [name.rpartition("_")[::2] for name in Defaults._fields]  # of two words each has a line of its own
     widths = [2 + max(map(len, words)) for words in names]
-    table = [("", [words[0] for words in names]), ("", [words[1] for words in names])]
+    table: list[tuple[str, list[Any]]] = [("", [words[i] for words in names]) for i in (0, 1)]
     table += [(" ".join(kind), ["-" if v is None else v for v in values]) for kind, values in DEFAULTS.items()]
     rows = (f"  {kind:16}" + "".join(f"{v:>{width}}" for v, width in zip(values, widths)) for kind, values in table)
     fewer = ", ".join(f"{mode} {epochs}" for mode, epochs in PASSES_OVER_MANY.items())

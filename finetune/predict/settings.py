@@ -3,8 +3,8 @@
 Read next: `finetune.predict.answer`.
 """
 
-import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from minitransfer.apparatus.options import Parser, directory_name, positive_int
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
@@ -23,7 +23,7 @@ and with --words up to two more, indented, beneath it."""
 class MixedParser(Parser):
     """A parser that takes flags between its positional arguments, `RUN --json TEXT`, as people write them."""
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None) -> Any:
         """The flags and texts as a namespace; exits with 2 on the first thing that is not understood."""
         arguments, unknown = self.parse_known_intermixed_args(args, namespace)
         if unknown:

@@ -131,6 +131,7 @@ def chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _status_failure(status: int, have: int) -> Exception:
     """Return what an HTTP status means that answers the request for the bytes from byte `have` on."""
+    kind: type[Exception]
     if have and status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         kind = NotResumed
     else:

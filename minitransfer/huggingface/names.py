@@ -36,7 +36,8 @@ SMALL = 12  # tanh z is z in float32 for |z| ≤ 2⁻¹²: what is missing, z³/
 
 def table(num_layers: int) -> dict[str, tuple[str, ...]]:
     """Each tensor of a `MaskedLM`, and the tensors there that it is made of, one below the other; mostly one."""
-    names = {f"bert.embeddings.{ours}": (f"bert.embeddings.{theirs}",) for ours, theirs in EMBEDDINGS.items()}
+    names: dict[str, tuple[str, ...]] = {
+        f"bert.embeddings.{ours}": (f"bert.embeddings.{theirs}",) for ours, theirs in EMBEDDINGS.items()}
     for k in range(num_layers):
         here, there = f"bert.blocks.{k}", f"bert.encoder.layer.{k}"
         for kind in ("weight", "bias"):

@@ -37,6 +37,8 @@ class Classifier(nn.Module):
     cls      logits = W h_[CLS] + b, of the last layer alone: nothing is mixed
     """
 
+    head: MeanPoolHead | BiLSTMHead | ClsHead
+
     def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float):
         super().__init__()
         if not 0 <= dropout < 1:  # nan, of which torch complains only when the first text is read
@@ -108,8 +110,9 @@ class Classifier(nn.Module):
         """
         noise = default_generator(x.device) if self.encoder.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
-            read = self.encoder.encode_cls if alone else self.encoder.encode
-            return read(x, mask, generator=noise)
+            if alone:
+                return self.encoder.encode_cls(x, mask, noise)
+            return self.encoder.encode(x, mask, generator=noise)
 
 
 def default_generator(device: torch.device) -> torch.Generator:

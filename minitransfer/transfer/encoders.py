@@ -82,6 +82,10 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def encode_cls(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Where a text opens with [CLS]: its state in the last layer. Shapes: as `encode`, but -> (B, D)."""
+        raise NotImplementedError
+
     def groups(self) -> list[list[nn.Parameter]]:
         """The parameters in groups that learn or stay together, those nearest to the text first."""
         raise NotImplementedError

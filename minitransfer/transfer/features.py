@@ -93,6 +93,9 @@ class Standardise(nn.Module):
     since the mean vectors of different texts are nearly the same vector: what tells texts apart is the small rest.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, num_layers: int, width: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_layers, width))

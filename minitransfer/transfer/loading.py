@@ -33,6 +33,7 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
         kinds = " or ".join(map(repr, KINDS))
         what = f"{run.path} holds a run of kind {run.kind!r}, but an encoder is of kind {kinds}"
         raise CheckpointError(what, "give the directory of a pretraining run, such as runs/bilm or runs/static")
+    tokens: Vocabulary | WordPiece
     if run.kind == "static":
         tokens, vectors = static_vectors(run)
         tensors = {"vectors": vectors}
@@ -51,21 +52,26 @@ def new_encoder(
     Raises: ValueError, TypeError or KeyError for a config that describes no encoder.
     """
     values = config["model"]
+    if isinstance(tokens, WordPiece):
+        bert = BertConfig.from_dict(values)
+        _check_sizes(bert.num_layers, tensors, bert.vocab_size, len(tokens.pieces))
+        seq_length = config.get("training", {}).get("seq_length", bert.max_positions)
+        if type(seq_length) is not int or not 3 <= seq_length <= bert.max_positions:
+            raise ValueError(f"rows of {seq_length!r:.60} tokens, and {bert.max_positions:,} positions")
+        return BertEncoder(bert, tokens, seq_length)
     if config["kind"] == "static":
         return StaticEncoder(tokens, values["hidden_size"])
-    bert = config["kind"] == "bert"
-    shape = BertConfig.from_dict(values) if bert else BiLMConfig.from_dict(values)
+    bilm = BiLMConfig.from_dict(values)
+    _check_sizes(bilm.most_layers, tensors, bilm.vocab_size, len(tokens))
+    return BiLMEncoder(bilm)
+
+
+def _check_sizes(num_layers: int, tensors: Mapping[str, Tensor] | None, vocab_size: int, num_words: int) -> None:
+    """Raises: ValueError for more layers than tensors, or a vocabulary of another size than the config's."""
     if tensors is not None:
-        check_depth(shape.num_layers if bert else shape.most_layers, tensors)
-    found = len(tokens.pieces if bert else tokens)
-    if shape.vocab_size != found:
-        raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
-    if not bert:
-        return BiLMEncoder(shape)
-    seq_length = config.get("training", {}).get("seq_length", shape.max_positions)
-    if type(seq_length) is not int or not 3 <= seq_length <= shape.max_positions:
-        raise ValueError(f"rows of {seq_length!r:.60} tokens, and {shape.max_positions:,} positions")
-    return BertEncoder(shape, tokens, seq_length)
+        check_depth(num_layers, tensors)
+    if vocab_size != num_words:
+        raise ValueError(f"vocab_size is {vocab_size:,}, but the vocabulary has {num_words:,} words")
 
 
 def read_tokens(run: LoadedRun, kind: str) -> Vocabulary | WordPiece:

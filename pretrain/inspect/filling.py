@@ -45,6 +45,7 @@ def load_masked_lm(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, Bert
     Raises: CheckpointError if the parts of the run do not fit together.
     """
     encoder = load_encoder(run, device)
+    assert isinstance(encoder, BertEncoder)  # for this is a pretrain.bert run
     model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path)
     return model.to(device).eval(), encoder
 

@@ -25,7 +25,8 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 
 def pairs(similarity: Tensor) -> Tensor:
     """What stands above the diagonal of a square of similarities: each pair once, (N (N − 1) / 2,)."""
-    i, j = torch.triu_indices(*similarity.shape, offset=1)
+    N = len(similarity)
+    i, j = torch.triu_indices(N, N, offset=1)
     return similarity[i, j]
 
 

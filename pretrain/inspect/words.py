@@ -91,8 +91,10 @@ def static_neighbours(encoder: Encoder, word: str, words: Sequence[str]) -> list
 
     For BERT that is the token embedding, or the mean of those of its pieces, before positions are added.
     """
+    pieces = [word]
+    if isinstance(encoder, BertEncoder):
+        pieces = [encoder.wordpiece.pieces[i] for i in pieces_of(encoder, word)]
     with torch.no_grad():
-        pieces = [encoder.wordpiece.pieces[i] for i in pieces_of(encoder, word)] if encoder.has_cls else [word]
         middle = encoder.token_table(pieces).mean(dim=0, keepdim=True)
         similarity = cosines(middle, encoder.token_table(words))[0]
     ranked = [words[i] for i in similarity.topk(min(STATIC + 1, len(words))).indices.tolist()]
