@@ -5,8 +5,8 @@
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
-scored once. The held-out slice chooses the L2 penalty. Reviews are read whole, since counting costs nothing; encoders
-read 512 tokens of each, or as many as they were pretrained on.
+scored once. The held-out slice chooses the L2 penalty. Reviews are counted whole, since that costs nothing; encoders
+take 512 tokens of each, or as many as they were pretrained on.
 
 Read next: `finetune.compare.run`, which sets it beside everything else.
 """

@@ -42,12 +42,12 @@ class Settings(CommandSettings):
     run: str = flag("the directory of a run of finetune.imdb", directory_name, metavar="RUN", positional=True)
     texts: tuple[str, ...] = flag("a text to classify; `--` goes before one that begins with -", metavar="TEXT",
                                   many=True, positional=True, default=())
-    json: bool = flag("one JSON object per line: label, probability (of that label), tokens (that were read), "
+    json: bool = flag("one JSON object per line: label, probability (of that label), tokens (that were encoded), "
                       "shortened (whether the middle was left out)", bool, default=False)
     words: bool = flag(
         "show the words that spoke most for the answer and most against it, each with how much the log odds of the "
         "answer fall when it is left out; with --json, field words: [word, fall] of each word in order, of more than "
-        "256 the outermost. A text is then read once more for each word", bool, default=False)
+        "256 the outermost. A text is then encoded once more for each word", bool, default=False)
     batch_size: int = flag("texts per pass; 1 answers each line as it comes, more is faster for a file", positive_int,
                            metavar="N", default=1)
     device: str = device_flag()

@@ -1,7 +1,7 @@
 """Part V, chapter 3: loading. How does a run directory become an encoder, and what if its files do not fit together?
 
-A run says in its config what network it holds, in its vocabulary what that network reads, and has the weights. Each
-may be damaged, or from somewhere else: all three are held against each other before anything is built.
+A run says in its config what network it holds, in its vocabulary what tokens that network takes, and has the weights.
+Each may be damaged, or from somewhere else: all three are held against each other before anything is built.
 
 Read next: `minitransfer.transfer.labels`.
 """
@@ -75,7 +75,7 @@ def _check_sizes(num_layers: int, tensors: Mapping[str, Tensor] | None, vocab_si
 
 
 def read_tokens(run: LoadedRun, kind: str) -> Vocabulary | WordPiece:
-    """What an encoder of this kind reads: the words of the run's vocab.txt, for BERT the pieces of tokenizer.json.
+    """The tokens that an encoder of this kind takes: the words of vocab.txt, for BERT the pieces of tokenizer.json.
 
     Raises: CheckpointError if that file is missing or damaged.
     """

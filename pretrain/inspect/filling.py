@@ -24,7 +24,7 @@ MASK = SPECIAL_PIECES[MASK_ID]
 
 @dataclass(frozen=True)
 class Question:
-    """A text with masks as BERT reads it: int64 (T,), from [CLS] to [SEP]."""
+    """A text with masks as BERT is given it: int64 (T,), from [CLS] to [SEP]."""
 
     token_ids: np.ndarray
 

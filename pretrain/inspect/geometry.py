@@ -42,8 +42,8 @@ def self_similarity(h: Tensor) -> tuple[float, float, float]:
     """
     if len(h) < 2:
         raise ValueError(f"{len(h)} vectors make no pair")
-    found = pairs(cosines(h, h))
-    return found.mean().item(), found.min().item(), found.max().item()
+    similarity = pairs(cosines(h, h))
+    return similarity.mean().item(), similarity.min().item(), similarity.max().item()
 
 
 def nearest(similarity: Tensor, groups: Tensor, how_many: int) -> list[list[int]]:
