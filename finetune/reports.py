@@ -37,11 +37,11 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
     A bag of words has neither model nor encoder; it leaves those fields empty.
     """
     mix = model and model.mix
-    told = {name: getattr(settings, name) for name in ("mode", "head", "pool", "seed", "max_tokens", "trial")}
+    chosen = {name: getattr(settings, name) for name in ("mode", "head", "pool", "seed", "max_tokens", "trial")}
     return {
         "encoder": settings.encoder, "encoder_kind": encoder_run and encoder_run.kind,
         "encoder_corpus": encoder_run and corpus_of(encoder_run, settings.mode),
-        **told, "data": reviews.name, "labels": labels,
+        **chosen, "data": reviews.name, "labels": labels,
         "validation_accuracy": outcome.best_accuracy, "validation_loss": outcome.best_loss,
         "test_accuracy": test_accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
         "seconds": encoding + outcome.seconds, "seconds_encoding": encoding, "seconds_training": outcome.seconds,
@@ -53,8 +53,8 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
 def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     """What the encoder was pretrained on; nothing, for `scratch`."""
     corpus = encoder_run.config.get("corpus")
-    known = isinstance(corpus, dict) and mode != "scratch"
-    return corpus.get("name") if known else None
+    pretrained = isinstance(corpus, dict) and mode != "scratch"
+    return corpus.get("name") if pretrained else None
 
 
 def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
@@ -91,7 +91,7 @@ def report(results: dict[str, Any], path: Path) -> None:
         before, after = forgetting["before"], forgetting["after"]
         print(f"held-out loss on {forgetting['corpus']}, which the encoder was pretrained on: {before:.3f} nats "
               f"before, {after:.3f} after ({after - before:+.3f})")
-    print(f"seconds: {results['seconds_encoding']:.1f} reading, {results['seconds_training']:.1f} training")
+    print(f"seconds: {results['seconds_encoding']:.1f} encoding, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
     if results["encoder"]:
         print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')

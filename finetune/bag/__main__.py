@@ -1,12 +1,13 @@
 """python -m finetune.bag: the flags are in settings.py, the fitting in train.py."""
 
 import sys
+from typing import Any
 
 from finetune.bag.settings import Settings
 from minitransfer.apparatus.options import run_command
 
 
-def main(settings: Settings, reviews: object = None) -> int:
+def main(settings: Settings, reviews: Any = None) -> int:
     """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it.
 
     reviews: those of --data, where they are known already.

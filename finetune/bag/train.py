@@ -5,8 +5,8 @@
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
-scored once. The held-out slice chooses the L2 penalty. Reviews are read whole, since counting costs nothing; encoders
-read 512 tokens of each, or as many as they were pretrained on.
+scored once. The held-out slice chooses the L2 penalty. Reviews are counted whole, since that costs nothing; encoders
+take 512 tokens of each, or as many as they were pretrained on.
 
 Read next: `finetune.compare.run`, which sets it beside everything else.
 """
@@ -72,7 +72,7 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
     test_accuracy = loss_and_accuracy(test.logits(best["weights"], best["b"]), test.labels)[1]
     results = summary(None, None, reviews, sum(map(len, split)), outcome, test_accuracy, encoding, settings)
     results |= {"forgetting": None, "strength": strength}
-    files = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
+    files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
     run.save_model(best, files)
     run.mark_complete(outcome.step, results)
     show(names, best["weights"].tolist())

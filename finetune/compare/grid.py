@@ -20,7 +20,7 @@ import torch
 from finetune.bag import __main__ as bag
 from finetune.compare.settings import Settings
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.model import longest_read
+from finetune.imdb.model import default_max_tokens
 from finetune.imdb.settings import MODES
 from finetune.reports import fingerprints
 from minitransfer.apparatus.checkpoint import COMPLETE, load_run
@@ -118,27 +118,27 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: 
 
 
 def _which(path: str, kind: str, mode: str) -> list[str]:
-    """The flags that name encoder, mode and head: a BERT that learns is read at [CLS] (lecture 3.4, 5.4)."""
+    """The flags that name encoder, mode and head: a BERT that learns is classified by [CLS] (lecture 3.4, 5.4)."""
     head = ["--head", "cls"] if kind == "bert" and mode != "frozen" else []
     return ["--encoder", path, "--mode", mode, *head]
 
 
-def look_at(path: str) -> tuple[str, str, int]:
-    """The kind and fingerprint of an encoder, and how many tokens it reads of a review.
+def describe_encoder(path: str) -> tuple[str, str, int]:
+    """The kind and fingerprint of an encoder, and how many tokens of a review it encodes.
 
     Raises: CheckpointError, now and not in an hour, if it is none.
     """
     run = load_run(path)
-    return run.kind, run.fingerprint, longest_read(load_encoder(run, torch.device("cpu")))
+    return run.kind, run.fingerprint, default_max_tokens(load_encoder(run, torch.device("cpu")))
 
 
-def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str, int]],
-                   reviews: Reviews) -> dict[Cell, dict[str, Any]]:
+def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str, int]],
+                     reviews: Reviews) -> dict[Cell, dict[str, Any]]:
     """What the config of each cell has to say for it to count as done: its flags, these reviews, this encoder.
 
-    encoders: what `look_at` tells of each by its name. The reviews' fingerprint is taken once for all cells.
+    encoders: what `describe_encoder` gives of each by its name. The reviews' fingerprint is taken once for all cells.
     """
-    data, known = fingerprints(reviews), {}
+    data, expected = fingerprints(reviews), {}
     for cell in cells:
         settings = COMMANDS[cell.module].Settings.parse_args(cell.flags)
         if cell.mode == BAG:
@@ -149,8 +149,8 @@ def known_settings(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, str,
             own |= {"encoder_fingerprint": fingerprint, "max_tokens": longest}
             for name in EITHER_WAY if settings.precision != "auto" else (*EITHER_WAY, "precision"):
                 del own[name]
-        known[cell] = json.loads(json.dumps({"data": data, **own}))  # tuples are lists in a config
-    return known
+        expected[cell] = json.loads(json.dumps({"data": data, **own}))  # tuples are lists in a config
+    return expected
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,8 +160,8 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return config | (model if isinstance(model, dict) else {})
 
 
-def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What results.json of a cell holds, if the run is complete, whole, and of the `known` settings; None otherwise.
+def results_of(cell: Cell, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What results.json of a cell holds, if the run is complete, whole, and of the `expected` config; None otherwise.
 
     To it comes the precision that the run was trained in, since `auto` means another one on another machine.
     Where something else is found, the command of the cell says what. The weights are not read: a table needs none.
@@ -175,13 +175,13 @@ def results_of(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any] | None:
         results = read_json(cell.out / RESULTS)
     except CheckpointError:
         return None
-    found = flat(config)
-    as_known = all(found.get(name, value) == value for name, value in known.items())
+    actual = flat(config)
+    as_expected = all(actual.get(name, value) == value for name, value in expected.items())
     precision = {name: value for name, value in config.items() if name == "precision"}
-    return results | precision if as_known and _can_be_told(results, cell) else None
+    return results | precision if as_expected and _can_be_tabulated(results, cell) else None
 
 
-def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
+def _can_be_tabulated(results: Mapping[str, Any], cell: Cell) -> bool:
     """Whether results are of this cell, and hold what a table is made of: numbers that are not absurd."""
     numbers = [results.get(name) for name in NUMBERS]
     of_cell = all(results.get(name) == getattr(cell, name) for name in ("mode", "labels", "seed"))
@@ -191,7 +191,7 @@ def _can_be_told(results: Mapping[str, Any], cell: Cell) -> bool:
 def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str, Any]:
     """A cell as a line of results.jsonl: its name, a command that makes it again, and what came of it.
 
-    num_reviews: of both halves together, all of which a frozen encoder reads.
+    num_reviews: of both halves together, all of which a frozen encoder encodes.
     """
     precision = results.get("precision")
     named = f" --precision {precision}" if precision and "--precision" not in cell.flags else ""
@@ -232,17 +232,17 @@ def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     counts = all(type(row.get(name)) is int and n <= row[name] < 2**53 for name, n in least.items())
     curve = row.get("validation_accuracies")
     curved = isinstance(curve, list) and all(map(_is_number, curve))
-    told = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
+    printable = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
     numbers = all(_is_number(row.get(name)) for name in NUMBERS)
-    return row.get("mode") in (BAG, *MODES) and told and counts and curved and numbers
+    return row.get("mode") in (BAG, *MODES) and printable and counts and curved and numbers
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     """Whether a table can hold it: neither nan nor absurd."""
     return type(value) in (int, float) and abs(value) < 2**53  # which nan is not
 
 
-def seconds_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> tuple[float, int]:
+def seconds_left(cells: Sequence[Cell], costs: dict[Cell, float]) -> tuple[float, int]:
     """How long the cells will take, by what like cells took; and how many have none that is like them.
 
     Like is the same model in the same mode, with as near a number of labels as there is, the latest of these. With

@@ -6,11 +6,14 @@ end.
 This is the end of the comparison. Read next: `minitransfer.huggingface.exchange`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finetune.compare.tables import (
     NAMES,
@@ -24,28 +27,24 @@ from finetune.compare.tables import (
 )
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-STYLES = {"bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
-          "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
+STYLES: dict[str, tuple[Any, str]] = {  # line style and marker of each mode
+    "bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
+    "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
 ABREAST = 3  # panels side by side; more begin another row
 DODGE = 0.012  # decades of labels between two lines, so that the bars of one do not hide those of another
 
 
-def looks(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
+def line_styles(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
     """How each line is drawn: the same in all figures."""
     lines = by_line(rows)
     models = list(dict.fromkeys(model for model, mode in lines if mode != "bag"))
-    found = {}
+    styles = {}
     for model, mode in lines:
         style, marker = STYLES[mode]
         colour = BLACK if mode == "bag" else COLOURS[models.index(model) % len(COLOURS)]
-        found[model, mode] = {"color": colour, "linestyle": style, "linewidth": 1.5, "marker": marker,
+        styles[model, mode] = {"color": colour, "linestyle": style, "linewidth": 1.5, "marker": marker,
                               "markersize": 5}
-    return found
+    return styles
 
 
 def shown(line: Line) -> str:
@@ -57,14 +56,14 @@ def shown(line: Line) -> str:
 def accuracy(rows: Sequence[Row]) -> Figure:
     """Test accuracy against the number of labels; bars reach from the least to the greatest of the seeds."""
     figure, (axes,) = _figure()
-    lines, look = by_line(rows), looks(rows)
+    lines, style = by_line(rows), line_styles(rows)
     for i, (line, of) in enumerate(lines.items()):
         shift = 10 ** (DODGE * (i - (len(lines) - 1) / 2))
         scores = [accuracies(runs) for runs in of.values()]
         middle = [mean(s) for s in scores]
         bars = [[m - min(s) for m, s in zip(middle, scores)], [max(s) - m for m, s in zip(middle, scores)]]
         x = [n * shift for n in of]
-        axes.errorbar(x, middle, bars, label=shown(line), elinewidth=0.8, capsize=2, **look[line])
+        axes.errorbar(x, middle, bars, label=shown(line), elinewidth=0.8, capsize=2, **style[line])
     _log_axis(axes, "labelled reviews", _counts(lines))
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: accuracy and labels")
@@ -79,7 +78,7 @@ def convergence(rows: Sequence[Row]) -> Figure:
     accuracies but the last were kept.
     """
     neural = [row for row in rows if row["mode"] != "bag" and row["validation_accuracies"]]
-    lines, look = by_line(neural), looks(rows)
+    lines, style = by_line(neural), line_styles(rows)
     models = list(dict.fromkeys(model for model, _ in lines))
     figure, panels = _figure(max(1, len(models)))
     labels = _common_labels(lines)
@@ -88,7 +87,7 @@ def convergence(rows: Sequence[Row]) -> Figure:
             for row in of.get(labels, []) if line[0] == model else []:
                 curve = [100 * accuracy for accuracy in row["validation_accuracies"]]
                 axes.plot(range(1, len(curve) + 1), curve,
-                          **look[line] | {"linewidth": 1, "markersize": 2.5, "alpha": 0.8})
+                          **style[line] | {"linewidth": 1, "markersize": 2.5, "alpha": 0.8})
         axes.set_title(as_drawn(model))
     for axes in panels:
         _log_axis(axes, "epoch", (1, 2, 5, 10, 20, 50))
@@ -103,15 +102,15 @@ def convergence(rows: Sequence[Row]) -> Figure:
 def cost(rows: Sequence[Row]) -> Figure:
     """Test accuracy against minutes, means over seeds; along a line the labels grow, and so do its markers."""
     figure, (axes,) = _figure()
-    lines, look = by_line(rows), looks(rows)
+    lines, style = by_line(rows), line_styles(rows)
     counts = _counts(lines)
     for line, of in lines.items():
         x = [max(minutes(runs, of.values()), 1e-4) for runs in of.values()]
         y = [mean(accuracies(runs)) for runs in of.values()]
-        axes.plot(x, y, label=shown(line), **look[line] | {"linewidth": 1})
+        axes.plot(x, y, label=shown(line), **style[line] | {"linewidth": 1})
         sizes = [20 + 60 * counts.index(n) / max(1, len(counts) - 1) for n in of]
-        axes.scatter(x, y, sizes, look[line]["color"], marker=look[line]["marker"], zorder=3)
-    _log_axis(axes, "minutes of reading and training; larger marks: more labels", None)
+        axes.scatter(x, y, sizes, style[line]["color"], marker=style[line]["marker"], zorder=3)
+    _log_axis(axes, "minutes of encoding and training; larger marks: more labels", None)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")
     _legend(figure, axes, lines)
@@ -120,8 +119,6 @@ def cost(rows: Sequence[Row]) -> Figure:
 
 def _figure(panels: int = 1) -> tuple[Figure, Any]:
     """A figure and its axes, at most `ABREAST` side by side if there are several, with the same range upwards."""
-    from matplotlib.figure import Figure
-
     across, rows = min(panels, ABREAST), math.ceil(panels / ABREAST)
     size = (7.0, 4.5) if panels == 1 else (3.6 * across, 0.8 + 3.2 * rows)
     figure = Figure(figsize=size, layout="constrained")
@@ -133,16 +130,12 @@ def _figure(panels: int = 1) -> tuple[Figure, Any]:
 
 def _grey(mode: str) -> Line2D:
     """What a mode looks like in a legend for models of all colours."""
-    from matplotlib.lines import Line2D
-
     style, marker = STYLES[mode]
     return Line2D([], [], color="0.3", linestyle=style, marker=marker, markersize=4, linewidth=1)
 
 
 def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
     """A logarithmic axis of this name, marked in plain numbers: at `ticks`, or where matplotlib thinks best."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     axes.set_xscale("log")
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator(list(ticks)))

@@ -18,13 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.compare import plots, tables
+from finetune.compare import tables
 from finetune.compare.grid import (
     Cell,
+    describe_encoder,
     encoder_names,
+    expected_configs,
     grid,
-    known_settings,
-    look_at,
     recorded,
     results_of,
     row_of,
@@ -55,26 +55,26 @@ def main(settings: Settings) -> int:
 
 
 def run_grid(settings: Settings, with_plots: bool) -> int:
-    """Check everything that can be known beforehand, run what is not yet done, and draw up the results."""
+    """Check everything that can be checked beforehand, run what is not yet done, and draw up the results."""
     paths = encoder_names(settings.encoders)
 
-    encoders = {name: look_at(path) for name, path in paths.items()}
+    encoders = {name: describe_encoder(path) for name, path in paths.items()}
     reviews = corpora.load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
     counts = settings.labels or LABELS[reviews.name]
     for n in counts:
         choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer
     kinds = {name: kind for name, (kind, *_) in encoders.items()}
     cells = grid(kinds, paths, reviews.name, counts, settings)
-    known, out = known_settings(cells, encoders, reviews), Path(settings.out)
-    record = functools.partial(write_results, cells, known, reviews, out)
-    if settings.show and not any(results_of(cell, known[cell]) for cell in cells):
+    expected, out = expected_configs(cells, encoders, reviews), Path(settings.out)
+    record = functools.partial(write_results, cells, expected, reviews, out)
+    if settings.show and not any(results_of(cell, expected[cell]) for cell in cells):
         raise CheckpointError(f"nothing of this grid is done in {out}", "leave out --show to run it")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock)
         with interruptible():
-            code = 0 if settings.show else run_all(cells, known, reviews, record)
+            code = 0 if settings.show else run_all(cells, expected, reviews, record)
         rows = record()
         if rows:
             draw_up(rows, out, with_plots)
@@ -113,12 +113,12 @@ def can_plot(wanted: bool | None) -> bool:
     return False
 
 
-def write_results(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
+def write_results(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
                   out: Path) -> list[dict[str, Any]]:
     """Write results.jsonl and table.md anew from the run directories of the cells that are done; returns the rows."""
-    found = ((cell, results_of(cell, known[cell])) for cell in cells)
+    done = ((cell, results_of(cell, expected[cell])) for cell in cells)
     num_reviews = len(reviews.train_texts) + len(reviews.test_texts)
-    rows = [row_of(cell, results, num_reviews) for cell, results in found if results]
+    rows = [row_of(cell, results, num_reviews) for cell, results in done if results]
     write_rows(rows, out)
     return rows
 
@@ -139,6 +139,7 @@ def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> N
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     """Draw the figures, and return their names."""
+    from finetune.compare import plots  # needs matplotlib, which is optional
 
     figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows),
                "cost.png": plots.cost(rows)}

@@ -22,25 +22,25 @@ from minitransfer.text.corpora import Reviews
 SIGNALLED = 128  # exit codes above it are those of signals
 
 
-def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
+def run_all(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
             record: Callable[[], object]) -> int:
     """Run each cell that is not done, one after the other; returns the exit code of the first that failed.
 
-    known: of each cell what `known_settings` tells; record: called after each, to write down what is done so far.
+    expected: the config of each cell, by `expected_configs`.  record: called after each, to write down what is done.
     What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
     """
-    costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, known[cell]))}
+    costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, expected[cell]))}
     failed: dict[str, int] = {}
     say(f"{len(cells)} cells, of which {len(costs)} are done")
     record()
     for i, cell in enumerate(cells, start=1):
         if cell in costs:
             continue
-        left = told_left([other for other in cells[i - 1 :] if other not in costs], costs)
+        left = time_left([other for other in cells[i - 1 :] if other not in costs], costs)
         say(f"\ncell {i} of {len(cells)}: {cell.name}{left}")
         say(cell.command)
         started = time.monotonic()
-        code = run_cell(cell, reviews) or look_after(cell, known[cell])
+        code = run_cell(cell, reviews) or verify_results(cell, expected[cell])
         if code > SIGNALLED:
             say(f"the comparison goes on with: {resume_command('finetune.compare', sys.argv[1:])}")
             return code
@@ -55,13 +55,13 @@ def run_all(cells: Sequence[Cell], known: Mapping[Cell, Mapping[str, Any]], revi
     return next(iter(failed.values()), 0)
 
 
-def told_left(cells: Sequence[Cell], costs: Mapping[Cell, float]) -> str:
+def time_left(cells: Sequence[Cell], costs: dict[Cell, float]) -> str:
     """How long the cells will still take, as far as is known."""
     seconds, unknown = seconds_left(cells, costs)
     some = f"about {seconds / 60:.1f} min left" if unknown < len(cells) else ""
     more = f"{unknown} cells of a kind that has not run yet" if unknown else ""
-    told = ", and ".join(text for text in (some, more) if text)
-    return f" ({told})" if told else ""
+    left = ", and ".join(text for text in (some, more) if text)
+    return f" ({left})" if left else ""
 
 
 def run_cell(cell: Cell, reviews: Reviews) -> int:
@@ -75,9 +75,9 @@ def run_cell(cell: Cell, reviews: Reviews) -> int:
         return run_command(lambda settings: module.main(settings, reviews), module.Settings, flags)
 
 
-def look_after(cell: Cell, known: Mapping[str, Any]) -> int:
-    """0 if a cell that says it is complete has its results, and else, once that is told, the code of a checkpoint."""
-    if results_of(cell, known):
+def verify_results(cell: Cell, expected: Mapping[str, Any]) -> int:
+    """0 if a cell that says it is complete has its results, and else, once that is said, the code of a checkpoint."""
+    if results_of(cell, expected):
         return 0
     failure = CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
                               f"delete {cell.out}, and the cell is run again")

@@ -25,8 +25,8 @@ examples:
 
 writes to --out: one run directory for each cell of the grid, results.jsonl, table.md, accuracy.png, convergence.png,
 cost.png, and cache/ with what frozen encoders said
-on 2 cores: all of the sample under 5 minutes; on IMDB a frozen cell takes seconds, once its encoder has read all
-reviews, but one that learns reads every token in every epoch: minutes with 500 labels, hours with 25,000"""
+on 2 cores: all of the sample under 5 minutes; on IMDB a frozen cell takes seconds, once its encoder has encoded all
+reviews, but one that learns encodes every token in every epoch: minutes with 500 labels, hours with 25,000"""
 
 
 @dataclass(frozen=True)

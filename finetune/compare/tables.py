@@ -13,8 +13,8 @@ from typing import Any
 NAMES = {"bag": "bag of n-grams", "frozen": "frozen", "top": "upper layers", "finetune": "fine-tuned",
          "gradual": "gradually unfrozen", "scratch": "from scratch"}
 NOTE = """Test accuracy in %, each run scored once: the mean over seeds, and in brackets the least and the greatest.
-Minutes are those of reading and training on the labelled reviews, mean over seeds; what it takes to read and score
-the test half is left out everywhere. A frozen encoder reads all reviews once, in the first run, and what it saw is
+Minutes are those of encoding and training on the labelled reviews, mean over seeds; what it takes to encode and score
+the test half is left out everywhere. A frozen encoder encodes all reviews once, in the first run, and what it gave is
 kept: each run is charged with the share of that pass that its labelled reviews have.
 Epochs are those until the validation loss was lowest; of a bag, passes over the reviews."""
 
@@ -55,13 +55,13 @@ def mean_and_range(values: Sequence[float]) -> str:
 def minutes(rows: Sequence[Row], of_line: Iterable[Sequence[Row]]) -> float:
     """What runs with so many labels take to learn, in minutes, mean; `of_line`: all of their line, with any number.
 
-    A frozen encoder reads all reviews in the first run of a line, and the others find what it saw in the cache. Of
-    that one reading, the longest of them all, each run is charged with what its labelled reviews take: no other mode
-    is charged with the reading of reviews that it is only tested on.
+    A frozen encoder encodes all reviews in the first run of a line, and the others find its layers in the cache. Of
+    that one pass, the longest of them all, each run is charged with what its labelled reviews take: no other mode
+    is charged with encoding the reviews that it is only tested on.
     """
     if rows[0]["mode"] == "frozen":
-        reading = max(row["seconds_encoding"] for others in of_line for row in others)
-        return mean([reading * row["labels"] / row["reviews"] + row["seconds_training"] for row in rows]) / 60
+        encoding = max(row["seconds_encoding"] for others in of_line for row in others)
+        return mean([encoding * row["labels"] / row["reviews"] + row["seconds_training"] for row in rows]) / 60
     return mean([row["seconds"] for row in rows]) / 60
 
 

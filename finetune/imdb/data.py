@@ -21,9 +21,9 @@ from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import Examples, PooledExamples, TokenExamples, pooled_features
 
 
-def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray, chosen: np.ndarray,
-         settings: Settings) -> Examples:
-    """The chosen reviews as examples: as features where these can be known once and for all, otherwise as tokens."""
+def encode_or_tokenise(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray,
+                       chosen: np.ndarray, settings: Settings) -> Examples:
+    """The chosen reviews as examples: as features where these never change, otherwise as tokens."""
     if settings.mode == "frozen" and settings.head != "bilstm":
         cache = None if settings.no_cache else Path(settings.out).absolute().parent / "cache"
         features, shortened = pooled_features(
@@ -34,19 +34,19 @@ def read(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np
     return TokenExamples(tokenised, labels[chosen])
 
 
-def read_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
-                settings: Settings) -> tuple[Examples, Examples]:
-    """The chosen reviews, and all that are to be tested on, as `read` gives them.
+def prepare_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
+                   settings: Settings) -> tuple[Examples, Examples]:
+    """The chosen reviews, and all that are to be tested on, as `encode_or_tokenise` gives them.
 
-    Says how many were shortened, and how much an epoch reads where nothing can be kept.
+    Says how many were shortened, and how much an epoch encodes where nothing can be kept.
     """
     every_test = np.arange(len(reviews.test_labels))
-    examples = read(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, settings)
-    test = read(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, settings)
+    examples = encode_or_tokenise(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, settings)
+    test = encode_or_tokenise(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, settings)
     say(f"reviews shortened to {settings.max_tokens} tokens: {examples.shortened:,} of {len(chosen):,} labelled, "
         f"{test.shortened:,} of {len(every_test):,} to test on")
     if isinstance(examples, TokenExamples):
-        say(f"every epoch reads {int(examples.lengths.sum()):,} tokens anew")
+        say(f"every epoch encodes {int(examples.lengths.sum()):,} tokens anew")
     return examples, test
 
 

@@ -40,7 +40,7 @@ from minitransfer.text.packing import pack
 from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
 from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder
 
-MOST_TOKENS = 100_000  # of held-out text are read, so that a measurement takes seconds and not minutes
+MOST_TOKENS = 100_000  # of held-out text are encoded, so that a measurement takes seconds and not minutes
 Check = Callable[[], None]  # called now and then, and may raise Stopped
 
 
@@ -48,7 +48,7 @@ Check = Callable[[], None]  # called now and then, and may raise Stopped
 class HeldOut:
     """Text that pretraining held out, and how to ask an encoder about it.
 
-    num_tokens: how much of it is read.  loss: works out the loss of the encoder as it is now, in nats.
+    num_tokens: how much of it is encoded.  loss: works out the loss of the encoder as it is now, in nats.
     """
 
     corpus: str
@@ -58,14 +58,14 @@ class HeldOut:
     def measure(self, check: Check = lambda: None) -> float:
         """The loss now. Raises: NumericsError if it is no finite number; Stopped if `check` does."""
         say(f"forgetting: asking the encoder about {self.num_tokens:,} held-out tokens of {self.corpus}")
-        found = self.loss(check)
-        if not math.isfinite(found):
-            what = f"the encoder's loss on held-out text of {self.corpus} is {found:.4g} nats"
+        nats = self.loss(check)
+        if not math.isfinite(nats):
+            what = f"the encoder's loss on held-out text of {self.corpus} is {nats:.4g} nats"
             raise NumericsError(what, "begin again with a smaller --encoder-rate and another --out")
-        return found
+        return nats
 
     def summary(self, before: float, after: float) -> dict[str, Any]:
-        """What results.json tells of it; held_out_tokens are those that were read, at most the first 100,000."""
+        """What results.json tells of it; held_out_tokens are those that were encoded, at most the first 100,000."""
         return {"corpus": self.corpus, "held_out_tokens": self.num_tokens, "before": before, "after": after}
 
 
@@ -75,11 +75,12 @@ def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bo
     Raises: UsageError for static vectors; CheckpointError if the run does not tell how it was pretrained, or has no
     head that fits; DataError if the corpus is no longer the same; NetworkError if it is not to be had.
     """
-    if run.kind == "static":
-        what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
-        raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
-    corpus = read_corpus(run, data_dir, offline)
-    return of_words(run, encoder, corpus) if run.kind == "bilm" else of_pieces(run, encoder, corpus)
+    if isinstance(encoder, BiLMEncoder):
+        return of_words(run, encoder, read_corpus(run, data_dir, offline))
+    if isinstance(encoder, BertEncoder):
+        return of_pieces(run, encoder, read_corpus(run, data_dir, offline))
+    what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
+    raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
 
 
 def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
@@ -87,17 +88,17 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
 
     Raises: DataError if what it was trained on is no longer the same text; otherwise as `hold_out`.
     """
-    name, known = told(run, str, "corpus", "name"), told(run, str, "corpus", "fingerprint")
+    name, expected = config_value(run, str, "corpus", "name"), config_value(run, str, "corpus", "fingerprint")
     parts = name.split("+")
     if not set(parts) <= set(CORPORA) - {"auto"} or len(set(parts)) < len(parts):
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
         raise CheckpointError(what, "leave it out, or give another --encoder")
     say(f"forgetting: reading {name}, which the encoder was pretrained on")
     corpus = load_corpus(parts, find_data_dir(data_dir), offline=offline, say=say)
-    found = fingerprint(corpus.train)
-    if found != known:
-        what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {found[:12]}, "
-                f"and was {known[:12]}")
+    actual = fingerprint(corpus.train)
+    if actual != expected:
+        what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {actual[:12]}, "
+                f"and was {expected[:12]}")
         raise DataError(what, "give the --data-dir that it was pretrained from, or leave out --measure-forgetting")
     return corpus
 
@@ -125,13 +126,15 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
     tokenizer, most, device = encoder.wordpiece, encoder.max_tokens, encoder.bert.embeddings.tokens.weight.device
-    T, batch_size = (told(run, int, "training", name) for name in ("seq_length", "batch_size"))
+    T, batch_size = (config_value(run, int, "training", name) for name in ("seq_length", "batch_size"))
     if not 3 <= T <= most or batch_size < 1:
         what = f"{run.path / 'config.json'} tells of rows of {T} tokens, {batch_size} at a time, and {most} positions"
         raise CheckpointError(what, ANOTHER)
-    mask = masker(tokenizer, told(run, float, "masking", "probability"), told(run, bool, "masking", "whole_words"))
+    probability = config_value(run, float, "masking", "probability")
+    mask = masker(tokenizer, probability, config_value(run, bool, "masking", "whole_words"))
     rows = torch.from_numpy(pack(tokenizer.encode(corpus.validation, corpus.marks_unknown), T))
-    inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in mask_once(rows, mask, told(run, int, "seed")))
+    masked = mask_once(rows, mask, config_value(run, int, "seed"))
+    inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of {labels.numel():,} held-out tokens of {corpus.name} came to be masked"
         raise DataError(what, "leave out --measure-forgetting")
@@ -144,7 +147,7 @@ def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     return HeldOut(corpus.name, inputs.numel(), loss)
 
 
-def told(run: LoadedRun, kind: type, *names: str) -> Any:
+def config_value(run: LoadedRun, kind: type, *names: str) -> Any:
     """What a run's config says under these names. Raises: CheckpointError if nothing there is of this kind."""
     value: Any = run.config
     for name in names:

@@ -54,13 +54,13 @@ def let_learn(encoder: Encoder, settings: Settings, epoch: int) -> None:
 
 
 def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
-    """The settings, with how much is read of a review where no flag says so.
+    """The settings, with how many tokens of a review are encoded where no flag says so.
 
     Raises: UsageError if the encoder cannot give what the flags ask of it.
     """
-    settings = replace(settings, max_tokens=settings.max_tokens or longest_read(encoder))
+    settings = replace(settings, max_tokens=settings.max_tokens or default_max_tokens(encoder))
     if settings.head == "cls" and not encoder.has_cls:
-        raise UsageError(f"--head cls reads the [CLS] token, and {settings.encoder} has none",
+        raise UsageError(f"--head cls takes the [CLS] token, and {settings.encoder} has none",
                          "use --head mean, or the --encoder of a pretrain.bert run")
     if encoder.max_tokens is not None and settings.max_tokens > encoder.max_tokens:
         raise UsageError(f"--max-tokens {settings.max_tokens}, but {settings.encoder} was pretrained on texts of "
@@ -72,6 +72,6 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
     return settings
 
 
-def longest_read(encoder: Encoder) -> int:
-    """How many tokens are read of a review, where no flag says so: no more than the encoder was pretrained on."""
+def default_max_tokens(encoder: Encoder) -> int:
+    """How many tokens of a review are encoded, where no flag says so: no more than the encoder was pretrained on."""
     return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)

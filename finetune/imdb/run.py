@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from finetune.imdb.data import read_halves, score
+from finetune.imdb.data import prepare_halves, score
 from finetune.imdb.forgetting import HeldOut, hold_out
 from finetune.imdb.model import build, fit_to_encoder, let_learn
 from finetune.imdb.settings import Settings
@@ -76,7 +76,7 @@ def main(settings: Settings, reviews: Reviews | None = None) -> int:
 def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
                     split: tuple[np.ndarray, np.ndarray], settings: Settings, run: RunDirectory,
                     held_out: HeldOut | None = None) -> int:
-    """Read both halves, train on the one, score the other once, and save everything; returns the exit code.
+    """Encode both halves, train on the one, score the other once, and save everything; returns the exit code.
 
     What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
     when it begins, since a saved state is taken up only in `train`. Of several processes the first measures it, and
@@ -85,7 +85,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     before = held_out.measure() if held_out is not None else None
     started = time.monotonic()
     with interruptible():
-        examples, test = read_halves(model, encoder_run, reviews, chosen, settings)
+        examples, test = prepare_halves(model, encoder_run, reviews, chosen, settings)
     encoding = time.monotonic() - started
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
     if isinstance(examples, PooledExamples) and settings.head == "mean":

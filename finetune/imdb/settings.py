@@ -28,7 +28,7 @@ HEADS = ("mean", "bilstm", "cls")
 POOLS = ("mean", "mean-max", "mean-spread")
 FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
-PASSES_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
+EPOCHS_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 OF_HEAD = ("head", "pool", "head_size", "dropout")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
 
@@ -73,18 +73,18 @@ examples:
   torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned
 
 writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
-on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others read every token
-in every epoch: about 4 minutes a pass for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
+on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others encode every token
+in every epoch: about 4 minutes an epoch for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
 
 
 def _defaults_table() -> str:
     """The defaults by mode and head, as a table for --help."""
     names = [name.rpartition("_")[::2] for name in Defaults._fields]  # of two words each has a line of its own
     widths = [2 + max(map(len, words)) for words in names]
-    table = [("", [words[0] for words in names]), ("", [words[1] for words in names])]
+    table: list[tuple[str, list[Any]]] = [("", [words[i] for words in names]) for i in (0, 1)]
     table += [(" ".join(kind), ["-" if v is None else v for v in values]) for kind, values in DEFAULTS.items()]
     rows = (f"  {kind:16}" + "".join(f"{v:>{width}}" for v, width in zip(values, widths)) for kind, values in table)
-    fewer = ", ".join(f"{mode} {epochs}" for mode, epochs in PASSES_OVER_MANY.items())
+    fewer = ", ".join(f"{mode} {epochs}" for mode, epochs in EPOCHS_OVER_MANY.items())
     note = f"epochs of the mean head with more than {FEW_LABELS:,} labels: {fewer}"
     return "\n".join(["defaults by mode and head:", *rows, note])
 
@@ -121,7 +121,7 @@ class Settings(RunSettings):
         "instead of pretrained ones", choices=MODES, default="frozen")
     unfreeze: int = flag("how many upper layers learn in mode top", positive_int, metavar="N", default=1)
     head: str = flag(
-        "mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which must be read anew in each epoch; cls: "
+        "mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which must be encoded anew in each epoch; cls: "
         "W h_[CLS] + b, for a pretrain.bert run", choices=HEADS, default="mean")
     pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)", choices=POOLS,
                      default="mean")
@@ -133,15 +133,15 @@ class Settings(RunSettings):
         "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
         positive_int, metavar="N", default=None)
     max_tokens: int | None = flag(
-        "tokens read of a review; a longer one keeps its head and tail (default: 512, or as many as a BERT was "
+        "tokens encoded of a review; a longer one keeps its head and tail (default: 512, or as many as a BERT was "
         "pretrained on, if fewer)", positive_int, metavar="N", default=None)
     no_cache: bool = flag(
-        "read the texts anew, and do not keep their features (otherwise kept in `cache` beside --out)", bool,
+        "encode the texts anew, and do not keep their features (otherwise kept in `cache` beside --out)", bool,
         default=False)
     measure_forgetting: bool = flag(
         "report the encoder's loss on text that its pretraining held out, before and after; reads that corpus again, "
         "and at most 100,000 held-out tokens", bool, default=False)
-    epochs: int | None = training_flag("passes over the labelled reviews at most", positive_int, "N")
+    epochs: int | None = training_flag("epochs over the labelled reviews at most", positive_int, "N")
     batch_size: int = training_flag("reviews per step", positive_int, "N", 32)
     learning_rate: float = training_flag("of AdamW for the head, at its highest", positive_float, "X", 1e-3)
     encoder_rate: float | None = training_flag("learning rate of the encoder's uppermost layer", positive_float, "X")
@@ -166,8 +166,8 @@ class Settings(RunSettings):
         mode, head = given.get("mode", "frozen"), given.get("head", "mean")
         check_labels(given.get("labels"))
         if head != "mean" and "pool" in given:
-            reads = {"bilstm": "every token", "cls": "the first token alone"}[head]
-            raise UsageError(f"--pool {given['pool']} is for the mean head: the {head} head reads {reads}",
+            needed = {"bilstm": "every token", "cls": "the first token alone"}[head]
+            raise UsageError(f"--pool {given['pool']} is for the mean head: the {head} head takes {needed}",
                              "leave out --pool, or use --head mean")
         if mode != "top" and "unfreeze" in given:
             raise UsageError(f"--unfreeze is for --mode top, not {mode}", "leave it out, or use --mode top")
@@ -184,7 +184,7 @@ class Settings(RunSettings):
         """With the epochs that are usual for so many labelled reviews, where no flag says otherwise."""
         usual = DEFAULTS[self.mode, self.head].epochs
         if self.head == "mean" and num_labels > FEW_LABELS:
-            usual = PASSES_OVER_MANY.get(self.mode, usual)
+            usual = EPOCHS_OVER_MANY.get(self.mode, usual)
         return replace(self, epochs=self.epochs or usual)
 
     def of_head(self) -> dict[str, Any]:

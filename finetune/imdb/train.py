@@ -7,7 +7,7 @@
     torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned   # two processes, one model
 
 Reviews in, positive or negative out (lecture 5). The labelled reviews are chosen, a slice of them held out; a frozen
-encoder reads each review once, or the model reads them again in every epoch; the loop below trains, as much of the
+encoder encodes each review once, or the model encodes them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
 Around this file: `settings`, `model`, `data`, `run`. Read next: `finetune.reports`.
@@ -42,7 +42,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
 
     split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
     step alone, so a run that goes on from a saved state ends as if it had never been stopped. Of several processes
-    each reads its share of a batch, and all have the logits, and so the loss, of the whole of it.
+    each encodes its share of a batch, and all have the logits, and so the loss, of the whole of it.
     Raises: Stopped if asked to stop.
     """
     learn, choose = split

@@ -3,8 +3,8 @@
 Read next: `finetune.predict.answer`.
 """
 
-import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from minitransfer.apparatus.options import Parser, directory_name, positive_int
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
@@ -23,7 +23,7 @@ and with --words up to two more, indented, beneath it."""
 class MixedParser(Parser):
     """A parser that takes flags between its positional arguments, `RUN --json TEXT`, as people write them."""
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None) -> Any:
         """The flags and texts as a namespace; exits with 2 on the first thing that is not understood."""
         arguments, unknown = self.parse_known_intermixed_args(args, namespace)
         if unknown:
@@ -42,12 +42,12 @@ class Settings(CommandSettings):
     run: str = flag("the directory of a run of finetune.imdb", directory_name, metavar="RUN", positional=True)
     texts: tuple[str, ...] = flag("a text to classify; `--` goes before one that begins with -", metavar="TEXT",
                                   many=True, positional=True, default=())
-    json: bool = flag("one JSON object per line: label, probability (of that label), tokens (that were read), "
+    json: bool = flag("one JSON object per line: label, probability (of that label), tokens (that were encoded), "
                       "shortened (whether the middle was left out)", bool, default=False)
     words: bool = flag(
         "show the words that spoke most for the answer and most against it, each with how much the log odds of the "
         "answer fall when it is left out; with --json, field words: [word, fall] of each word in order, of more than "
-        "256 the outermost. A text is then read once more for each word", bool, default=False)
+        "256 the outermost. A text is then encoded once more for each word", bool, default=False)
     batch_size: int = flag("texts per pass; 1 answers each line as it comes, more is faster for a file", positive_int,
                            metavar="N", default=1)
     device: str = device_flag()

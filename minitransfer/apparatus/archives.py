@@ -48,14 +48,15 @@ def tar_members(path: Path, wanted: re.Pattern, known: re.Pattern, *, max_member
     Raises: DataError for a link, a device, an absolute name, a `..`, a name that comes twice, anything past a cap
     (the total counts all unpacked bytes), or a damaged file. Names are compared after one leading `./` is dropped.
     """
-    seen = set()
+    seen: set[str] = set()
     unpack = lzma.open if path.suffix == ".xz" else gzip.open
     with _damage_named(path), unpack(path, "rb") as packed:
         capped = _Capped(packed, MAX_HEADER_BYTES, path)
         stream = io.BufferedReader(capped)
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # tarfile would keep the header of every member it has passed
+                # tarfile would keep the header of every member it has passed, in a list that its types do not show
+                tar.members = []  # type: ignore[attr-defined]
                 name = member.name.removeprefix("./")
                 capped.limit = min(max_total_bytes, capped.total + member.size + MAX_HEADER_BYTES)
                 _refuse_unsafe_member(path, member, name, seen)
@@ -80,7 +81,7 @@ def zip_lines(path: Path, member: str, names: Iterable[str], max_bytes: int) -> 
     absent, or claims or unpacks to more than `max_bytes`; if the file is damaged.
     """
     with _damage_named(path), zipfile.ZipFile(path) as packed:
-        entries = {}
+        entries: dict[str, zipfile.ZipInfo] = {}
         for entry in packed.infolist():
             _refuse_unsafe_entry(path, entry, entries)
             entries[entry.filename] = entry
@@ -89,7 +90,7 @@ def zip_lines(path: Path, member: str, names: Iterable[str], max_bytes: int) -> 
                 raise DataError(f"{path} holds no {name} (found {', '.join(entries)[:200] or 'nothing'})", OFFICIAL)
             _refuse_large(path, name, entries[name].file_size, max_bytes)
         with packed.open(member) as source:
-            yield from io.BufferedReader(_Capped(source, max_bytes, path))
+            yield from io.BufferedReader(_Capped(source, max_bytes, path))  # type: ignore[arg-type]  # is a ZipExtFile
 
 
 def file_lines(path: Path) -> Iterator[bytes]:

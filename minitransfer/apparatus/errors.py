@@ -65,8 +65,10 @@ class Interrupted(BaseException):
 class Stopped(Interrupted):
     """A run that was asked to stop, and can go on: `state` says in a few words how much of it is kept.
 
-    agreed: whether it is raised in all processes of a run at once.
+    agreed: whether it is raised in all processes of a run at once.  reported: set once it has been said.
     """
+
+    reported: bool
 
     def __init__(self, signal: int, state: str = "stopped and saved", *, agreed: bool = False):
         super().__init__(signal)

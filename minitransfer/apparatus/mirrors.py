@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 CHUNK = 1 << 16  # bytes asked of a connection at once
@@ -130,6 +131,7 @@ def chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _status_failure(status: int, have: int) -> Exception:
     """Return what an HTTP status means that answers the request for the bytes from byte `have` on."""
+    kind: type[Exception]
     if have and status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         kind = NotResumed
     else:
@@ -139,8 +141,6 @@ def _status_failure(status: int, have: int) -> Exception:
 
 def _user_agent() -> str:
     """Name ourselves: one of the mirrors turns urllib's own name away."""
-    from importlib import metadata  # costs more to import than all else here, and only a download needs it
-
     try:
         version = metadata.version("minitransfer")
     except metadata.PackageNotFoundError:  # run from a checkout that was never installed

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         # with "expected one argument", where the allowed range is the help that is needed.
         self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None) -> Any:
         """The flags as a namespace; exits with 2 on the first thing that is not understood."""
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:

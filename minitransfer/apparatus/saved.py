@@ -33,6 +33,7 @@ COMMANDS = {  # which command writes a run of which kind, for advice
 }
 ANOTHER = "give the directory of another run, or train this one anew"
 Parsed = TypeVar("Parsed")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(dict(tensors))
 
 
-def build_to_fit(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+def build_to_fit(make: Callable[[], Network], tensors: Mapping[str, Tensor], path: Path) -> Network:
     """The module that `make` builds from a run's config, holding the run's tensors.
 
     It is built first on torch's meta device, which keeps shapes without memory: a config that claims a billion units

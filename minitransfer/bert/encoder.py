@@ -285,6 +285,7 @@ def attend_nearby(bert: Bert) -> None:
     positions = bert.embeddings.positions.weight
     positions.copy_(POSITION_STD * math.sqrt(2) * sinusoids(*positions.shape))  # a sine has a mean square of ½
     for block in bert.blocks:
+        assert isinstance(block, Block)  # a ModuleList does not say of what
         W_q, W_k, _ = block.qkv.weight.split(D)
         nn.init.normal_(W_q, std=math.sqrt(SELF_SCORE / (math.sqrt(d) * D)))  # |x|² = D: a mean score of √d std² D
         W_k.copy_(W_q)

@@ -81,13 +81,15 @@ class LSTMStack(nn.Module):
         super().__init__()
         H, P = config.hidden_size, config.projection_size
         inputs = [2 * P] + [P] * (config.num_layers - 1)
-        self.lstms = nn.ModuleList(nn.LSTM(size, H, batch_first=True) for size in inputs)
+        lstms = [nn.LSTM(size, H, batch_first=True) for size in inputs]
+        self.lstms = nn.ModuleList(lstms)
         self.projections = nn.ModuleList(nn.Linear(H, P) for _ in inputs)
         self.dropout = config.dropout
-        for lstm in self.lstms:
-            nn.init.zeros_(lstm.bias_hh_l0)
-            nn.init.zeros_(lstm.bias_ih_l0)
-            nn.init.ones_(lstm.bias_ih_l0[H : 2 * H])  # gates i, f, g, o: a cell remembers until taught to forget
+        for lstm in lstms:
+            _, _, bias_ih, bias_hh = lstm.all_weights[0]
+            nn.init.zeros_(bias_hh)
+            nn.init.zeros_(bias_ih)
+            nn.init.ones_(bias_ih[H : 2 * H])  # gates i, f, g, o: a cell remembers until taught to forget
 
     def forward(
         self, x: Tensor, state: State | None = None, generator: torch.Generator | None = None

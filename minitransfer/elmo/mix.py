@@ -1,4 +1,4 @@
-"""Part III, chapter 5: the scalar mix. Which layer should a task read?
+"""Part III, chapter 5: the scalar mix. Which layer should a task use?
 
 **Scalar mix** of all of them: the task learns how much of each it takes. Layer 0, the character CNN, is context-free:
 it holds what a word is in itself. Of the two LSTM layers, the lower is better for syntax (parts of speech), the upper

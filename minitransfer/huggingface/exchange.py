@@ -89,7 +89,7 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
         what = f"{run.path} classifies with an encoder of kind {kind!r}, which the transformers library has not"
         raise CheckpointError(what, NO_COUNTERPART)
     if head != "cls":
-        what = f"{run.path} has the head {head!r}, but a classifier there reads the state of [CLS] alone"
+        what = f"{run.path} has the head {head!r}, but a classifier there takes the state of [CLS] alone"
         raise CheckpointError(what, "train one with `python -m finetune.imdb --head cls`")
     tensors, encoder = run.tensors, run.config["encoder"]
     below = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
@@ -133,7 +133,7 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:
-    """How many tokens a text may have: what a classifier read, else what BERT was pretrained on, else what fits."""
+    """How many tokens a text may have: what a classifier takes, else what BERT was pretrained on, else what fits."""
     said = (max_tokens, at(config, "training.seq_length"))
     return next((n for n in said if type(n) is int and 3 <= n <= shape.max_positions), shape.max_positions)
 

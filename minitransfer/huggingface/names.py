@@ -3,7 +3,7 @@
 Most BERTs that can be downloaded were saved by that library. What `minitransfer.bert.encoder` computes is what is
 computed there, so between the two stand only names: one table below, read from left to right or from right to left.
 Query, key and value are three matrices there and one here, and there may be a second segment, which no task here
-reads.
+uses.
 
 Read next: `minitransfer.huggingface.weights`.
 """
@@ -36,7 +36,8 @@ SMALL = 12  # tanh z is z in float32 for |z| ≤ 2⁻¹²: what is missing, z³/
 
 def table(num_layers: int) -> dict[str, tuple[str, ...]]:
     """Each tensor of a `MaskedLM`, and the tensors there that it is made of, one below the other; mostly one."""
-    names = {f"bert.embeddings.{ours}": (f"bert.embeddings.{theirs}",) for ours, theirs in EMBEDDINGS.items()}
+    names: dict[str, tuple[str, ...]] = {
+        f"bert.embeddings.{ours}": (f"bert.embeddings.{theirs}",) for ours, theirs in EMBEDDINGS.items()}
     for k in range(num_layers):
         here, there = f"bert.blocks.{k}", f"bert.encoder.layer.{k}"
         for kind in ("weight", "bias"):
@@ -65,15 +66,15 @@ def to_theirs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             for there, part in zip(names[ours], tensor.chunk(len(names[ours])))}
 
 
-def compare(found: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
+def compare(actual: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
     """Raises: ValueError naming which tensors are missing, not known, or of another shape than needed."""
-    others = [f"{name} {found[name]} instead of {shape}" for name, shape in needed.items()
-              if found.get(name, shape) != shape]
-    problems = {"missing": sorted(needed.keys() - found.keys()), "not known": sorted(found.keys() - needed.keys()),
+    others = [f"{name} {actual[name]} instead of {shape}" for name, shape in needed.items()
+              if actual.get(name, shape) != shape]
+    problems = {"missing": sorted(needed.keys() - actual.keys()), "not known": sorted(actual.keys() - needed.keys()),
                 "of another shape": others}
-    told = "; ".join(f"{what}: {brief(names)}" for what, names in problems.items() if names)
-    if told:
-        raise ValueError(f"its weights are not those of this BERT: {told}")
+    misfits = "; ".join(f"{what}: {brief(names)}" for what, names in problems.items() if names)
+    if misfits:
+        raise ValueError(f"its weights are not those of this BERT: {misfits}")
 
 
 def brief(names: Collection[str]) -> str:

@@ -2,7 +2,7 @@
 
 A BERT that was trained elsewhere brings a list of pieces, as `vocab.txt`, one a line, or in a `tokenizer.json`; and
 beside it what is done to text before. What uncased BERT does is what `minitransfer.text.wordpiece` does, so its list
-can be taken over, and anything else would be read wrongly, without a word: it is refused here. The special pieces
+can be taken over, and anything else would be tokenised wrongly, without a word: it is refused here. The special pieces
 stand elsewhere in that list; here they come first, and the network's rows must follow.
 
 Read next: `minitransfer.apparatus.errors`, the first of the apparatus.
@@ -85,16 +85,16 @@ def pieces_of_lines(text: str) -> list[str]:
 def pieces_of_json(text: str) -> list[str]:
     """The pieces of a tokenizer.json by id. Raises: ValueError unless it cuts text as uncased BERT does."""
     try:
-        found = json.loads(text)
+        settings = json.loads(text)
     except (ValueError, RecursionError) as failure:
         raise ValueError("it is not JSON") from failure
-    refuse_others({name: at(found, name) for name in WRITTEN}, WRITTEN)
-    added = at(found, "added_tokens") or []
+    refuse_others({name: at(settings, name) for name in WRITTEN}, WRITTEN)
+    added = at(settings, "added_tokens") or []
     others = [at(token, "content") for token in added] if isinstance(added, list) else ["added_tokens"]
     for other in others:
         if other not in SPECIAL_PIECES:
             raise ValueError(f"{str(other)[:40]!r} is added to its pieces, and would be cut out of words")
-    vocab = at(found, "model.vocab")
+    vocab = at(settings, "model.vocab")
     if not isinstance(vocab, dict) or any(type(i) is not int for i in vocab.values()):
         raise ValueError("its pieces have no ids")
     if sorted(vocab.values()) != list(range(len(vocab))):
@@ -112,13 +112,13 @@ def at(value: Any, name: str) -> Any:
     return value
 
 
-def refuse_others(found: Mapping[str, Any], allowed: Mapping[str, tuple]) -> None:
+def refuse_others(settings: Mapping[str, Any], allowed: Mapping[str, tuple]) -> None:
     """Raises: ValueError naming the first setting that is not among those allowed for it."""
     for name, values in allowed.items():
-        if found.get(name) not in values:
+        if settings.get(name) not in values:
             cased = ": the model is a cased one" if name in ("do_lower_case", "normalizer.lowercase") else ""
             needed = next(value for value in values if value is not None)
-            raise ValueError(f"{name} is {found.get(name)!r:.60}, not {needed!r}{cased}")
+            raise ValueError(f"{name} is {settings.get(name)!r:.60}, not {needed!r}{cased}")
 
 
 def specials_first(pieces: Sequence[str]) -> tuple[WordPiece, list[int]]:

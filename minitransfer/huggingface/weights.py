@@ -2,7 +2,7 @@
 
 Then it is refused, for its weights would fit and mean something else: another GELU, positions relative to each other,
 a decoder of its own. What merely has another name is taken: files from before 2019 write gamma and beta for weight
-and bias of a LayerNorm, and those of an encoder alone leave out `bert.`. What no task here reads is left behind: the
+and bias of a LayerNorm, and those of an encoder alone leave out `bert.`. What no task here uses is left behind: the
 pooler, the next-sentence head, a second segment, a classifier.
 
 Sizes are read and compared before any number is. Read next: `minitransfer.huggingface.pieces`, the pieces of such a
@@ -38,8 +38,8 @@ ANOTHER = "give an uncased BERT, such as bert-base-uncased"
 def check_folder(folder: Path) -> None:
     """Raises: CheckpointError if a folder lacks config or weights, or has weights that could run code."""
     if not folder.is_dir():
-        found = "is a file" if folder.exists() else "is not there, and nothing is downloaded here"
-        raise CheckpointError(f"{str(folder)[:300]} {found}", DOWNLOAD)
+        state = "is a file" if folder.exists() else "is not there, and nothing is downloaded here"
+        raise CheckpointError(f"{str(folder)[:300]} {state}", DOWNLOAD)
     names = {entry.name for entry in folder.iterdir() if entry.is_file()}
     if MANIFEST in names:
         raise CheckpointError(f"{folder} is a run already", "give it to --encoder as it is")
@@ -61,14 +61,14 @@ def read_shape(path: Path) -> BertConfig:
         for name, needed in COMPUTED.items():
             if values.get(name, needed) != needed:
                 raise ValueError(f"{name} is {values[name]!r:.60}, and only {needed!r} is computed here")
-        found = {}
+        sizes = {}
         for ours, there in {**SIZES, **RATES}.items():
-            value = found[ours] = values.get(there, UNSAID.get(ours))
+            value = sizes[ours] = values.get(there, UNSAID.get(ours))
             is_size = type(value) is int and 1 <= value < LARGEST
             is_rate = type(value) in (int, float) and 0 <= value < 1
             if not (is_size if ours in SIZES else is_rate):
                 raise ValueError(f"{there} is {value!r:.60}")
-        return BertConfig(**found)
+        return BertConfig(**sizes)
     except ValueError as failure:
         raise CheckpointError(f"{path} describes no BERT that can be read: {failure}", ANOTHER) from failure
 
@@ -119,18 +119,18 @@ def newest_names(names: Iterable[str]) -> dict[str, str]:
     return newest
 
 
-def check_shapes(found: Mapping[str, tuple[int, ...]], config: BertConfig) -> bool:
+def check_shapes(actual: Mapping[str, tuple[int, ...]], config: BertConfig) -> bool:
     """Compare the tensors of a file, by their newest names, with what a BERT needs; returns whether it has a head.
 
     Raises: ValueError naming what is missing, not known, or of another shape.
     """
-    check_depth(config.num_layers, found)
+    check_depth(config.num_layers, actual)
     names, ours = table(config.num_layers), shapes(config)
     head = {part for name in HEAD for part in names[name]}
-    has_head = not head.isdisjoint(found)
+    has_head = not head.isdisjoint(actual)
     needed = {part: (ours[name][0] // len(parts), *ours[name][1:]) for name, parts in names.items() for part in parts
               if has_head or name not in HEAD}
-    if len(found.get(SEGMENTS, ())) == 2 and found[SEGMENTS][0] > 1:
-        needed[SEGMENTS] = (found[SEGMENTS][0], config.hidden_size)  # of which the first is taken
-    compare({name: size for name, size in found.items() if name not in TIED}, needed)
+    if len(actual.get(SEGMENTS, ())) == 2 and actual[SEGMENTS][0] > 1:
+        needed[SEGMENTS] = (actual[SEGMENTS][0], config.hidden_size)  # of which the first is taken
+    compare({name: size for name, size in actual.items() if name not in TIED}, needed)
     return has_head

@@ -23,8 +23,8 @@ def static_vectors(run: LoadedRun) -> tuple[Vocabulary, Tensor]:
     vocabulary = run.parsed("vocab.txt", Vocabulary.from_text)
     vectors, counts = run.tensors.get("vectors"), run.tensors.get("counts")
     if vectors is None or counts is None or vectors.ndim != 2:
-        found = {name: tuple(tensor.shape) for name, tensor in run.tensors.items()}
-        raise CheckpointError(f"{run.path} should hold vectors (V, D) and counts (V,), but holds {found}", ANOTHER)
+        shapes = {name: tuple(tensor.shape) for name, tensor in run.tensors.items()}
+        raise CheckpointError(f"{run.path} should hold vectors (V, D) and counts (V,), but holds {shapes}", ANOTHER)
     sizes = len(vocabulary), len(vectors), counts.numel()
     if len(set(sizes)) > 1:
         what = "{}: vocab.txt has {:,} words, but there are {:,} vectors and {:,} counts".format(run.path, *sizes)

@@ -25,9 +25,9 @@ def as_rows(stream: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray
     length = -(-len(stream) // batch_size)
     spare = np.full(length * batch_size - len(stream), PAD_ID)
     before = np.concatenate([[EOS_ID], stream])[: len(stream)]
-    inputs = np.concatenate([before, spare])
-    targets = np.concatenate([stream, spare])
-    return tuple(x.astype(np.int64).reshape(batch_size, length) for x in (inputs, targets))
+    inputs = np.concatenate([before, spare]).astype(np.int64)
+    targets = np.concatenate([stream, spare]).astype(np.int64)
+    return inputs.reshape(batch_size, length), targets.reshape(batch_size, length)
 
 
 def windows(rows: np.ndarray, length: int) -> list[np.ndarray]:
@@ -43,7 +43,7 @@ def head_and_tail(token_ids: np.ndarray, max_tokens: int) -> np.ndarray:
     return np.concatenate([token_ids[:head], token_ids[len(token_ids) - (max_tokens - head) :]])
 
 
-def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[np.ndarray]:
+def batches_by_length(lengths: Sequence[int] | np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
     """Group texts of similar length so that no batch, once padded, holds more than `tokens_per_batch` tokens.
 
     Yields the positions of each batch's texts, int64, longest batch first (if memory runs out, it does so at once).

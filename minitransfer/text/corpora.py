@@ -26,7 +26,7 @@ import numpy as np
 from minitransfer.apparatus.download import fetch, file_sha256
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
 from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
-from minitransfer.text import CORPORA, REVIEWS, imdb, wikitext
+from minitransfer.text import CORPORA, REVIEWS, imdb, sample, wikitext
 from minitransfer.text.cleaning import Say
 
 UNKNOWN = "<unk>"
@@ -102,8 +102,6 @@ def load_reviews(name: str, data_dir: Path, *, offline: bool, say: Say) -> Revie
         raise UsageError(f"there is no labelled data called {name!r}", f"name one of {', '.join(REVIEWS)}")
     place, source = _place("imdb", name, data_dir, offline, say)
     if place is None:
-        from minitransfer.text import sample  # the grammar is worked out only when it is wanted
-
         return _reviews("sample", *sample.reviews(), source)
     return _reviews("imdb", *imdb.read_reviews(place, say), source)
 
@@ -142,8 +140,6 @@ def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
 
 def _sample_texts() -> tuple[list[str], list[str]]:
     """Return the sample's articles and, so that both kinds of text are shown, its unlabelled reviews."""
-    from minitransfer.text import sample
-
     train, validation = sample.articles()
     _, _, reviews = sample.reviews()
     held_out = max(1, round(imdb.HELD_OUT * len(reviews)))

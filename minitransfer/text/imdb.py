@@ -68,8 +68,8 @@ def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, di
 
     Raises: DataError if a labelled folder has no review, or all are blank.
     """
-    tally = Counter()
-    found = {folder: {} for folder in folders}
+    tally: Counter[str] = Counter()
+    found: dict[str, dict[str, str]] = {folder: {} for folder in folders}
     for name, where, raw in _raw_reviews(place, folders, say):
         folder, _, file_name = name.rpartition("/")
         found[folder][file_name] = _review_text(decode(raw, where, tally))
@@ -88,7 +88,7 @@ def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tupl
         return
     wanted = re.compile(rf"aclImdb/({'|'.join(folders)})/[0-9]+_[0-9]+\.txt")
     others = re.compile(rf"{KNOWN_MEMBERS.pattern}|aclImdb/({'|'.join((*TRAIN, *TEST))})/[0-9]+_[0-9]+\.txt")
-    skipped = []
+    skipped: list[str] = []
     for name, raw in tar_members(place, wanted, others, max_members=200_000, max_member_bytes=1 << 20,
                                  max_total_bytes=1 << 30, skipped=skipped):
         yield name.removeprefix("aclImdb/"), f"{name} in {place}", raw

@@ -36,7 +36,8 @@ def read_articles(name: str, place: Path, say: Say) -> tuple[list[str], list[str
     name: out of `minitransfer.text.WIKITEXT`.  say: is told of another number of articles than the official one.
     Raises: DataError for a file that is absent, damaged, not UTF-8, or blank.
     """
-    tally, splits = Counter(), []
+    tally: Counter[str] = Counter()
+    splits: list[list[str]] = []
     for split in ("train", "valid"):
         raw_lines, where = _raw_lines(name, place, split)
         splits.append(list(articles(text_lines(raw_lines, where, tally))))
@@ -58,7 +59,8 @@ def articles(lines: Iterable[str]) -> Iterator[str]:
 
     Example: "", "= Ada =", "", "She wrote @-@ well ." -> "= Ada =\\nShe wrote - well ."
     """
-    article, before = [], ""
+    article: list[str] = []
+    before = ""
     for line, after in pairwise(chain(lines, [""])):
         if article and not before and not after and TITLE.fullmatch(line):
             yield "\n".join(article)

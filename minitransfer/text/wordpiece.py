@@ -202,7 +202,7 @@ def _compare(found: Any, needed: Any, name: str) -> None:
         for key in {**needed, **found}:
             _compare(found.get(key), needed.get(key), f"{name}.{key}")
     elif found != needed:
-        names = {dict: "an object", list: "a list"}
+        names: dict[type, str] = {dict: "an object", list: "a list"}
         there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (found, needed))
         raise ValueError(f"{name} is {there}, not {here}")
 

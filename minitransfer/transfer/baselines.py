@@ -46,8 +46,8 @@ class Bags:
         return F.embedding_bag(self.members, values.float().unsqueeze(1), self.starts, mode="sum",
                                include_last_offset=True).squeeze(1).double()
 
-    def turned(self, num_ngrams: int) -> "Bags":
-        """The same the other way about, which texts each n-gram is in: the matrix Xᵀ."""
+    def transpose(self, num_ngrams: int) -> "Bags":
+        """Which texts each n-gram is in: the matrix Xᵀ."""
         texts = torch.repeat_interleave(torch.arange(len(self.starts) - 1, device=self.members.device),
                                         self.starts.diff())
         order = self.members.argsort(stable=True)
@@ -71,8 +71,8 @@ def ngrams(token_ids: Sequence[np.ndarray], num_words: int) -> tuple[np.ndarray,
     v, w = words[:-1], words[1:]
     together = (rows[:-1] == rows[1:]) & (v >= 0) & (w >= 0)
     pairs = (v + 1) * num_words + w
-    known = words >= 0
-    return np.concatenate([rows[known], rows[1:][together]]), np.concatenate([words[known], pairs[together]])
+    single = words >= 0
+    return np.concatenate([rows[single], rows[1:][together]]), np.concatenate([words[single], pairs[together]])
 
 
 def seen_often(token_ids: Sequence[np.ndarray], num_words: int, least: int = SEEN) -> np.ndarray:
@@ -81,15 +81,15 @@ def seen_often(token_ids: Sequence[np.ndarray], num_words: int, least: int = SEE
     return codes[counts >= least]
 
 
-def bags(token_ids: Sequence[np.ndarray], num_words: int, known: np.ndarray) -> Bags:
-    """Which of the `known` n-grams, numbered as they stand there, are in each text."""
+def bags(token_ids: Sequence[np.ndarray], num_words: int, chosen: np.ndarray) -> Bags:
+    """Which of the `chosen` n-grams, codes (V,) rising, are in each text; each is numbered by its place there."""
     rows, codes = ngrams(token_ids, num_words)
-    place = np.searchsorted(known, codes)
-    found = place < len(known)
-    found[found] = known[place[found]] == codes[found]
-    places = np.sort(rows[found] * len(known) + place[found])  # np.unique takes twenty times as long over it
+    place = np.searchsorted(chosen, codes)
+    present = place < len(chosen)
+    present[present] = chosen[place[present]] == codes[present]
+    places = np.sort(rows[present] * len(chosen) + place[present])  # np.unique takes twenty times as long over it
     first = np.diff(places, prepend=-1) > 0  # a text either has an n-gram or has it not
-    rows, members = divmod(places[first], max(1, len(known)))
+    rows, members = divmod(places[first], max(1, len(chosen)))
     return Bags(torch.from_numpy(members), _starts(torch.from_numpy(np.bincount(rows, minlength=len(token_ids)))))
 
 
@@ -107,7 +107,7 @@ def log_count_ratio(texts: Bags, labels: Tensor, num_ngrams: int, alpha: float =
     (Wang and Manning 2012, section 2.1.) f_i is what text i has of each n-gram, 0 or 1, so p and q count texts.
     Shapes: N texts, labels (N,) of 0 and 1 -> (V,) float64.
     """
-    of_ngram = texts.turned(num_ngrams)
+    of_ngram = texts.transpose(num_ngrams)
     p = alpha + of_ngram.sums((labels == 1).double())
     q = alpha + of_ngram.sums((labels == 0).double())
     return torch.log(p / p.sum()) - torch.log(q / q.sum())
@@ -132,15 +132,15 @@ def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequenc
 
     learn and others: texts and labels (N,). Words of the others alone are in no n-gram, so they decide nothing.
     """
-    read = tokenise_words(learn[0], WHOLE)
-    vocabulary = Vocabulary(read.tokens)
-    known = seen_often(read.token_ids, len(vocabulary))
+    training = tokenise_words(learn[0], WHOLE)
+    vocabulary = Vocabulary(training.tokens)
+    chosen = seen_often(training.token_ids, len(vocabulary))
     halves = []
     for texts, labels in (learn, *others):
-        tokenised = read if texts is learn[0] else tokenise_words(texts, WHOLE)
-        bag = bags(renumber(tokenised, vocabulary), len(vocabulary), known)
+        tokenised = training if texts is learn[0] else tokenise_words(texts, WHOLE)
+        bag = bags(renumber(tokenised, vocabulary), len(vocabulary), chosen)
         halves.append(Half(Bags(bag.members.to(device), bag.starts.to(device)), torch.from_numpy(labels).to(device)))
-    return spelled(known, vocabulary.words), halves
+    return spelled(chosen, vocabulary.words), halves
 
 
 def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,
     Differs: Wang and Manning take a support vector machine and draw its weights towards their mean; a logistic
     regression gives probabilities, which all the other classifiers here have too.
     """
-    y, of_ngram, passes = labels.double(), texts.turned(len(r)), 0
+    y, of_ngram, passes = labels.double(), texts.transpose(len(r)), 0
     w, b = (torch.zeros(size, dtype=torch.float64, device=r.device) for size in (len(r), 1))
 
     def J() -> Tensor:

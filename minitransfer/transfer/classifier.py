@@ -3,9 +3,9 @@
     logits = model(batch)
 
 A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
-Where the encoder is frozen and the head reads a mean, a batch is features worked out before; otherwise it is tokens,
-and there are two steps: each text is summarised by itself; then all texts of a batch are judged together, since they
-may be standardised by one another. Several processes share the first part; the second each does in full.
+Where the encoder is frozen and the head takes a mean, a batch is features worked out before; otherwise it is tokens,
+and there are two steps: each text is encoded and pooled by itself; then all texts of a batch are classified together,
+since they may be standardised by one another. Several processes share the first part; the second each does in full.
 
 Read next: `minitransfer.transfer.examples`.
 """
@@ -37,9 +37,11 @@ class Classifier(nn.Module):
     cls      logits = W h_[CLS] + b, of the last layer alone: nothing is mixed
     """
 
+    head: MeanPoolHead | BiLSTMHead | ClsHead
+
     def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float):
         super().__init__()
-        if not 0 <= dropout < 1:  # nan, of which torch complains only when the first text is read
+        if not 0 <= dropout < 1:  # nan, of which torch complains only when the first text is encoded
             raise ValueError(f"dropout is {dropout}, and must be at least 0 and below 1")
         self.encoder, self.pool = encoder, pool
         self.token_vectors = TokenVectors(encoder)
@@ -66,50 +68,51 @@ class Classifier(nn.Module):
         Of several processes each brings the tokens of its share of the texts, and gets the logits of all.
         """
         if isinstance(batch, Tensor):
-            return self.judge(batch)
-        return self.judge(gather_rows(self.summary_of(batch), batch.num_texts))
+            return self.classify_pooled(batch)
+        return self.classify_pooled(gather_rows(self.encode_batch(batch), batch.num_texts))
 
-    def summary_of(self, batch: Batch) -> Tensor:
-        """What the head is to know of each text in a batch. Shapes: as `summarise`."""
+    def encode_batch(self, batch: Batch) -> Tensor:
+        """The pooled layers of each text in a batch, or what else the head takes. Shapes: as `encode_pooled`."""
         x = self.token_vectors(batch)
-        return self.summarise(x, torch.from_numpy(batch.mask).to(x.device))
+        return self.encode_pooled(x, torch.from_numpy(batch.mask).to(x.device))
 
-    def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
-        """What the head is to know of each text, from the vectors of its tokens.
+    def encode_pooled(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What the head takes of each text, pooled over its tokens.
 
         Shapes: x (B, T, D) token vectors, mask (B, T) bool -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm,
         (B, 1, D) for cls.
         """
         if isinstance(self.head, ClsHead):
-            return self.read(x, mask, alone=True).unsqueeze(1)
-        layers = self.read(x, mask)
+            return self.encode(x, mask, cls_alone=True).unsqueeze(1)
+        layers = self.encode(x, mask)
         if isinstance(self.head, MeanPoolHead):
             return pool_tokens(layers, mask, self.pool)
         with autocast(x.device, self.encoder.precision):
-            return self.head.summarise(self.mix(layers), mask)
+            return self.head.pool(self.mix(layers), mask)
 
-    def judge(self, summary: Tensor) -> Tensor:
-        """Shapes: what `summarise` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
-        if self.training:  # Every process judges the whole batch, so the head must drop the same units in all of them;
+    def classify_pooled(self, pooled: Tensor) -> Tensor:
+        """Shapes: what `encode_pooled` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
+        if self.training:  # Every process classifies the whole batch, so the head must drop the same units in each;
             # but the encoder's dropout has just drawn from this generator, in each for other rows.
-            broadcast_generator(default_generator(summary.device))
+            broadcast_generator(default_generator(pooled.device))
         if isinstance(self.head, BiLSTMHead):
-            return self.head.answer(summary)
+            return self.head.classify(pooled)
         if isinstance(self.head, ClsHead):
-            return self.head(summary[:, -1])
+            return self.head(pooled[:, -1])
         learning = self.training and not self.encoder.frozen
-        return self.head(self.mix(self.standardise(summary, learning).transpose(0, 1)))
+        return self.head(self.mix(self.standardise(pooled, learning).transpose(0, 1)))
 
-    def read(self, x: Tensor, mask: Tensor, alone: bool = False) -> Tensor:
-        """The encoder's layers, or what its last one says of the first token `alone`.
+    def encode(self, x: Tensor, mask: Tensor, cls_alone: bool = False) -> Tensor:
+        """The encoder's layers, or the state of [CLS] in its last one.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D), or (B, D).
         While the encoder is training, its dropout is drawn as the head's is, from torch's own generator of the device.
         """
         noise = default_generator(x.device) if self.encoder.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
-            read = self.encoder.encode_cls if alone else self.encoder.encode
-            return read(x, mask, generator=noise)
+            if cls_alone:
+                return self.encoder.encode_cls(x, mask, noise)
+            return self.encoder.encode(x, mask, generator=noise)
 
 
 def default_generator(device: torch.device) -> torch.Generator:
@@ -136,13 +139,13 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
 
 
 def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:
-    """How many tokens of a text a transfer run reads.
+    """How many tokens of a text a transfer run encodes.
 
-    Raises: CheckpointError if its config does not say, or says more than the encoder can read, or less.
+    Raises: CheckpointError if its config does not say, or says more than the encoder can take, or less.
     """
     value, least = config.get("max_tokens"), 3 if encoder.has_cls else 1  # [CLS], a piece, [SEP]
     if type(value) is not int or not least <= value <= (encoder.max_tokens or value):
-        told = f"config.json says that texts have at most {value!r:.60} tokens"
+        what = f"config.json says that texts have at most {value!r:.60} tokens"
         most = f" to {encoder.max_tokens}" if encoder.max_tokens else " or more"
-        raise CheckpointError(f"{told}, where the encoder reads {least}{most}", ANOTHER)
+        raise CheckpointError(f"{what}, where the encoder takes {least}{most}", ANOTHER)
     return value

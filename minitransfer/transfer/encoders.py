@@ -1,4 +1,4 @@
-"""Part V, chapter 2: encoders. What does a finished pretraining run become when a task reads with it?
+"""Part V, chapter 2: encoders. What does a finished pretraining run become when a task is built on it?
 
 An **encoder**. Whatever was pretrained, a task sees the same few things: how many layers there are and how wide, the
 vector of each distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and
@@ -55,17 +55,20 @@ class Encoder(nn.Module):
         """Let the share p of units be dropped while it learns."""
 
     def tokenise(self, texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
-        """Cut texts into the tokens that this encoder reads; words, if a subclass does not say otherwise."""
+        """Cut texts into the tokens that this encoder takes; words, if a subclass does not say otherwise."""
         return tokenise_words(texts, max_tokens)
 
     def look_up(self, tokens: Sequence[str]) -> Tensor:
-        """Of U distinct tokens, what no training of the encoder changes: ids, or what filters respond, (U, …)."""
+        """Of U distinct tokens, the inputs that never change during fine-tuning, so that they can be cached: (U, …).
+
+        They are ids, or the outputs of the character CNN's filters.
+        """
         raise NotImplementedError
 
-    def token_vectors(self, known: Tensor) -> Tensor:
-        """The vectors of U tokens before their neighbours are known, with gradients where these are wanted.
+    def token_vectors(self, inputs: Tensor) -> Tensor:
+        """The context-independent vectors of U tokens, with gradients where these are wanted.
 
-        Shapes: known (U, …), rows of `look_up` -> (U, D) float32.
+        Shapes: inputs (U, …), rows of `look_up` -> (U, D) float32.
         """
         raise NotImplementedError
 
@@ -80,6 +83,10 @@ class Encoder(nn.Module):
 
         Shapes: x (B, T, D) token vectors, mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding.
         """
+        raise NotImplementedError
+
+    def encode_cls(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Where a text opens with [CLS]: its state in the last layer. Shapes: as `encode`, but -> (B, D)."""
         raise NotImplementedError
 
     def groups(self) -> list[list[nn.Parameter]]:
@@ -102,13 +109,13 @@ class TokenVectors:
     def __init__(self, encoder: Encoder):
         self.encoder = encoder
         self.tokens: Sequence[str] = ()
-        self.known: Tensor | None = None  # `look_up` of all tokens, which no training changes
+        self.inputs: Tensor | None = None  # `look_up` of all tokens, which no fine-tuning changes
         self.table: Tensor | None = None  # the vectors of all tokens, as of the last `renew`
 
     def __call__(self, batch: Batch) -> Tensor:
         """Shapes: token_ids (B, T) -> (B, T, D)."""
         if batch.tokens is not self.tokens:
-            self.tokens, self.known, self.table = batch.tokens, None, None
+            self.tokens, self.inputs, self.table = batch.tokens, None, None
         if self.encoder.tokens_learn and torch.is_grad_enabled():
             return self._of_its_own(batch.token_ids)
         if self.table is None:
@@ -117,10 +124,10 @@ class TokenVectors:
 
     def _of_its_own(self, token_ids: np.ndarray) -> Tensor:
         """The vectors of the tokens in `token_ids`, with gradients."""
-        if self.known is None:
-            self.known = self.encoder.look_up(self.tokens)
+        if self.inputs is None:
+            self.inputs = self.encoder.look_up(self.tokens)
         distinct, place = np.unique(token_ids, return_inverse=True)
-        x = self.encoder.token_vectors(self.known[torch.from_numpy(distinct).to(self.known.device)])
+        x = self.encoder.token_vectors(self.inputs[torch.from_numpy(distinct).to(self.inputs.device)])
         # index_select, since threads add up the gradient of x[place] in any order, and round differently each.
         return x.index_select(0, torch.from_numpy(place.ravel()).to(x.device)).view(*token_ids.shape, -1)
 
@@ -145,9 +152,9 @@ class StaticEncoder(Encoder):
         """The ids of U words, (U,) int64; −1 for a word that is not in the vocabulary."""
         return torch.tensor([self.ids.get(word, -1) for word in tokens], dtype=torch.int64, device=self.vectors.device)
 
-    def token_vectors(self, known: Tensor) -> Tensor:
-        """Shapes: known (U,) int64 ids -> (U, D), zeros for −1."""
-        return self.vectors[known.clamp(min=0)] * (known >= 0).unsqueeze(1)
+    def token_vectors(self, inputs: Tensor) -> Tensor:
+        """Shapes: inputs (U,) int64 ids -> (U, D), zeros for −1."""
+        return self.vectors[inputs.clamp(min=0)] * (inputs >= 0).unsqueeze(1)
 
     def groups(self) -> list[list[nn.Parameter]]:
         """One group: the vectors."""
@@ -190,11 +197,11 @@ class BiLMEncoder(Encoder):
         charcnn, spelling = self.bilm.charcnn, torch.from_numpy(spell_all(tokens))
         return in_chunks(charcnn, spelling, lambda char_ids: charcnn.respond(char_ids).half())
 
-    def token_vectors(self, known: Tensor) -> Tensor:
-        """Shapes: known (U, number of filters) -> (U, D)."""
+    def token_vectors(self, inputs: Tensor) -> Tensor:
+        """Shapes: inputs (U, number of filters) -> (U, D)."""
         charcnn = self.bilm.charcnn
-        with autocast(known.device, self.precision):
-            return charcnn.project(charcnn.carry(known.float())).float()
+        with autocast(inputs.device, self.precision):
+            return charcnn.project(charcnn.carry(inputs.float())).float()
 
     def token_table(self, tokens: Sequence[str]) -> Tensor:
         """The vectors of U words, (U, D), in full precision and without keeping what each filter says of each word."""
@@ -241,9 +248,9 @@ class BertEncoder(Encoder):
         device = self.bert.embeddings.tokens.weight.device
         return torch.tensor([self.ids[piece] for piece in tokens], dtype=torch.int64, device=device)
 
-    def token_vectors(self, known: Tensor) -> Tensor:
-        """The embeddings of pieces, not yet in any position. Shapes: known (U,) int64 ids -> (U, D)."""
-        return self.bert.embeddings.tokens.weight[known]
+    def token_vectors(self, inputs: Tensor) -> Tensor:
+        """The embeddings of pieces, not yet in any position. Shapes: inputs (U,) int64 ids -> (U, D)."""
+        return self.bert.embeddings.tokens.weight[inputs]
 
     def encode_cls(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The last layer's state of the first token, all that the cls head asks for, without finishing the others'.

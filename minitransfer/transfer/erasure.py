@@ -2,7 +2,7 @@
 
 A classifier says what a text is, and not why. But it can be asked again: without one of the words it is a little less
 sure of its answer, or a little more, and by that much the word has spoken for the answer or against it. One word
-after the other is taken out, so a text of N words is read N + 1 times.
+after the other is taken out, so a text of N words is encoded N + 1 times.
 
 What this does not see: where two words say the same, neither is missed, and a text with a word torn out may be one
 that nobody would write. It tells what the classifier did with this text, not what words mean.
@@ -32,7 +32,7 @@ def word_importances(model: Classifier, text: str, max_tokens: int, label: int) 
     (leave-one-out: Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure")
 
     In nats: a word at +0.69 doubles the odds of the label, one at −0.69 halves them. The text is what the encoder
-    reads of it: at most `max_tokens`, and of a longer one head and tail. A word that BERT cuts into pieces is taken
+    is given of it: at most `max_tokens`, and of a longer one head and tail. A word that BERT cuts into pieces is taken
     out with all of them; of more than 256 words the outermost 256 are tried, and only they are given back. The model
     must be in evaluation mode.
 
@@ -40,13 +40,13 @@ def word_importances(model: Classifier, text: str, max_tokens: int, label: int) 
     and average over texts. Here no gap is left: an LSTM would count it as a step, and a mean would shrink by it. And
     log p flattens where a model is sure: at p = 0.99 no word could speak against the label by more than 0.01.
     """
-    read = model.encoder.tokenise([text], max_tokens)
-    (token_ids,) = read.token_ids
-    tokens = [read.tokens[i] for i in token_ids]
-    cut = len(tokens) // 2 if read.shortened[0] else 0
+    tokenised = model.encoder.tokenise([text], max_tokens)
+    (token_ids,) = tokenised.token_ids
+    tokens = [tokenised.tokens[i] for i in token_ids]
+    cut = len(tokens) // 2 if tokenised.shortened[0] else 0
     spans = head_and_tail(np.array(word_spans(tokens, model.encoder.has_cls, cut)), MOST_WORDS).tolist()
     variants = [token_ids, *(np.delete(token_ids, slice(start, end)) for start, end in spans)]
-    without = TokenisedTexts(read.tokens, variants, np.zeros(len(variants), bool))
+    without = TokenisedTexts(tokenised.tokens, variants, np.zeros(len(variants), bool))
     s = log_odds(logits_of(model, without), label)
     words = ["".join(tokens[start:end]).replace(PREFIX, "") for start, end in spans]
     return list(zip(words, (s[0] - s[1:]).tolist()))

@@ -28,7 +28,7 @@ from minitransfer.transfer.tokens import Batch, TokenisedTexts
 class Examples(ABC):
     """Texts, ready to be given to a model in batches.
 
-    `labels`, int64 (N,), if they are known. `lengths` (N,) int64 is how many tokens reading each text costs, one each
+    `labels`, int64 (N,), if they are known. `lengths` (N,) int64 is how many tokens encoding each text costs, one each
     for pooled texts: those of like length share a batch. `shortened` is how many had their middle left out.
     """
 
@@ -43,7 +43,7 @@ class Examples(ABC):
 
 
 class PooledExamples(Examples):
-    """Texts of which the pooled layers (N, L + 1, W) are known, since the encoder is frozen."""
+    """Texts whose pooled layers (N, L + 1, W) do not change, since the encoder is frozen."""
 
     def __init__(self, features: Tensor, labels: np.ndarray | None = None, shortened: int = 0) -> None:
         super().__init__(labels, np.ones(len(features), np.int64), shortened)
@@ -54,7 +54,7 @@ class PooledExamples(Examples):
 
 
 class TokenExamples(Examples):
-    """Texts to be read anew each time. Several processes share those of a batch, each has one at least."""
+    """Texts to be encoded anew each time. Several processes share those of a batch, each has one at least."""
 
     def __init__(self, texts: TokenisedTexts, labels: np.ndarray | None = None) -> None:
         super().__init__(labels, texts.lengths, int(texts.shortened.sum()))
@@ -85,11 +85,11 @@ def classify(model: Classifier, examples: Examples, rows: np.ndarray, check: Cal
 
 @torch.no_grad()
 def fit_standardise(model: Classifier, texts: TokenisedTexts, rows: np.ndarray) -> None:
-    """Let a model with a mean head standardise by what it now sees in the texts of these rows."""
+    """Let a model with a mean head standardise by what it now makes of the texts of these rows."""
     if isinstance(model.head, MeanPoolHead):
         model.token_vectors.renew()
         batches = batches_by_length(texts.lengths[rows], TOKENS_PER_BATCH)
-        model.standardise.fit(torch.cat([model.summary_of(texts.batch(rows[batch])) for batch in batches]))
+        model.standardise.fit(torch.cat([model.encode_batch(texts.batch(rows[batch])) for batch in batches]))
 
 
 def minibatches(
@@ -112,7 +112,7 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
                     cache: Path | None, log_every: float, say: Callable[[str], None]) -> tuple[Tensor, int]:
     """The pooled layers of the chosen texts, (len(chosen), L + 1, W), and how many of these texts were shortened.
 
-    One rule: with a cache all texts are read and kept, so that each half of the data is read once per encoder,
+    One rule: with a cache all texts are encoded and kept, so each half of the data is encoded once per encoder,
     however many runs with however many labels follow; without, only those that are needed. `source` is the
     fingerprint of the run that the encoder comes from.
     """

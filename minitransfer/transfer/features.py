@@ -1,4 +1,4 @@
-"""Part V, chapter 5: features. What does a frozen encoder see in a review, and how often must it look?
+"""Part V, chapter 5: features. What does a frozen encoder make of a review, and how often must it do so?
 
 Once: **feature-based transfer** needs a single forward pass. The encoder's weights never change, so neither does what
 it gives for a text, and that can be kept: not every token, but
@@ -36,8 +36,8 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
 
     Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D or 2D.
 
-    Differs: the lecture has the mean (5.2) and [CLS] (3.4). With maximum or spread, mixing pooled layers is not
-    pooling mixed tokens, since neither is a sum: the mix then weighs summaries, a model of its own.
+    Differs: the lecture has the mean (5.2) and [CLS] (3.4). Maximum and spread are not linear, so pool(mix) ≠
+    mix(pool): with them we mix the pooled layers, which is another model.
     """
     if pool == "cls":
         return layers[:, :, 0].transpose(0, 1)
@@ -57,9 +57,9 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
 
 def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: torch.device,
                 log_every: float = 10.0) -> Tensor:
-    """Read every text once and keep its pooled layers: (N, L + 1, W) float32, on the CPU.
+    """Encode every text once and keep its pooled layers: (N, L + 1, W) float32, on the CPU.
 
-    The vector of each distinct token is worked out once, and the two directions of a biLM are read side by side.
+    The vector of each distinct token is worked out once, and the two directions of a biLM run side by side.
     Several processes share the batches, and all have the features of all texts in the end.
     """
     features = torch.zeros(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
@@ -92,6 +92,9 @@ class Standardise(nn.Module):
     scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
     since the mean vectors of different texts are nearly the same vector: what tells texts apart is the small rest.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, num_layers: int, width: int):
         super().__init__()

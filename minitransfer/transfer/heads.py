@@ -56,9 +56,9 @@ class BiLSTMHead(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Shapes: x (B, T, D), mask (B, T) bool, True = real token, first in each row -> logits (B, Y)."""
-        return self.answer(self.summarise(x, mask))
+        return self.classify(self.pool(x, mask))
 
-    def summarise(self, x: Tensor, mask: Tensor) -> Tensor:
+    def pool(self, x: Tensor, mask: Tensor) -> Tensor:
         """The mean of what the LSTM makes of a text's tokens. Shapes: as `forward`, but -> (B, 2 head_size) float32."""
         x, lengths = self.dropout(x), mask.sum(dim=1)
         a = self.ahead(x)[0]
@@ -66,9 +66,9 @@ class BiLSTMHead(nn.Module):
         h = torch.cat([a, b], dim=-1).float() * mask.unsqueeze(-1)  # (B, T, 2 head_size)
         return h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
 
-    def answer(self, summary: Tensor) -> Tensor:
-        """Shapes: summary (B, 2 head_size) -> logits (B, Y)."""
-        return self.W(self.dropout(summary))
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Shapes: pooled (B, 2 head_size) -> logits (B, Y)."""
+        return self.W(self.dropout(pooled))
 
 
 class ClsHead(nn.Module):

@@ -1,7 +1,7 @@
 """Part V, chapter 3: loading. How does a run directory become an encoder, and what if its files do not fit together?
 
-A run says in its config what network it holds, in its vocabulary what that network reads, and has the weights. Each
-may be damaged, or from somewhere else: all three are held against each other before anything is built.
+A run says in its config what network it holds, in its vocabulary what tokens that network takes, and has the weights.
+Each may be damaged, or from somewhere else: all three are held against each other before anything is built.
 
 Read next: `minitransfer.transfer.labels`.
 """
@@ -33,6 +33,7 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
         kinds = " or ".join(map(repr, KINDS))
         what = f"{run.path} holds a run of kind {run.kind!r}, but an encoder is of kind {kinds}"
         raise CheckpointError(what, "give the directory of a pretraining run, such as runs/bilm or runs/static")
+    tokens: Vocabulary | WordPiece
     if run.kind == "static":
         tokens, vectors = static_vectors(run)
         tensors = {"vectors": vectors}
@@ -51,25 +52,30 @@ def new_encoder(
     Raises: ValueError, TypeError or KeyError for a config that describes no encoder.
     """
     values = config["model"]
+    if isinstance(tokens, WordPiece):
+        bert = BertConfig.from_dict(values)
+        _check_sizes(bert.num_layers, tensors, bert.vocab_size, len(tokens.pieces))
+        seq_length = config.get("training", {}).get("seq_length", bert.max_positions)
+        if type(seq_length) is not int or not 3 <= seq_length <= bert.max_positions:
+            raise ValueError(f"rows of {seq_length!r:.60} tokens, and {bert.max_positions:,} positions")
+        return BertEncoder(bert, tokens, seq_length)
     if config["kind"] == "static":
         return StaticEncoder(tokens, values["hidden_size"])
-    bert = config["kind"] == "bert"
-    shape = BertConfig.from_dict(values) if bert else BiLMConfig.from_dict(values)
+    bilm = BiLMConfig.from_dict(values)
+    _check_sizes(bilm.most_layers, tensors, bilm.vocab_size, len(tokens))
+    return BiLMEncoder(bilm)
+
+
+def _check_sizes(num_layers: int, tensors: Mapping[str, Tensor] | None, vocab_size: int, num_words: int) -> None:
+    """Raises: ValueError for more layers than tensors, or a vocabulary of another size than the config's."""
     if tensors is not None:
-        check_depth(shape.num_layers if bert else shape.most_layers, tensors)
-    found = len(tokens.pieces if bert else tokens)
-    if shape.vocab_size != found:
-        raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
-    if not bert:
-        return BiLMEncoder(shape)
-    seq_length = config.get("training", {}).get("seq_length", shape.max_positions)
-    if type(seq_length) is not int or not 3 <= seq_length <= shape.max_positions:
-        raise ValueError(f"rows of {seq_length!r:.60} tokens, and {shape.max_positions:,} positions")
-    return BertEncoder(shape, tokens, seq_length)
+        check_depth(num_layers, tensors)
+    if vocab_size != num_words:
+        raise ValueError(f"vocab_size is {vocab_size:,}, but the vocabulary has {num_words:,} words")
 
 
 def read_tokens(run: LoadedRun, kind: str) -> Vocabulary | WordPiece:
-    """What an encoder of this kind reads: the words of the run's vocab.txt, for BERT the pieces of tokenizer.json.
+    """The tokens that an encoder of this kind takes: the words of vocab.txt, for BERT the pieces of tokenizer.json.
 
     Raises: CheckpointError if that file is missing or damaged.
     """

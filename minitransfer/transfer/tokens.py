@@ -1,6 +1,6 @@
 """Part V, chapter 1: tokens. What does an encoder get to see of a text?
 
-The biLM and static vectors read words, each by its spelling or from a table, so any word will do. BERT reads word
+The biLM and static vectors take words, each by its spelling or from a table, so any word will do. BERT takes word
 pieces, those it was pretrained with, between [CLS] and [SEP]. Of a text that is too long both see head and tail.
 
 Read next: `minitransfer.transfer.encoders`.
@@ -15,7 +15,7 @@ from minitransfer.text.batching import head_and_tail, pad
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 
-MAX_CHARACTERS = 2_000_000  # of one text: of more, the ends are read, of which only the outermost words will be kept
+MAX_CHARACTERS = 2_000_000  # of one text: of more, only the ends are tokenised; their outermost words are kept
 
 
 @dataclass(frozen=True)

@@ -40,25 +40,25 @@ class History:
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether the run logged how much text it had read."""
+        """Whether the run logged how many tokens it had processed."""
         return any(not math.isnan(tokens) for tokens in self.column("tokens"))
 
     def points(self, name: str, axis: str) -> tuple[list[float], list[float]]:
         """Where a column has numbers, against "steps" or "tokens": x and y."""
         x = self.column("step")
         if axis == "tokens":
-            x = tokens_read(x, self.column("tokens"))
-        found = [(a, b) for a, b in zip(x, self.column(name)) if not math.isnan(a + b)]
-        return [a for a, _ in found], [b for _, b in found]
+            x = tokens_processed(x, self.column("tokens"))
+        pairs = [(a, b) for a, b in zip(x, self.column(name)) if not math.isnan(a + b)]
+        return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def tokens_read(steps: Sequence[float], tokens: Sequence[float]) -> list[float]:
-    """Fill in how many tokens had been read where a row tells only its step, as rows do that measured something.
+def tokens_processed(steps: Sequence[float], tokens: Sequence[float]) -> list[float]:
+    """Fill in how many tokens had been processed where a row has only its step, as rows do that measured something.
 
-    Each step reads about as many, so a row has what the last one that told had per step; before any told, the first.
+    Each step takes about as many, so a row has as many per step as the last row with a number; before any, the first.
     """
-    known = [count / step for step, count in zip(steps, tokens) if not math.isnan(count) and step > 0]
-    filled, per_step = [], known[0] if known else math.nan
+    rates = [count / step for step, count in zip(steps, tokens) if not math.isnan(count) and step > 0]
+    filled, per_step = [], rates[0] if rates else math.nan
     for step, count in zip(steps, tokens):
         if math.isnan(count):
             count = step * per_step
@@ -86,7 +86,7 @@ def read_history(path: str) -> History:
 
 
 def common_axis(histories: Sequence[History]) -> str:
-    """What all runs can be drawn against: the tokens that they read, which compares runs, or else their steps."""
+    """What all runs can be drawn against: the tokens that they processed, which compares runs, or else their steps."""
     return "tokens" if all(history.counts_tokens for history in histories) else "steps"
 
 

@@ -24,7 +24,7 @@ MASK = SPECIAL_PIECES[MASK_ID]
 
 @dataclass(frozen=True)
 class Question:
-    """A text with masks as BERT reads it: int64 (T,), from [CLS] to [SEP]."""
+    """A text with masks as BERT is given it: int64 (T,), from [CLS] to [SEP]."""
 
     token_ids: np.ndarray
 
@@ -45,6 +45,7 @@ def load_masked_lm(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, Bert
     Raises: CheckpointError if the parts of the run do not fit together.
     """
     encoder = load_encoder(run, device)
+    assert isinstance(encoder, BertEncoder)  # for this is a pretrain.bert run
     model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path)
     return model.to(device).eval(), encoder
 

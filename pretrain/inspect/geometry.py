@@ -25,7 +25,8 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 
 def pairs(similarity: Tensor) -> Tensor:
     """What stands above the diagonal of a square of similarities: each pair once, (N (N − 1) / 2,)."""
-    i, j = torch.triu_indices(*similarity.shape, offset=1)
+    N = len(similarity)
+    i, j = torch.triu_indices(N, N, offset=1)
     return similarity[i, j]
 
 
@@ -41,8 +42,8 @@ def self_similarity(h: Tensor) -> tuple[float, float, float]:
     """
     if len(h) < 2:
         raise ValueError(f"{len(h)} vectors make no pair")
-    found = pairs(cosines(h, h))
-    return found.mean().item(), found.min().item(), found.max().item()
+    similarity = pairs(cosines(h, h))
+    return similarity.mean().item(), similarity.min().item(), similarity.max().item()
 
 
 def nearest(similarity: Tensor, groups: Tensor, how_many: int) -> list[list[int]]:

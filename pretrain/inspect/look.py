@@ -2,7 +2,7 @@
 
     python -m pretrain.inspect runs/bilm --word bank                     # one word in many sentences (lecture 2.2)
     python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."  # what is thought to be missing
-    python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task reads (lecture 2.4)
+    python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
     python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb         # how they got there
 
 Nothing is trained, and nothing is written but a picture, if matplotlib is there to draw one.
@@ -26,7 +26,7 @@ from minitransfer.transfer.loading import load_encoder
 from pretrain.inspect import words as showing
 from pretrain.inspect.curves import common_axis, drawn, read_history
 from pretrain.inspect.filling import ask, guesses, load_masked_lm
-from pretrain.inspect.occurrences import read, windows_of
+from pretrain.inspect.occurrences import encode, windows_of
 from pretrain.inspect.pictures import draw_curves, draw_mix, make_room, require_matplotlib, save
 from pretrain.inspect.settings import Settings
 from pretrain.inspect.words import layer_names, tell_history, tell_picture
@@ -53,21 +53,21 @@ def machine(settings: Settings) -> torch.device:
 
 
 def look_at_word(settings: Settings) -> None:
-    """Find a word in a corpus, read the lines around it, and tell what becomes of it in each."""
+    """Find a word in a corpus, encode the lines around it, and tell what becomes of it in each."""
     device, word, run = machine(settings), settings.word, load_run(settings.runs[0])
     showing.check_kind(run)
     encoder = load_encoder(run, device)
     layer = showing.check_layer(settings.layer, encoder)
-    near = showing.static_neighbours(encoder, word, showing.known_words(run, encoder))
+    near = showing.static_neighbours(encoder, word, showing.candidate_words(run, encoder))
     path = picture(settings, word)
     occurrences, corpus = showing.find_in_corpus(run, settings)
-    words, others = read(encoder, *windows_of(occurrences, encoder, corpus.marks_unknown))
+    words, others = encode(encoder, *windows_of(occurrences, encoder, corpus.marks_unknown))
     chosen, points, shares = showing.choose(words[layer])
     if path is not None:  # before anything is printed: the reader of a pipe may not stay to the end
         title = f"{word} in {len(occurrences):,} lines of {corpus.name}, layer {layer} of {run.path}"
         path = showing.draw(points, shares, chosen, occurrences, path, title)
     print(f"{one_line(word)}: {len(occurrences):,} lines of {len({o.document for o in occurrences}):,} documents of "
-          f"{corpus.name}, read by {run.path}")
+          f"{corpus.name}, encoded by {run.path}")
     showing.tell_layers(words, others, word)
     showing.tell_static(near)
     showing.tell_nearest(words[layer], occurrences, chosen, layer)
@@ -92,7 +92,7 @@ def look_at_mix(settings: Settings) -> None:
     run = load_run(settings.runs[0], "transfer")
     mix = load_classifier(run, machine(settings)).mix
     if mix is None:
-        what = f"{run.path} reads the last layer alone, as every run with --head cls: it has no mix"
+        what = f"{run.path} uses the last layer alone, as every run with --head cls: it has no mix"
         raise CheckpointError(what, "give a run with --head mean or bilstm")
     path = picture(settings, "mix")
     weights, gamma = mix.weights().tolist(), mix.gamma.item()

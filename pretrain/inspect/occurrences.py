@@ -1,8 +1,8 @@
 """Parts III and IV, around inspecting: occurrences. Does a word mean the same wherever it stands?
 
-To a table of vectors it does: *bank* is one row, by the river and in the street (lecture 2.1). An encoder reads the
+To a table of vectors it does: *bank* is one row, by the river and in the street (lecture 2.1). An encoder takes in the
 line around it first (lecture 2.2). Here a word is looked up in a corpus, each time with the line that it stands in,
-and read by a frozen encoder, which gives one vector per layer for every occurrence.
+and encoded by a frozen encoder, which gives one vector per layer for every occurrence.
 
 Read next: `pretrain.inspect.geometry`.
 """
@@ -22,7 +22,7 @@ from minitransfer.text.wordpiece import CLS_ID, SEP_ID, UNK_ID
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 from minitransfer.transfer.encoders import BertEncoder, Encoder
 
-CONTEXT = 30  # words read to each side
+CONTEXT = 30  # words encoded to each side
 AT_ONCE = 64  # windows in a batch
 HEADING = "="  # opens a heading of WikiText, which says too little around a word
 
@@ -37,12 +37,12 @@ class Occurrence:
 
     @property
     def before(self) -> list[str]:
-        """The words to the left, as many as are read."""
+        """The words to the left, as many as are encoded."""
         return self.words[max(0, self.position - CONTEXT) : self.position]
 
     @property
     def after(self) -> list[str]:
-        """The words to the right, as many as are read."""
+        """The words to the right, as many as are encoded."""
         return self.words[self.position + 1 : self.position + 1 + CONTEXT]
 
     def in_context(self, width: int) -> str:
@@ -53,7 +53,7 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Window:
-    """What an encoder reads of an occurrence: int32 (T,), of which [start, stop) are the word itself; `edge` tokens
+    """What an encoder is given of an occurrence: int32 (T,), of which [start, stop) are the word itself; `edge` tokens
     at either end are no text."""
 
     token_ids: np.ndarray
@@ -67,7 +67,7 @@ def find(word: str, documents: Iterable[str], marks_unknown: bool, most: int) ->
 
     A line that was met before is passed over, as are headings and lines of the word alone: nothing speaks around it.
     """
-    found: list[Occurrence] = []
+    occurrences: list[Occurrence] = []
     seen: set[str] = set()
     for number, document in enumerate(documents):
         if word not in document.lower():  # far faster than to cut it into words
@@ -76,14 +76,14 @@ def find(word: str, documents: Iterable[str], marks_unknown: bool, most: int) ->
             words = [] if line.startswith(HEADING) or line in seen else tokenize(line, marks_unknown)
             if word in words and len(words) > 1:
                 seen.add(line)
-                found.append(Occurrence(number, words, words.index(word)))
-                if len(found) == most:
-                    return found
-    return found
+                occurrences.append(Occurrence(number, words, words.index(word)))
+                if len(occurrences) == most:
+                    return occurrences
+    return occurrences
 
 
 def windows_of_words(occurrences: Sequence[Occurrence]) -> tuple[list[str], list[Window]]:
-    """What an encoder of words reads: distinct words, numbered as they come, and the window of each occurrence."""
+    """What an encoder of words is given: distinct words, numbered as they come, and the window of each occurrence."""
     vocabulary, windows = Vocabulary(SPECIAL_WORDS), []
     for o in occurrences:
         words = [*o.before, o.words[o.position], *o.after]
@@ -93,7 +93,7 @@ def windows_of_words(occurrences: Sequence[Occurrence]) -> tuple[list[str], list
 
 def windows_of_pieces(occurrences: Sequence[Occurrence], encoder: BertEncoder,
                       marks_unknown: bool) -> tuple[list[str], list[Window]]:
-    """What BERT reads of each occurrence: [CLS], the word with as much text to either side as there is room, [SEP].
+    """What BERT is given of each occurrence: [CLS], the word with as much text to either side as there is room, [SEP].
 
     Returns all pieces of the vocabulary, and the windows.
     """
@@ -111,7 +111,7 @@ def windows_of_pieces(occurrences: Sequence[Occurrence], encoder: BertEncoder,
 
 
 def pieces_of(encoder: BertEncoder, word: str) -> np.ndarray:
-    """The ids of a word's pieces, int32 (n,). Raises: UsageError for a word that BERT cannot spell, or read whole."""
+    """The ids of a word's pieces, int32 (n,). Raises: UsageError for a word that BERT cannot spell, or encode whole."""
     ids = encoder.wordpiece.encode([word])[0]
     if not len(ids) or UNK_ID in ids:
         what = f"--word {one_line(word[:40])!r} cannot be spelled with the pieces of this run, to which it is [UNK]"
@@ -124,14 +124,14 @@ def pieces_of(encoder: BertEncoder, word: str) -> np.ndarray:
 
 def windows_of(occurrences: Sequence[Occurrence], encoder: Encoder,
                marks_unknown: bool) -> tuple[list[str], list[Window]]:
-    """What this encoder reads of each occurrence: the tokens that ids stand for, and the windows."""
+    """What this encoder is given of each occurrence: the tokens that ids stand for, and the windows."""
     if isinstance(encoder, BertEncoder):
         return windows_of_pieces(occurrences, encoder, marks_unknown)
     return windows_of_words(occurrences)
 
 
 @torch.no_grad()
-def read(encoder: Encoder, tokens: Sequence[str], windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
+def encode(encoder: Encoder, tokens: Sequence[str], windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
     """All layers of each occurrence, and, to compare, of another token of each window, drawn at random.
 
     A word of several pieces has the mean of their vectors.

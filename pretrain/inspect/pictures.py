@@ -117,8 +117,8 @@ def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], S
         ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         if [len(x) for _, _, x, _ in lines] == [1]:  # a lone point says little on an axis that is made for it
             ax.annotate(f"  {lines[0][3][0]:.4g}", (lines[0][2][0], lines[0][3][0]), va="center")
-        told = dict.fromkeys(label for _, label, _, _ in lines)
-        note = "lines: training;  points: held out" if len(told) > 1 else ", ".join(told)
+        labels = dict.fromkeys(label for _, label, _, _ in lines)
+        note = "lines: training;  points: held out" if len(labels) > 1 else ", ".join(labels)
         if name == "perplexity" and len(lines) > 1:  # over two vocabularies it is two questions
             note += ", each run on its own text: comparable for one corpus only"
         ax.set_title(note, loc="right", fontsize=9, color=GREY)

@@ -52,7 +52,7 @@ class Settings(CommandSettings):
 
     runs: tuple[str, ...] = flag("the directory of a run; several for --curves", directory_name, metavar="RUN",
                                  many=True, positional=True)
-    word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm or bert run reads them",
+    word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm or bert run encodes them",
                                  metavar="WORD", default=None)
     fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
     mix: bool = what_flag("show how a finetune.imdb run weighs the encoder's layers", bool, default=False)

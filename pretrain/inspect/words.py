@@ -26,6 +26,7 @@ from minitransfer.transfer.encoders import BertEncoder, Encoder
 from pretrain.inspect.curves import PANELS, History
 from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
+from pretrain.inspect.pictures import draw_occurrences, save
 from pretrain.inspect.settings import Settings
 
 MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for
@@ -36,9 +37,9 @@ ABOVE = {"bilm": "LSTM layer", "bert": "block"}
 
 
 def check_kind(run: LoadedRun) -> None:
-    """Raises: CheckpointError for a run that reads no context."""
+    """Raises: CheckpointError for a run that is no contextual encoder."""
     if run.kind not in ("bilm", "bert"):
-        what = (f"{run.path} holds a run of kind {run.kind!r}, but --word needs one that reads context, 'bilm' or "
+        what = (f"{run.path} holds a run of kind {run.kind!r}, but --word needs a contextual one, 'bilm' or "
                 f"'bert'")
         raise CheckpointError(what, "give the directory of a run of pretrain.bilm or pretrain.bert")
 
@@ -58,12 +59,12 @@ def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence]
     """
     names, word = settings.corpus or own_corpus(run), settings.word
     corpus = load_corpus(names, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
-    found = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, settings.occurrences)
-    if len(found) < 2:
-        what = (f"{one_line(word[:40])!r} stands in {len(found)} lines of text of corpus {corpus.name}, and two are "
-                f"the least that can be compared")
+    occurrences = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, settings.occurrences)
+    if len(occurrences) < 2:
+        what = (f"{one_line(word[:40])!r} stands in {len(occurrences)} lines of text of corpus {corpus.name}, and two "
+                f"are the least that can be compared")
         raise DataError(what, "choose another word, or another --corpus")
-    return found, corpus
+    return occurrences, corpus
 
 
 def own_corpus(run: LoadedRun) -> list[str]:
@@ -77,7 +78,7 @@ def own_corpus(run: LoadedRun) -> list[str]:
     return names
 
 
-def known_words(run: LoadedRun, encoder: Encoder) -> list[str]:
+def candidate_words(run: LoadedRun, encoder: Encoder) -> list[str]:
     """Words among which to look for neighbours: the most frequent of the vocabulary, or the pieces that are words."""
     if isinstance(encoder, BertEncoder):
         pieces, continues = encoder.wordpiece.pieces, encoder.wordpiece.continues
@@ -86,12 +87,14 @@ def known_words(run: LoadedRun, encoder: Encoder) -> list[str]:
 
 
 def static_neighbours(encoder: Encoder, word: str, words: Sequence[str]) -> list[str]:
-    """The words nearest to a word by what is known of each before its sentence is: layer 0, whatever the context.
+    """The words nearest to a word by layer 0 alone, whatever the context.
 
     For BERT that is the token embedding, or the mean of those of its pieces, before positions are added.
     """
+    pieces = [word]
+    if isinstance(encoder, BertEncoder):
+        pieces = [encoder.wordpiece.pieces[i] for i in pieces_of(encoder, word)]
     with torch.no_grad():
-        pieces = [encoder.wordpiece.pieces[i] for i in pieces_of(encoder, word)] if encoder.has_cls else [word]
         middle = encoder.token_table(pieces).mean(dim=0, keepdim=True)
         similarity = cosines(middle, encoder.token_table(words))[0]
     ranked = [words[i] for i in similarity.topk(min(STATIC + 1, len(words))).indices.tolist()]
@@ -142,20 +145,18 @@ def layer_names(kind: str, num_layers: int) -> list[str]:
 
 def tell_history(history: History) -> None:
     """Print where each curve of a run begins and ends."""
-    told = []
+    ends = []
     for columns in PANELS.values():
         for name in columns:
             y = history.points(name, "steps")[1]
             if y:
-                told.append(f"{name} {y[0]:.4g}" + (f" to {y[-1]:.4g}" if len(y) > 1 else ""))
-    print(f"{history.name} ({history.kind}), {len(history.rows):,} rows: {', '.join(told)}")
+                ends.append(f"{name} {y[0]:.4g}" + (f" to {y[-1]:.4g}" if len(y) > 1 else ""))
+    print(f"{history.name} ({history.kind}), {len(history.rows):,} rows: {', '.join(ends)}")
 
 
 def draw(points: Tensor, shares: Tensor, chosen: Sequence[int], occurrences: Sequence[Occurrence], path: Path,
          title: str) -> Path | None:
     """Draw the occurrences of a word as points; returns where the picture is, None where all points are one."""
-    from pretrain.inspect.pictures import draw_occurrences, save
-
     if len(chosen) == 1:
         return None
     contexts = [occurrences[i].in_context(WIDTH) for i in chosen]

@@ -112,7 +112,8 @@ def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
     assert not torch.allclose(h[:2, 0], h[:2, 1], atol=0.1)
     model = Classifier(encoder, head="cls", pool="cls", head_size=5, dropout=0.5).eval()
     torch.nn.init.normal_(model.head.W.weight)
-    assert torch.allclose(model.judge(model.summarise(x, mask)), h[:, 0] @ model.head.W.weight.T, atol=1e-5)
+    logits = model.classify_pooled(model.encode_pooled(x, mask))
+    assert torch.allclose(logits, h[:, 0] @ model.head.W.weight.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "top", "finetune", "gradual", "scratch"])
@@ -158,7 +159,7 @@ def test_stopped_and_resumed_a_fine_tuned_bert_ends_with_the_same_bits(encoders,
     ("bilm", ("--head", "cls"), "has none"),
     ("bert", ("--max-tokens", "71"), "texts of up to 70 tokens"),
     ("bert", ("--max-tokens", "2"), "no room for a piece"),
-    ("bert", ("--head", "cls", "--pool", "mean"), "the cls head reads the first token alone"),
+    ("bert", ("--head", "cls", "--pool", "mean"), "the cls head takes the first token alone"),
 ])  # fmt: skip
 def test_what_an_encoder_cannot_give_is_said_at_once(encoders, tmp_path, capsys, encoder, flags, told):
     assert run(encoders / encoder, tmp_path / "run", *flags) == 2

@@ -24,7 +24,7 @@ from pretrain.inspect import look as inspect
 from pretrain.inspect import pictures
 from pretrain.inspect.curves import History, common_axis, read_history
 from pretrain.inspect.geometry import cosines
-from pretrain.inspect.occurrences import CONTEXT, Occurrence, find, read, windows_of
+from pretrain.inspect.occurrences import CONTEXT, Occurrence, encode, find, windows_of
 
 PNG = b"\x89PNG\r\n"
 SMALL = dict(hidden_size=24, projection_size=12, filters=((1, 8), (3, 40), (5, 40)), vocab_size=3_000, epochs=2,
@@ -100,7 +100,7 @@ def same_sense(h, senses):
 def test_in_context_the_nearest_occurrence_has_the_same_sense_and_at_layer_0_by_chance(trained, word):
     occurrences, senses = in_senses(word)
     encoder = load_encoder(load_run(trained / "bilm"), torch.device("cpu"))
-    words, _ = read(encoder, *windows_of(occurrences, encoder, False))
+    words, _ = encode(encoder, *windows_of(occurrences, encoder, False))
     n = len(senses)
     chance = sum(a == b for i, a in enumerate(senses) for j, b in enumerate(senses) if i != j) / (n * (n - 1))
     assert chance < 0.7 and same_sense(words[0], senses) == pytest.approx(chance, abs=1e-12)
@@ -111,7 +111,7 @@ def test_even_random_weights_see_the_words_around(runs):
     """A caution: what is nearest stands among the same words, and to see those no training is needed."""
     occurrences, senses = in_senses("bank")
     encoder = load_encoder(load_run(runs / "bilm"), torch.device("cpu"))
-    words, _ = read(encoder, *windows_of(occurrences, encoder, False))
+    words, _ = encode(encoder, *windows_of(occurrences, encoder, False))
     assert same_sense(words[2], senses) > 0.8
 
 
@@ -137,7 +137,7 @@ def test_the_vector_of_a_word_is_that_of_its_line_read_alone(runs):
     far, near = [f"w{i}" for i in range(40)], ["the", "steep"]
     lines = [Occurrence(0, [*near, "bank", "of", "it"], 2), Occurrence(1, [*far, "bank", *far], 40)]
     tokens, windows = windows_of(lines, encoder, False)
-    found, others = read(encoder, tokens, windows)
+    found, others = encode(encoder, tokens, windows)
     assert [len(w.token_ids) for w in windows] == [5, 2 * CONTEXT + 1]
     for i, words in enumerate([[*near, "bank", "of", "it"], [*far[-CONTEXT:], "bank", *far[:CONTEXT]]]):
         alone = encoder.encode(encoder.token_table(words).unsqueeze(0), torch.ones(1, len(words), dtype=torch.bool))
@@ -151,7 +151,7 @@ def test_a_word_of_several_pieces_has_their_mean_in_the_middle_of_what_bert_read
     many = ["film"] * 100
     tokens, windows = windows_of([Occurrence(0, [*many, "unwatchable", *many], 100),
                                   Occurrence(1, ["unwatchable", "film"], 0)], encoder, False)
-    found, _ = read(encoder, tokens, windows)
+    found, _ = encode(encoder, tokens, windows)
     for i, w in enumerate(windows):
         spelled = "".join(tokens[t].removeprefix("##") for t in w.token_ids[w.start : w.stop])
         assert spelled == "unwatchable" and w.stop - w.start > 1
@@ -167,7 +167,7 @@ def test_a_word_is_told_of_in_text_and_in_a_picture(trained, capsys, monkeypatch
     monkeypatch.chdir(tmp_path)
     flags = ("--word", "Bank", "--data-dir", trained / "data", "--offline", "--occurrences", 30)
     code, out, _ = ask(capsys, trained / "bilm", *flags)
-    assert code == 0 and re.match(r"bank: 30 lines of \d+ documents of wikitext-2, read by .*bilm\n", out)
+    assert code == 0 and re.match(r"bank: 30 lines of \d+ documents of wikitext-2, encoded by .*bilm\n", out)
     layers = re.findall(r"(?m)^  (\d) +(\S+) \((\S+) to (\S+)\) +(\S+) +(\S+)$", out)
     assert [row[0] for row in layers] == ["0", "1", "2"] and layers[0][1:4] == ("1.000",) * 3
     for _, mean, least, greatest, at_random, difference in layers:
@@ -267,8 +267,8 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
     ("bert", "--fill film", 2, "there is no [MASK] in the text"),
     ("bert", "--fill [MASK] --out x.png", 2, "draws no picture"),
     ("bert", "--fill " + "film" * 100 + "[MASK]" * 69, 2, "70 pieces, and this run was pretrained on up to 68"),
-    ("static", "--word bank", 4, "kind 'static', but --word needs one that reads context"),
-    ("frozen", "--word bank", 4, "kind 'transfer', but --word needs one that reads context"),
+    ("static", "--word bank", 4, "kind 'static', but --word needs a contextual one"),
+    ("frozen", "--word bank", 4, "kind 'transfer', but --word needs a contextual one"),
     ("cls", "--mix", 4, "it has no mix"),
     ("begun", "--fill [MASK]", 4, "has not finished"),
     ("begun", "--word bank", 4, "has not finished"),

@@ -9,16 +9,14 @@ import sys
 import pytest
 import torch
 from encoder_runs import make_bilm, make_oracle
+from predictions import answer, feed
+from strange_texts import STRANGE
 
 from finetune.imdb import __main__ as imdb
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier
-
-STRANGE = ["", " \t", "ok", "x" * 1_000_000, "\ud800 broken", "[MASK] <unk> <pad> [CLS]", "🎬" * 50,
-           "a" + "\u0301" * 5000, "bad<br /><br />film", "dull " * 3000, "\u202eright to left\u202c", "null\x00byte",
-           "-1", "\ufeffmark"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +30,6 @@ def runs(tmp_path_factory):
         argv = ["--data", "sample", "--encoder", str(path / "encoders" / name), "--out", str(path / out), *flags]
         assert run_command(imdb.main, imdb.Settings, argv) == 0
     return path
-
-
-def answer(capsys, *argv):
-    """The exit code, and the lines on stdout and stderr."""
-    capsys.readouterr()
-    code = run_command(predict.main, predict.Settings, [str(a) for a in argv])
-    out, err = capsys.readouterr()
-    return code, out.splitlines(), err.splitlines()
-
-
-def feed(monkeypatch, raw):
-    """Give the command these bytes for its stdin."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
 
 
 def test_words_the_encoder_knows_decide_the_label(runs, capsys):

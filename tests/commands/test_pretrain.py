@@ -7,18 +7,16 @@ import shutil
 import signal
 from collections import Counter
 
+import pretrain_runs
 import pytest
 import torch
 from pretrain_runs import (
-    COMMANDS,
     PRESETS,
     die_at,
-    make_wikitext,
     pretrain,
     rows,
     signal_at,
     skip_without_bfloat16,
-    use_small_presets,
 )
 
 from minitransfer.apparatus import runtime
@@ -37,19 +35,8 @@ from pretrain.bilm.both import Directions
 from pretrain.bilm.text import Reader, epoch_windows, perplexity, read_text
 from pretrain.static import train as static
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_presets():
-    before = {name: dict(module.Settings.presets) for name, module in COMMANDS.items()}
-    use_small_presets()
-    yield
-    for name, module in COMMANDS.items():
-        module.Settings.presets.update(before[name])
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_wikitext(tmp_path_factory.mktemp("data"))
+small_presets = pytest.fixture(scope="module", autouse=True)(pretrain_runs.small_presets)
+data = pytest.fixture(scope="module")(pretrain_runs.wikitext)
 
 
 @pytest.fixture(scope="module")

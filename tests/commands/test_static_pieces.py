@@ -4,13 +4,12 @@ import json
 import signal
 from collections import Counter
 
+import pretrain_runs
 import pytest
 import torch
+from commands import last_line
 from pretrain_runs import (
-    COMMANDS,
-    PRESETS,
     flags,
-    make_wikitext,
     pretrain,
     rows,
     signal_at,
@@ -26,17 +25,8 @@ from pretrain.static import train as static
 PIECES = ("--pieces", "301")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_presets():
-    with pytest.MonkeyPatch.context() as patched:
-        for name, module in COMMANDS.items():
-            patched.setitem(module.Settings.presets, "tiny", PRESETS[name])
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_wikitext(tmp_path_factory.mktemp("data"))
+small_presets = pytest.fixture(scope="module", autouse=True)(pretrain_runs.small_presets)
+data = pytest.fixture(scope="module")(pretrain_runs.wikitext)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +35,6 @@ def whole(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "pieces"
     assert pretrain("static", data, out, *PIECES) == 0
     return out
-
-
-def last_line(capsys) -> str:
-    """What a command said last, which is an error with its remedy."""
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: ") and ". Fix: " in line
-    return line
 
 
 def test_a_run_of_pieces_says_so_and_holds_its_tokenizer(whole):

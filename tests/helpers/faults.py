@@ -6,6 +6,7 @@ refusal of a disk is played by replacing the system call that would report it.
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -58,6 +59,14 @@ def in_a_child(work) -> int:
     status = os.waitpid(child, 0)[1]
     assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def limit_memory(megabytes):
+    """Let this process take no more than so much beside what it has."""
+    with open("/proc/self/status") as file:
+        (size,) = (int(line.split()[1]) for line in file if line.startswith("VmSize"))
+    most = size * 1024 + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def state_names(path: Path) -> list[str]:

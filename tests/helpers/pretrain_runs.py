@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,19 @@ def use_small_presets() -> None:
     """Let `--preset tiny` mean the sizes above."""
     for name, module in COMMANDS.items():
         module.Settings.presets["tiny"] = PRESETS[name]
+
+
+def small_presets() -> Iterator[None]:
+    """A fixture: `--preset tiny` means the sizes above until the tests of a module are done."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, module in COMMANDS.items():
+            patched.setitem(module.Settings.presets, "tiny", PRESETS[name])
+        yield
+
+
+def wikitext(tmp_path_factory) -> Path:
+    """A fixture: a folder with made-up text."""
+    return make_wikitext(tmp_path_factory.mktemp("data"))
 
 
 def flags(data_dir: Path, out: Path, *more: str) -> list[str]:

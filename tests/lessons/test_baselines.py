@@ -95,7 +95,7 @@ def test_sums_and_turned_are_products_with_a_matrix_of_zeros_and_ones():
     texts, _ = random_bags()
     x, values, of_text = dense(texts, 11), torch.randn(11), torch.randn(23)
     np.testing.assert_allclose(texts.sums(values), x @ values.numpy(), atol=1e-5)
-    np.testing.assert_allclose(texts.turned(11).sums(of_text), x.T @ of_text.numpy(), atol=1e-5)
+    np.testing.assert_allclose(texts.transpose(11).sums(of_text), x.T @ of_text.numpy(), atol=1e-5)
 
 
 def test_log_count_ratio_by_plain_loops():

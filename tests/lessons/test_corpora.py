@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sys
 import types
 
 import pytest
@@ -38,8 +37,7 @@ def no_network_and_a_tiny_sample(monkeypatch):
         raise NetworkError(f"could not download {archive.name}", "check the connection")
 
     monkeypatch.setattr(corpora, "fetch", fetch)
-    monkeypatch.setitem(sys.modules, "minitransfer.text.sample", SAMPLE)
-    monkeypatch.setattr("minitransfer.text.sample", SAMPLE, raising=False)
+    monkeypatch.setattr(corpora, "sample", SAMPLE)
 
 
 # Where a corpus is looked for

@@ -8,25 +8,21 @@ import json
 import math
 import re
 
-import numpy as np
 import pytest
 import torch
+from classifier_runs import MAX_TOKENS, classifier, make_bag, polarity_classifier
 from encoder_runs import make_bert, make_bilm, make_oracle, save_run
 from hypothesis import HealthCheck, given, settings
-from test_damage import make_bag
-from test_hostile_text import ANYTHING
-from test_predict import STRANGE, answer, feed
+from predictions import answer, feed
+from strange_texts import ANYTHING, STRANGE
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.durable import to_json
-from minitransfer.text.sample import LEXICON, reviews
+from minitransfer.text.sample import LEXICON
 from minitransfer.transfer import erasure, examples
-from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.erasure import log_odds, word_importances, word_spans
-from minitransfer.transfer.loading import load_encoder
 
 TEXT = "the film is not dull , but marvellous , the plot a mess and marvellous ."
-MAX_TOKENS = 61
 TOLERANCE = 2e-6  # log odds: float32 sums in another order
 CLASSIFIERS = [("bilm", "mean"), ("bilm", "bilstm"), ("oracle", "mean"), ("bert", "cls"), ("bert", "mean")]
 
@@ -37,32 +33,6 @@ def encoders(tmp_path_factory):
     path = tmp_path_factory.mktemp("encoders")
     make_bilm(path / "bilm"), make_bert(path / "bert"), make_oracle(path / "oracle")
     return path
-
-
-def classifier(encoders, kind, head):
-    """A classifier with random weights, standardised by a few reviews: large enough for a word to matter."""
-    torch.manual_seed(5)
-    encoder = load_encoder(load_run(encoders / kind), torch.device("cpu"))
-    model = Classifier(encoder, head=head, pool="mean", head_size=5, dropout=0.3).eval()
-    with torch.no_grad():
-        for p in model.head.parameters():
-            p.normal_(std=0.4)
-    some = encoder.tokenise([text for text, _ in reviews()[0][:30]], MAX_TOKENS)
-    examples.fit_standardise(model, some, np.arange(30))
-    return model
-
-
-def judge(encoders):
-    """The oracle's classifier: z_positive − z_negative = 2 tanh(½ mean_t(v_t)) − 0.5, v_t the polarity of a word."""
-    model = classifier(encoders, "oracle", "mean")
-    model.standardise.mean.zero_(), model.standardise.std.fill_(1)
-    with torch.no_grad():
-        for p in model.head.parameters():
-            p.zero_()
-        model.head.W1.weight[0, 0] = 0.5
-        model.head.W2.weight[:, 0] = torch.tensor([-1.0, 1.0])
-        model.head.W2.bias[0] = 0.5
-    return model
 
 
 def odds(model, text, label):
@@ -84,7 +54,7 @@ def test_a_word_weighs_what_the_text_loses_when_it_is_left_out_by_hand(encoders,
 
 
 def test_what_the_oracles_formula_says_a_word_weighs_it_weighs(encoders):
-    model, words = judge(encoders), TEXT.split()
+    model, words = polarity_classifier(encoders), TEXT.split()
     encoder = model.encoder
     v = [encoder.vectors[encoder.ids[word], 0].item() if word in encoder.ids else 0.0 for word in words]
 
@@ -96,7 +66,7 @@ def test_what_the_oracles_formula_says_a_word_weighs_it_weighs(encoders):
 
 
 def test_the_one_word_with_a_polarity_comes_first_for_its_own_label_and_last_for_the_other(encoders):
-    model = judge(encoders)
+    model = polarity_classifier(encoders)
     for label, polarity in enumerate(["negative", "positive"]):
         for half in LEXICON[polarity].values():
             for word in half["adjective"]:
@@ -172,7 +142,7 @@ def test_any_text_at_all_can_be_weighed(encoders, text):
 def runs(tmp_path_factory, encoders):
     """Transfer runs: the oracle's, and of a biLM and a BERT that know nothing; and a bag of n-grams."""
     path = tmp_path_factory.mktemp("runs")
-    for name, model in [("oracle", judge(encoders)), ("bilm", classifier(encoders, "bilm", "mean")),
+    for name, model in [("oracle", polarity_classifier(encoders)), ("bilm", classifier(encoders, "bilm", "mean")),
                         ("bert", classifier(encoders, "bert", "cls"))]:
         run = load_run(encoders / name)
         shape = dict(head="cls" if name == "bert" else "mean", pool="mean", head_size=5, dropout=0.3)

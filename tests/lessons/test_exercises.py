@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from classifier_runs import classifier, polarity_classifier
 from encoder_runs import make_bilm, make_oracle
-from test_erasure import classifier, judge
 
 from minitransfer.bert.encoder import Bert, BertConfig, attention
 from minitransfer.bert.masking import mask_tokens, unigram_entropy
@@ -216,7 +216,7 @@ def test_5_4_two_runs_on_600_reviews_differ_by_two_points_by_chance_alone():
 
 
 def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
-    model = judge(encoders)
+    model = polarity_classifier(encoders)
     once, twice = ("the plot is dull and it was by nora", "the plot is dull and it was dull by nora")
     (alone,) = (weight for word, weight in word_importances(model, once, 20, 0) if word == "dull")
     for word, weight in word_importances(model, twice, 20, 0):

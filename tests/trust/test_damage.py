@@ -5,44 +5,27 @@ Each file of a run of each kind is cut short, emptied, changed by a bit, taken a
 pipe, and links to something else, to nothing and in a circle.
 """
 
-import json
 import os
 import random
 import shutil
 
 import pytest
 import torch
-from encoder_runs import WORDS, make_bert, make_bilm, make_static, save_run
+from classifier_runs import make_bag, make_transfer
+from encoder_runs import WORDS, make_bert, make_bilm, make_static
 from faults import CONFIG, begin, flip, make_state, value_of
 
 from finetune.imdb import __main__ as imdb
 from finetune.predict import answer as predict
-from minitransfer.apparatus.checkpoint import RunDirectory, load_run
-from minitransfer.apparatus.durable import to_json
+from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.options import run_command
-from minitransfer.transfer.classifier import Classifier, load_classifier
+from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder
 
 KINDS = ("static", "bilm", "bert", "transfer", "bag")
 CPU = torch.device("cpu")
 FLIPS = 9  # of each file, beside one in its first and one in its last byte
-
-
-def make_transfer(path, encoder):
-    """A classifier that has learnt nothing, over an encoder."""
-    run = load_run(encoder)
-    torch.manual_seed(3)
-    model = dict(head="mean", pool="mean-max", head_size=5, dropout=0.1)
-    classifier = Classifier(load_encoder(run, CPU), **model)
-    config = {"kind": "transfer", "model": model, "max_tokens": 33, "encoder": run.config}
-    return save_run(path, config, classifier.state_dict(), {**run.files, "results.json": to_json({"labels": 40})})
-
-
-def make_bag(path):
-    """The weights of a bag of three words."""
-    files = {"ngrams.txt": "good\nbad\nvery good\n", "results.json": to_json({"labels": 40})}
-    return save_run(path, {"kind": "bag", "labels": 40}, {"weights": torch.arange(3.0), "b": torch.zeros(())}, files)
 
 
 @pytest.fixture(scope="module")
@@ -237,12 +220,3 @@ def test_the_newest_state_gone_the_one_before_is_used_with_a_warning(unfinished)
     with begin(unfinished, resume=True, say=heard.append) as run:
         assert value_of(run.load_state()) == 1.0
     assert len(heard) == 1 and "step-00000002" in heard[0] and "Going on from step-00000001" in heard[0]
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"step": []}', b"[" * 100_000, b'{"step": NaN}'])
-def test_a_damaged_note_of_completion_is_named(runs, tmp_path, content):
-    path = shutil.copytree(runs / "bag", tmp_path / "run")
-    (path / "complete.json").write_bytes(content)
-    config = json.loads((path / "config.json").read_text())
-    with pytest.raises(CheckpointError, match=r"complete\.json"):
-        RunDirectory.create(path, config, resume=True)

@@ -6,18 +6,18 @@ That the tokenisers lose nothing is claimed in test_words.py and test_wordpiece.
 
 import io
 import json
-import resource
 import sys
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
+from classifier_runs import make_transfer
 from encoder_runs import make_bert, make_bilm
-from faults import in_a_child
+from faults import in_a_child, limit_memory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_damage import make_transfer
+from strange_texts import ANYTHING
 
 from finetune.predict import answer as predict
 from minitransfer.apparatus.options import run_command
@@ -35,10 +35,6 @@ from minitransfer.transfer import tokens
 from minitransfer.transfer.tokens import tokenise_pieces, tokenise_words
 
 MEGABYTE = 2**20
-MARKS = [*SPECIAL_WORDS, "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##ing", "<br />", "<br", "\x00", "\ud800",
-         "\udfff", "\u202e", "\u2066", "\u200f", "שלום", "مرحبا", "\ufeff", "\u200d", "e\u0301\u0316", "ﷺ", "🎬", "İ",
-         "ß", "\x85", "\u2028", "\r\n", "\n", "\t", "...", "u.s.", "n't", "中文"]  # fmt: skip
-ANYTHING = st.lists(st.one_of(st.sampled_from(MARKS), st.text(st.characters(), max_size=9)), max_size=9).map("".join)
 TEXTS = st.lists(ANYTHING, max_size=5)
 some_texts = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -132,14 +128,6 @@ def classifiers(tmp_path_factory):
     for kind, make in (("bilm", make_bilm), ("bert", make_bert)):
         make_transfer(path / kind, make(path / f"encoder-{kind}"))
     return path
-
-
-def limit_memory(megabytes):
-    """Let this process take no more than so much beside what it has."""
-    with open("/proc/self/status") as file:
-        (size,) = (int(line.split()[1]) for line in file if line.startswith("VmSize"))
-    most = size * 1024 + megabytes * MEGABYTE
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def answers(run, raw, capture):

@@ -1,9 +1,12 @@
-"""Claims about the house: imports go one way, models know nothing of commands, and a typo is answered without torch.
+"""Claims about the house: imports go one way and stand at the top, models know nothing of commands, settings stay as
+they were given, and a typo is answered without torch.
 
 Read from the source by its syntax tree, so that an import inside a function counts like any other.
 """
 
 import ast
+import dataclasses
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -12,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from minitransfer.apparatus.settings import CommandSettings
+
 ROOT = Path(__file__).resolve().parents[2]
+OURS = ("minitransfer", "pretrain", "finetune")
 
 # A part may import itself, the apparatus, and any part that stands lower.
 HEIGHT = {
@@ -31,22 +37,64 @@ MODELS = ("minitransfer.elmo", "minitransfer.bert", "minitransfer.transfer.heads
 NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora", "minitransfer.text.wikitext",
                   "minitransfer.text.imdb")
 PRETRAINING = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.shared")  # Parts II to IV: V comes later
-TORCH_FREE = ("errors", "options")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+TORCH_FREE = ("errors", "options", "settings")
+OPTIONAL = ("matplotlib", "transformers")
+LATE = {  # imported inside functions, though neither by a door nor of something optional; and why
+    ("minitransfer.apparatus.options", "minitransfer.apparatus.distributed.joined"): "torch; for several processes",
+    ("minitransfer.apparatus.progress", "tqdm.tqdm"): "a door that needs tqdm could not say that it is missing",
+    ("minitransfer.apparatus.runtime", "torch"): "progress and signals are used, and tested, without it",
+    ("minitransfer.apparatus.runtime", "numpy"): "progress and signals are used, and tested, without it",
+    ("finetune.compare.run", "finetune.compare.plots"): "has matplotlib, which is optional, at its top",
+}
+MOST_LATE = 25  # statements inside functions, those of doors and of optional packages included
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the project by its full name."""
-    paths = [path for top in ("minitransfer", "pretrain", "finetune", "tests") for path in (ROOT / top).rglob("*.py")]
+def modules(*tops: str) -> dict[str, Path]:
+    """Every module of the project by its full name, or those of some top folders."""
+    paths = [path for top in tops or (*OURS, "tests") for path in (ROOT / top).rglob("*.py")]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
     """The full name of everything a module imports: `from a import b` gives a.b, whether b is a module or a name."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from ("." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names)
+        yield from names(node)
+
+
+def names(node: ast.AST) -> list[str]:
+    """The full names that a single statement or call imports; none if it does something else."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return ["." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+        return [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+    return []
+
+
+def late(tree: ast.AST) -> list[list[str]]:
+    """The names of each import inside a function, those of functions within functions once."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+    nodes = dict.fromkeys(node for function in functions for node in ast.walk(function))
+    return [imports for node in nodes if (imports := names(node))]
+
+
+def is_door(module: str) -> bool:
+    return module.endswith(".__main__")
+
+
+def out_of_place(module: str, source: str) -> set[str]:
+    """What a module imports inside functions without being a door, but for optional packages."""
+    return {name for imports in late(ast.parse(source)) for name in imports
+            if not is_door(module) and not any(inside(name, package) for package in OPTIONAL)}
+
+
+def takers_of_a_namespace(tree: ast.AST) -> list[str]:
+    """The functions that have a parameter annotated as an argparse.Namespace, alone or as part of a type."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+    return [f.name for f in functions for a in ast.walk(f.args)
+            if isinstance(a, ast.arg) and a.annotation and "Namespace" in ast.unparse(a.annotation)]
 
 
 def inside(name: str, package: str) -> bool:
@@ -62,6 +110,8 @@ def allowed(importer: str, name: str) -> bool:
     """Whether a module may import a name."""
     if name.startswith("."):
         return False  # full names only: a reader sees where each comes from
+    if any(part.startswith("test_") for part in name.split(".")):
+        return False  # what tests share stands in tests/helpers
     if any(inside(importer, model) for model in MODELS) and any(inside(name, other) for other in NOT_FOR_MODELS):
         return False
     if any(inside(importer, earlier) for earlier in PRETRAINING) and inside(name, "minitransfer.transfer"):
@@ -102,6 +152,8 @@ def test_imports_go_one_way_and_models_know_nothing_of_commands():
         ("pretrain.bilm.start", "from minitransfer.transfer.loading import load_encoder"),
         ("finetune.imdb", "import pretrain.bilm as b"),
         ("finetune.imdb", "from tests.faults import anything"),
+        ("tests.trust.test_states", "from test_damage import make_bag"),
+        ("tests.trust.test_states", "import tests.trust.test_damage"),
         ("minitransfer.elmo.bilm", "from . import charcnn"),
         ("minitransfer.elmo.bilm", "import argparse"),
         ("minitransfer.bert.encoder", "from tokenizers import Tokenizer"),
@@ -130,13 +182,76 @@ def test_what_the_house_allows_is_not_complained_about(importer, source):
     assert complaints(importer, source) == []
 
 
-def test_text_and_the_reading_of_flags_never_load_torch():
-    """A mistyped flag and `--help` are answered in a moment only because nothing on their way imports torch."""
-    names = [name for name in modules() if inside(name, "minitransfer.text")]
-    names += [f"{APPARATUS}.{name}" for name in TORCH_FREE]
+def test_imports_stand_at_the_top_but_for_those_of_doors_and_of_what_is_optional():
+    found = {(module, name) for module, path in modules(*OURS).items()
+             for name in out_of_place(module, path.read_text("utf-8"))}
+    assert found == LATE.keys()  # one that is gone leaves the table, too
+    statements = [imports for path in modules(*OURS).values() for imports in late(ast.parse(path.read_text("utf-8")))]
+    assert len(statements) <= MOST_LATE
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "expected"),
+    [
+        ("minitransfer.elmo.mix", "def f():\n    import torch", {"torch"}),
+        ("minitransfer.elmo.mix", "class A:\n    async def f(self):\n        from torch import nn", {"torch.nn"}),
+        ("minitransfer.elmo.mix", "def f():\n    def g():\n        import a, b", {"a", "b"}),
+        ("minitransfer.elmo.mix", "def f():\n    importlib.import_module('torch')", {"torch"}),
+        ("minitransfer.elmo.mix", "try:\n    import torch\nexcept ImportError:\n    torch = None", set()),
+        ("minitransfer.elmo.mix", "def f():\n    from matplotlib.figure import Figure", set()),
+        ("finetune.imdb.__main__", "def f():\n    from finetune.imdb import run", set()),
+    ],
+)
+def test_an_import_inside_a_function_would_be_noticed(module, source, expected):
+    assert out_of_place(module, source) == expected
+
+
+def test_no_function_but_a_door_takes_a_namespace():
+    takers = {module for module, path in modules(*OURS).items() if takers_of_a_namespace(ast.parse(path.read_text()))}
+    assert takers == {"minitransfer.huggingface.__main__"}
+
+
+@pytest.mark.parametrize("parameter", ["a: Namespace", "a: argparse.Namespace | None = None", "*a: 'Namespace'",
+                                       "*, a: list[Namespace]"])
+def test_a_function_that_takes_a_namespace_would_be_noticed(parameter):
+    assert takers_of_a_namespace(ast.parse(f"class A:\n    def f(self, b, {parameter}): pass")) == ["f"]
+    assert takers_of_a_namespace(ast.parse("def f(a) -> Namespace: pass")) == []
+
+
+SETTINGS = [name for name in modules(*OURS) if name.endswith(".settings")]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_never_change(name):
+    """Each dataclass of a settings.py is frozen, and none is changed by the way around that."""
+    module = importlib.import_module(name)
+    classes = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == name]
+    kinds = [kind for kind in classes if issubclass(kind, CommandSettings)]
+    assert kinds and all(kind.__dict__["__dataclass_params__"].frozen for kind in kinds)
+    assert not any(way in modules()[name].read_text() for way in ("object.__setattr__", "__dict__.update"))
+
+
+def test_a_value_cannot_be_written_into_settings():
+    settings = importlib.import_module("pretrain.static.settings").Settings.of(preset="tiny")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 7
+
+
+def loads_torch(names: list[str]) -> bool:
+    """Whether torch is loaded once these modules are, in a process of its own."""
     program = f"import sys, importlib; [importlib.import_module(n) for n in {names!r}]; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert done.stdout in ("True\n", "False\n") and done.stderr == ""
+    return done.stdout == "True\n"
+
+
+def test_text_and_the_reading_of_flags_never_load_torch():
+    """A mistyped flag and `--help` are answered in a moment only because nothing on their way imports torch."""
+    doors = [name for name in modules(*OURS) if is_door(name)]
+    assert len(SETTINGS) >= 10 and len(doors) == 9
+    texts = [name for name in modules() if inside(name, "minitransfer.text")]
+    assert not loads_torch([*SETTINGS, *doors, *texts, *(f"{APPARATUS}.{name}" for name in TORCH_FREE)])
+    assert loads_torch(["pretrain.static.train"])
 
 
 def test_an_installed_copy_has_the_tables_that_the_modules_beside_them_read():

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from bert_runs import TEXTS, make_bert, make_static_pieces, make_tokenizer, pretrain
+from commands import last_line
 from encoder_runs import WORDS, make_bilm, make_static
 from faults import flip
 from pretrain_runs import ROOT, make_wikitext, rows, signal_at
@@ -35,13 +36,6 @@ def unread(monkeypatch):
 def unlooked(unread, monkeypatch):
     """As `unread`; and a run may be made of weights that ours would refuse to save."""
     monkeypatch.setattr("minitransfer.apparatus.states.refuse_non_finite", lambda tensors: None)
-
-
-def last_line(capsys) -> str:
-    """The line on stderr that says what is wrong, after a check of its form."""
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: ") and ". Fix: " in line and line.endswith((".", "?"))
-    return line
 
 
 BAD_FLAGS = [
@@ -142,14 +136,10 @@ def test_a_run_is_not_resumed_with_other_text_or_from_a_newer_format(cut, tmp_pa
     assert "format v99" in last_line(capsys)
 
 
-@pytest.mark.parametrize("damage", ["a flipped bit", "half the file", "an empty file"])
-def test_a_damaged_state_is_passed_over_and_the_run_ends_with_the_same_bits(data, cut, tmp_path, capsys, damage):
+def test_a_damaged_state_is_passed_over_and_the_run_ends_with_the_same_bits(data, cut, tmp_path, capsys):
     run, good = shutil.copytree(cut, tmp_path / "run"), shutil.copytree(cut, tmp_path / "good")
     newest = max((run / "state").glob("step-*")) / "state.pt"
-    if damage == "a flipped bit":
-        flip(newest, 8 * newest.stat().st_size // 2)
-    else:
-        newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2] if damage == "half the file" else b"")
+    flip(newest, 8 * newest.stat().st_size // 2)
     assert pretrain(data, run, "--resume") == 0
     said = capsys.readouterr().err
     assert str(newest) in said and "Going on from step-00000029 instead" in said

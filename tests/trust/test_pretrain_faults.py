@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 
+import pretrain_runs
 import pytest
 import torch
+from commands import last_line
 from encoder_runs import BILM, WORDS, make_bilm, make_static, save_run
 from pretrain_runs import (
     COMMANDS,
@@ -16,26 +18,14 @@ from pretrain_runs import (
     pretrain,
     rows,
     signal_at,
-    use_small_presets,
 )
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.elmo.bilm import BiLM
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_presets():
-    before = {name: dict(module.Settings.presets) for name, module in COMMANDS.items()}
-    use_small_presets()
-    yield
-    for name, module in COMMANDS.items():
-        module.Settings.presets.update(before[name])
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_wikitext(tmp_path_factory.mktemp("data"))
+small_presets = pytest.fixture(scope="module", autouse=True)(pretrain_runs.small_presets)
+data = pytest.fixture(scope="module")(pretrain_runs.wikitext)
 
 
 @pytest.fixture
@@ -43,13 +33,6 @@ def unread(monkeypatch):
     """Fails a test in which the corpus is read: what is wrong must be found before."""
     for name in COMMANDS:
         monkeypatch.setattr(f"pretrain.{name}.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
-
-
-def last_line(capsys) -> str:
-    """The line on stderr that says what is wrong, after a check of its form."""
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: ") and ". Fix: " in line and line.endswith((".", "?"))
-    return line
 
 
 BAD_FLAGS = [

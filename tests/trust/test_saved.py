@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from faults import CONFIG, begin, finish, flip, in_a_child, killed_at, make_state
+from faults import CONFIG, begin, finish, in_a_child, killed_at, make_state
 from torch import nn
 
 from minitransfer.apparatus import checkpoint, durable
@@ -42,26 +42,6 @@ def test_files_beside_the_weights_must_have_names_of_their_own(tmp_path, name):
         run.save_model({}, {name: ""})
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "manifest.json"])
-@pytest.mark.parametrize("where", [0.0, 0.3, 0.6, 0.99])
-def test_one_flipped_bit_in_any_file_of_a_finished_run_is_noticed(tmp_path, name, where):
-    finish(tmp_path)
-    flip(tmp_path / name, int(where * 8 * (tmp_path / name).stat().st_size))
-    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
-        checkpoint.load_run(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
-def test_a_missing_or_emptied_file_is_named(tmp_path, name):
-    finish(tmp_path)
-    (tmp_path / name).write_bytes(b"")
-    with pytest.raises(CheckpointError, match=name):
-        checkpoint.load_run(tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(CheckpointError, match=name):
-        checkpoint.load_run(tmp_path)
-
-
 def test_a_path_that_is_no_run_says_what_was_found(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
@@ -91,20 +71,6 @@ def test_a_newer_format_names_both_versions(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="written by format v2, and this program reads up to v1"):
         checkpoint.load_run(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[1, 2]", b"\xff\xfe{}", b"null", b"{}", b'{"kind": 3, "format_version": 1}',
-     b'{"kind": "bilm", "format_version": "1"}', b"[" * 100_000, b" " * 2**21, b'{"a": 1' + b"0" * 9000 + b"}"],
-)
-def test_an_absurd_config_is_a_checkpoint_error_for_readers_and_resumers(tmp_path, content):
-    finish(tmp_path)
-    (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(CheckpointError, match="config.json"):
-        checkpoint.load_run(tmp_path)
-    with pytest.raises(CheckpointError, match="config.json"), begin(tmp_path, resume=True):
-        pass
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "..", ".", "", "a\x00b", "state"])
