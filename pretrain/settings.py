@@ -39,3 +39,21 @@ class PretrainSettings(RunSettings):
     def but(self, **changes: Any) -> Self:
         """What the same flags come to with some of them changed."""
         return type(self).of(**{**self.given, **changes})
+
+
+@dataclass(frozen=True)
+class NetworkSettings(PretrainSettings):
+    """What a network can be told to begin with, and which static vectors it needs to begin with them."""
+
+    warm_start: str = flag("", default="auto")
+    init_from: str | None = flag("", default=None)
+
+    @property
+    def pieces(self) -> int | None:
+        """How many pieces the vectors must be of, at most; None for vectors of words."""
+        raise NotImplementedError
+
+    @property
+    def vector_size(self) -> int:
+        """How wide the vectors must be."""
+        raise NotImplementedError

@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
 from minitransfer.apparatus.errors import CheckpointError
@@ -17,8 +17,10 @@ from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
 from pretrain.settings import PretrainSettings
 
+AnySettings = TypeVar("AnySettings", bound=PretrainSettings)
 
-def with_corpus_begun(settings: PretrainSettings) -> PretrainSettings:
+
+def with_corpus_begun(settings: AnySettings) -> AnySettings:
     """The settings, with the corpus of the run to be resumed in place of `auto`: another may be at hand by now."""
     config = Path(settings.out) / CONFIG
     if not settings.resume or settings.corpus != ("auto",) or not config.is_file():

@@ -9,6 +9,7 @@ Read next: `pretrain.bilm.train`.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 from minitransfer.apparatus.checkpoint import CONFIG, LoadedRun, load_run, read_completion
 from minitransfer.apparatus.distributed import on_first
@@ -17,13 +18,15 @@ from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text.corpora import Corpus
-from pretrain.settings import PretrainSettings
+from pretrain.settings import NetworkSettings
 from pretrain.shared import as_saved_corpus, with_corpus_begun
 from pretrain.static.settings import Settings as StaticSettings
 from pretrain.static.train import learn_vectors
 
+Network = TypeVar("Network", bound=NetworkSettings)
 
-def places(settings: PretrainSettings) -> tuple[Path, Path]:
+
+def places(settings: NetworkSettings) -> tuple[Path, Path]:
     """Where vectors may be: in the run that all share, and in one that belongs to --out alone."""
     out, name = Path(settings.out), "static-pieces" if settings.pieces else "static"
     return out.absolute().parent / name, out.absolute().parent / f"{out.absolute().name}-{name}"
@@ -34,7 +37,7 @@ def is_begun(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
-def as_begun(settings: PretrainSettings) -> PretrainSettings:
+def as_begun(settings: Network) -> Network:
     """The settings of a run as it was begun, which may have been stopped while its vectors were learned."""
     vectors_only = not is_begun(Path(settings.out)) and any(map(is_begun, places(settings)))
     if settings.resume and settings.warm_start == "auto" and vectors_only:
@@ -42,7 +45,7 @@ def as_begun(settings: PretrainSettings) -> PretrainSettings:
     return with_corpus_begun(settings)
 
 
-def of_run(settings: PretrainSettings) -> LoadedRun | None:
+def of_run(settings: NetworkSettings) -> LoadedRun | None:
     """The vectors that the run in --out began with, found by their fingerprint; None where it began with none.
 
     Raises: CheckpointError if they are no longer there.
@@ -57,7 +60,7 @@ def of_run(settings: PretrainSettings) -> LoadedRun | None:
                           f"{', '.join(map(str, places(settings)))}", "name their run with --warm-start")
 
 
-def settings_of_vectors(settings: PretrainSettings, place: Path) -> StaticSettings:
+def settings_of_vectors(settings: NetworkSettings, place: Path) -> StaticSettings:
     """How the vectors are learned that a network needs: from the same text, by the same preset, as wide as it."""
     shared = {name: getattr(settings, name) for name in
               ("corpus", "preset", "seed", "data_dir", "offline", "device", "threads", "save_every", "log_every")}
@@ -65,7 +68,7 @@ def settings_of_vectors(settings: PretrainSettings, place: Path) -> StaticSettin
                              resume=is_begun(place))
 
 
-def suits(place: Path, settings: PretrainSettings, corpus: Corpus) -> bool:
+def suits(place: Path, settings: NetworkSettings, corpus: Corpus) -> bool:
     """Whether vectors can be used: finished, or begun with just the settings that they would be learned with now."""
     config, wanted = read_config(place), settings_of_vectors(settings, place).known()
     text, mine = config.get("corpus"), as_saved_corpus(corpus)
@@ -81,7 +84,7 @@ def suits(place: Path, settings: PretrainSettings, corpus: Corpus) -> bool:
     return set(corpus.name.split("+")) <= set(str(text.get("name")).split("+"))
 
 
-def find_or_learn(settings: PretrainSettings, corpus: Corpus, stages: int) -> LoadedRun:
+def find_or_learn(settings: NetworkSettings, corpus: Corpus, stages: int) -> LoadedRun:
     """The vectors to begin with, learned first where there are none. Of several processes the first learns them.
 
     Raises: Stopped if asked to stop: then --resume goes on; CheckpointError if all places for them are taken.
@@ -91,7 +94,7 @@ def find_or_learn(settings: PretrainSettings, corpus: Corpus, stages: int) -> Lo
     return load_run(_place(settings, corpus), "static")
 
 
-def _place(settings: PretrainSettings, corpus: Corpus) -> Path:
+def _place(settings: NetworkSettings, corpus: Corpus) -> Path:
     """The first place that is free or holds vectors that suit. Raises: CheckpointError if there is none."""
     for place in places(settings):
         if not is_begun(place) or suits(place, settings, corpus):
@@ -100,7 +103,7 @@ def _place(settings: PretrainSettings, corpus: Corpus) -> Path:
                           "give another --out, or a run of pretrain.static with --warm-start")
 
 
-def _learn(settings: PretrainSettings, corpus: Corpus, stages: int, stop: Stop) -> None:
+def _learn(settings: NetworkSettings, corpus: Corpus, stages: int, stop: Stop) -> None:
     """Learn the vectors, or go on learning them, unless they are there."""
     place = _place(settings, corpus)
     if is_begun(place) and read_completion(place) is not None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, fraction, positive_float, positive_int, probability
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
-from pretrain.settings import PretrainSettings, training_flag
+from pretrain.settings import NetworkSettings, training_flag
 
 PRESETS = {
     "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,
@@ -39,7 +39,7 @@ on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base 
 
 
 @dataclass(frozen=True)
-class Settings(PretrainSettings):
+class Settings(NetworkSettings):
     """What `python -m pretrain.bert` can be told. config.json has the origin by its fingerprint."""
 
     prog = "python -m pretrain.bert"

@@ -7,7 +7,7 @@ Read next: `pretrain.bilm.text`.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
@@ -19,7 +19,7 @@ from minitransfer.apparatus.options import (
 )
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
 from minitransfer.text.words import SPECIAL_WORDS
-from pretrain.settings import PretrainSettings, training_flag
+from pretrain.settings import NetworkSettings, training_flag
 
 FILTERS = ((2, 512), (3, 1024), (4, 1536), (5, 2048), (6, 2048), (7, 1024))  # (width in bytes, how many)
 PRESETS = {
@@ -49,7 +49,7 @@ on 2 cores: tiny half a minute on the sample; small half an hour on WikiText-2; 
 
 
 @dataclass(frozen=True)
-class Settings(PretrainSettings):
+class Settings(NetworkSettings):
     """What `python -m pretrain.bilm` can be told. config.json has the origin by its fingerprint."""
 
     prog = "python -m pretrain.bilm"
@@ -104,7 +104,9 @@ class Settings(PretrainSettings):
             raise UsageError(what, "leave one out")
         return settings
 
-    pieces: ClassVar[None] = None  # its vectors are of words
+    @property
+    def pieces(self) -> None:
+        """Its vectors are of words."""
 
     @property
     def vector_size(self) -> int:

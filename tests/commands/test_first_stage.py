@@ -106,7 +106,8 @@ def test_vectors_that_have_read_this_text_and_more_suit(data, tmp_path, capsys):
     assert f"static vectors are in {tmp_path / 'static'}" in capsys.readouterr().err
 
 
-STAGES = [("bilm", "static", 3), ("bilm", "spelling", 1), ("bilm", "bilm", 7), ("bert", "static", 2), ("bert", "bert", 5)]
+STAGES = [("bilm", "static", 3), ("bilm", "spelling", 1), ("bilm", "bilm", 7),
+          ("bert", "static", 2), ("bert", "bert", 5)]
 
 
 @pytest.mark.parametrize(("name", "stage", "step"), STAGES)

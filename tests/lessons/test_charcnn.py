@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from elmo_by_loops import sigmoid, strongest_response
+from elmo_by_loops import sigmoid
+from elmo_by_loops import strongest_response as strongest_by_loops
 from torch import Tensor
 
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, StrongestResponse, strongest_response, word_vectors
@@ -29,7 +30,7 @@ def by_loops(charcnn: CharCNN, char_ids: list[int]) -> list[float]:
     h = []
     for convolution, (_, n) in zip(charcnn.convolutions, CONFIG.filters):
         for j in range(n):
-            h.append(strongest_response(convolution.weight[j].T.tolist(), convolution.bias[j].item(), letters))
+            h.append(strongest_by_loops(convolution.weight[j].T.tolist(), convolution.bias[j].item(), letters))
     for highway in charcnn.highways:
         new = affine(highway.both, h)
         gates = [sigmoid(z) for z in new[len(h) :]]
