@@ -165,6 +165,6 @@ def _add_flag(place: Any, field: dataclasses.Field) -> None:
 def _help(field: dataclasses.Field) -> str:
     """What --help says of a flag, with its default where it has one."""
     text, default = field.metadata["help"].replace("%", "%%"), field.default
-    if default in (MISSING, None, False) or "(default: " in text:
+    if any(default is nothing for nothing in (MISSING, None, False)) or "(default: " in text:
         return text
     return f"{text} (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
