@@ -57,5 +57,7 @@ def _total_loss(stack: LSTMStack, softmax: WordSoftmax, table: Tensor, token_ids
         real = targets.ravel() != PAD_ID
         target_ids = as_targets(targets, len(softmax.bias)).ravel()[real]
         h = outputs[-1].flatten(0, 1)[torch.from_numpy(real).to(table.device)]
-        total += softmax.full_loss(h, torch.from_numpy(target_ids).to(table.device)).item()
+        y = torch.from_numpy(target_ids).to(table.device)
+        z_y = (h * softmax.weight[y]).sum(dim=1) + softmax.bias[y]
+        total += (softmax.log_partition(h) - z_y).sum().item()  # −log p(y | h) = log Σ_w exp(z_w) − z_y
     return total

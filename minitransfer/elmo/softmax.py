@@ -54,6 +54,16 @@ class WordSoftmax(nn.Module):
         losses = (F.cross_entropy(self(x), t, reduction="sum") for x, t in pieces)
         return sum(losses, h.new_zeros(()))
 
+    def log_partition(self, h: Tensor, rows: int = 256, words: int = 2048) -> Tensor:
+        """log Σ_w exp(z_w) over the whole vocabulary: (N, P) -> (N,).
+
+        By blocks of so many rows and words, whose logits fit the processor's cache: most of the time of a softmax over
+        a large vocabulary goes into moving logits to memory and back.
+        """
+        blocks = list(zip(self.weight.split(words), self.bias.split(words)))
+        sums = [torch.stack([F.linear(x, W, b).logsumexp(dim=1) for W, b in blocks]) for x in h.split(rows)]
+        return torch.cat(sums, dim=1).logsumexp(dim=0)
+
     def sampled_loss(self, h: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
         """Average −log p(target | h), in nats, where p is a softmax over the target and the negatives only.
 

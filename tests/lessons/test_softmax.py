@@ -43,6 +43,14 @@ def test_the_full_loss_is_the_sum_of_minus_log_softmax_in_any_chunks(softmax, ch
     assert softmax.full_loss(h, targets, chunk).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("rows", "words"), [(1, 1), (3, 4), (512, 2048)])
+def test_the_log_partition_is_the_log_of_the_sum_of_all_exponentials_in_any_blocks(softmax, rows, words):
+    h, _ = states_and_targets()
+    expected = [math.log(sum(math.exp(logit(softmax, state, w)) for w in range(V))) for state in h]
+    assert softmax.log_partition(h, rows, words).tolist() == pytest.approx(expected)
+    assert softmax.log_partition(50 * h, rows, words).isfinite().all() and softmax.log_partition(h[:0]).shape == (0,)
+
+
 def test_no_tokens_lose_nothing(softmax):
     h, targets = states_and_targets()
     assert softmax.full_loss(h[:0], targets[:0]).item() == 0.0
