@@ -274,7 +274,7 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The settings of nested objects under dotted names, such as "environment.threads"."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

@@ -83,7 +83,7 @@ def joined() -> Iterator[None]:
         _leave()
     except BaseException as failure:
         if not hasattr(failure, "reported"):
-            failure.reported = store is not None and _reported_before(store, failure)
+            setattr(failure, "reported", store is not None and _reported_before(store, failure))
         raise
 
 

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import numpy
 import torch
@@ -86,7 +87,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether there are instructions for products of bfloat16, and they need not be pieced together from others."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch that we take: then float32
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch that we take: then float32
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
@@ -187,7 +188,7 @@ class Stop:
 
     def __init__(self):
         self.requested: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def check(self, state: str = "stopped and saved") -> None:
         """Raises: Stopped if a signal has come; `state` says how much of the run is kept."""

@@ -86,12 +86,12 @@ def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDi
                 optimizer.zero_grad()
                 loss.backward()
                 num_masked = int((labels != IGNORE_INDEX).sum())  # the loss is a mean over so many pieces
-                [loss] = average(num_masked, loss.item())
+                [nats] = average(num_masked, loss.item())
                 average_gradients(model.parameters(), num_masked)
                 norm = optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
-                if keeper.may_step(loss, norm):
+                if keeper.may_step(nats, norm):
                     optimizer.step()
-                keeper.done(len(batch) * T, loss=loss, learning_rate=rate, norm=norm)
+                keeper.done(len(batch) * T, loss=nats, learning_rate=rate, norm=norm)
                 if keeper.step % every == 0 and keeper.step < total and is_first():
                     report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), keeper.step, total, every)
     return keeper.step

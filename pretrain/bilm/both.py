@@ -53,7 +53,7 @@ class CarriedStates:
 
 def change_rows(states: States, change: Callable[[Tensor], Tensor]) -> States:
     """LSTM states after a change to their rows, which `change` is given first: (B, H) -> (…, H)."""
-    return [direction and [tuple(change(h[0]).unsqueeze(0) for h in layer) for layer in direction]
+    return [direction and [(change(h[0]).unsqueeze(0), change(c[0]).unsqueeze(0)) for h, c in direction]
             for direction in states]
 
 

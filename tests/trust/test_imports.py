@@ -43,8 +43,6 @@ OPTIONAL = ("matplotlib", "transformers")
 LATE = {  # imported inside functions, though neither by a door nor of something optional; and why
     ("minitransfer.apparatus.options", "minitransfer.apparatus.distributed.joined"): "torch; for several processes",
     ("minitransfer.apparatus.progress", "tqdm.tqdm"): "a door that needs tqdm could not say that it is missing",
-    ("minitransfer.apparatus.runtime", "torch"): "progress and signals are used, and tested, without it",
-    ("minitransfer.apparatus.runtime", "numpy"): "progress and signals are used, and tested, without it",
     ("finetune.compare.run", "finetune.compare.plots"): "has matplotlib, which is optional, at its top",
 }
 MOST_LATE = 25  # statements inside functions, those of doors and of optional packages included

@@ -32,10 +32,10 @@ def run_python(code: str, **settings) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, **settings)
 
 
-def test_seeds_signals_and_progress_need_no_torch():
+def test_progress_needs_no_torch():
     done = run_python(
-        "import sys; from minitransfer.apparatus import runtime; runtime.derived_seed(1, 'order');"
-        "runtime.Progress(3, 'steps', description='x').close();"
+        "import sys; from minitransfer.apparatus.progress import Progress;"
+        "Progress(3, 'steps', description='x').close();"
         "print({'torch', 'numpy', 'tqdm'} & sys.modules.keys())"
     )
     assert done.stdout == "set()\n"
