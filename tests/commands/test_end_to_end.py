@@ -32,7 +32,7 @@ def accuracy(out) -> float:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """The README's first commands: static vectors, then a biLM, on the built-in corpus."""
+    """Static vectors, then a biLM, on the built-in corpus: what the README's first command does, here in two."""
     path = tmp_path_factory.mktemp("runs")
     run(static, path / "static", "--corpus", "sample", "--preset", "tiny")
     run(bilm, path / "bilm", "--corpus", "sample", "--preset", "tiny", "--warm-start", str(path / "static"))

@@ -12,7 +12,7 @@ from finetune.compare.grid import COMMANDS, recorded
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = ROOT / "docs" / "experiment"
-LINES = {  # how a row of the README's result table begins -> its model and mode
+LINES = {  # how a row of the table in docs/worth.md begins -> its model and mode
     "from scratch: the biLM's network": ("bilm", "scratch"),
     "from scratch: BERT's network": ("bert-imdb", "scratch"),
     "from scratch: random word embeddings": ("static", "scratch"),
@@ -35,29 +35,62 @@ def rows():
     return recorded([str(EXPERIMENT / "results.jsonl")])
 
 
-def readme_table() -> list[list[str]]:
+FRONT = {  # a row of the README's table -> its model and mode
+    "biLM's network from scratch": ("bilm", "scratch"),
+    "bag of uni- and bigrams, without pretraining": ("bag", "bag"),
+    "frozen static vectors": ("static", "frozen"),
+    "frozen biLM": ("bilm-imdb2", "frozen"),
+    "fine-tuned biLM": ("bilm-imdb2", "finetune"),
+    "fine-tuned BERT, [CLS] head": ("bert-imdb", "finetune"),
+}
+
+
+def front_table() -> list[list[str]]:
     """The rows of the README's table of results, its head first."""
-    section = (ROOT / "README.md").read_text().partition("## What pretraining is worth")[2].partition("\n## ")[0]
-    return table_rows(section)
+    return table_rows((ROOT / "README.md").read_text().partition("## What pretraining is worth")[2].partition("\n## ")[0])
+
+
+def cells_told(table: list[list[str]], line_of) -> dict[tuple, str]:
+    """What a table of results says of each line and number of labels; line_of gives the line of a row's name."""
+    head, *body = table
+    counts = [int(re.sub(r"\D", "", cell)) for cell in head[1:]]
+    return {(line_of(name), n): cell for name, *cells in body for n, cell in zip(counts, cells, strict=True)
+            if cell != "—"}
+
+
+def recorded_means(rows, lines) -> dict[tuple, str]:
+    """The mean accuracy of each line and number of labels that was run."""
+    of = tables.by_line(rows)
+    return {(line, n): f"{tables.mean(tables.accuracies(runs)):.1f}" for line in lines for n, runs in of[line].items()}
 
 
 def test_the_table_in_docs_is_drawn_from_its_lines(rows):
     assert (EXPERIMENT / "table.md").read_text() == tables.table(rows)
 
 
-def test_each_number_in_the_readme_is_the_mean_of_its_lines(rows):
-    head, *body = readme_table()
-    counts = [int(re.sub(r"\D", "", cell)) for cell in head[1:]]
-    of = tables.by_line(rows)
-    told = {}
-    for name, *cells in body:
-        line = next(line for begins, line in LINES.items() if name.startswith(begins))
-        for n, cell in zip(counts, cells, strict=True):
-            if cell != "—":
-                told[line, n] = cell
-    expected = {(line, n): f"{tables.mean(tables.accuracies(runs)):.1f}"
-                for line in LINES.values() for n, runs in of[line].items()}
-    assert told == expected
+def test_each_number_in_the_table_of_all_rows_is_the_mean_of_its_lines(rows):
+    def line_of(name):
+        return next(line for begins, line in LINES.items() if name.startswith(begins))
+
+    told = cells_told(table_rows((ROOT / "docs" / "worth.md").read_text()), line_of)
+    assert told == recorded_means(rows, LINES.values())
+
+
+def test_each_number_in_the_readme_is_the_mean_of_its_lines_and_the_best_of_each_column_is_bold(rows):
+    table = front_table()
+    told = cells_told(table, FRONT.__getitem__)
+    assert [name for name, *_ in table[1:]] == list(FRONT)
+    assert {at: cell.strip("*") for at, cell in told.items()} == recorded_means(rows, FRONT.values())
+    for n in {n for _, n in told}:
+        column = [cell for (_, labels), cell in told.items() if labels == n]
+        assert [cell for cell in column if cell.startswith("**")] == [max(column, key=lambda cell: float(cell.strip("*")))]
+
+
+def test_what_others_reached_is_told_in_the_readme_as_in_the_results():
+    told = re.search(r"Keras.*?frozen (\d\d\.\d).*?fine-tuned (\d\d\.\d)", (ROOT / "README.md").read_text(), re.S)
+    result = re.search(r"reached (\d\d\.\d) % frozen and ended at (\d\d\.\d) % fine-tuned",
+                       " ".join((ROOT / "docs" / "results.md").read_text().split()))
+    assert told.groups() == result.groups()
 
 
 def test_each_line_has_the_command_that_makes_it(rows):

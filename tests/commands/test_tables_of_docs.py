@@ -56,13 +56,13 @@ def test_every_section_of_the_lecture_has_code_a_test_and_something_to_look_at()
 
 
 def table_of_chapters() -> str:
-    section = (ROOT / "README.md").read_text().partition("## Chapters")[2].partition("\n## ")[0]
-    return "\n".join(line for line in section.splitlines() if line.startswith("|"))
+    page = (ROOT / "docs" / "chapters.md").read_text()
+    return "\n".join(line for line in page.splitlines() if line.startswith("|"))
 
 
 def chapters() -> list[str]:
-    """The files in the README's table of chapters, in its order."""
-    return re.findall(r"\]\(([\w/]+\.py)\)", table_of_chapters())
+    """The files in the table of chapters, in its order."""
+    return re.findall(r"\]\(\.\./([\w/]+\.py)\)", table_of_chapters())
 
 
 def read_next(path: str) -> str:
@@ -71,7 +71,7 @@ def read_next(path: str) -> str:
     return re.search(r"Read next: `([\w.]+)`", text)[1].replace(".", "/") + ".py"
 
 
-def test_whoever_follows_read_next_comes_through_all_chapters_in_the_order_of_the_readme():
+def test_whoever_follows_read_next_comes_through_all_chapters_in_the_order_of_their_table():
     listed = chapters()
     path, met = listed[0], []
     while path not in met and not path.startswith("minitransfer/apparatus"):
@@ -87,8 +87,8 @@ def test_each_file_outside_the_apparatus_is_in_the_table_of_chapters():
     assert sorted({path.name for path in chosen} - set(named)) == [] and len(chosen) > 50
 
 
-def test_what_the_readme_counts_is_what_the_table_holds():
-    assert f"lists {len(rows())} faults" in (ROOT / "README.md").read_text()
+def test_the_number_of_faults_that_is_told_is_what_the_table_holds():
+    assert f"lists {len(rows())} faults" in (ROOT / "docs" / "trust.md").read_text()
 
 
 COMMAND = re.compile(r"python -m ((?:pretrain|finetune|minitransfer)\.\w+)((?:[^\n`|#\\&<>)]|\\\n)*)")

@@ -1,7 +1,7 @@
 """Claims about flags: what is refused, how it is told, and with which exit code.
 
 A mistyped flag must be answered with the flag that was meant, quickly, and nothing that a user can cause may end in a
-traceback. The exit codes are those of the table in the README, written out again here by hand.
+traceback. The exit codes are those of the list in docs/trust.md, written out again here by hand.
 """
 
 import argparse
