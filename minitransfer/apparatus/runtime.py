@@ -87,7 +87,8 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether there are instructions for products of bfloat16, and they need not be pieced together from others."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch that we take: then float32
+    # The oldest torch that we take cannot tell: then float32.
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
