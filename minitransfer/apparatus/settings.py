@@ -91,10 +91,12 @@ class CommandSettings:
 
         Raises: UsageError for values that contradict each other; TypeError for a name that is no field.
         """
-        if not cls.presets:
-            return cls(**given)
-        preset = given.get("preset", cls.__dataclass_fields__["preset"].default)
-        return cls(**{**cls.presets[preset], **given})
+        return cls(**{**cls.preset_values(given), **given})
+
+    @classmethod
+    def preset_values(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the preset fills in."""
+        return cls.presets[given.get("preset", cls.__dataclass_fields__["preset"].default)] if cls.presets else {}
 
     @classmethod
     def parse_args(cls, argv: Sequence[str] | None = None) -> Self:

@@ -6,6 +6,7 @@ answered at once.
 Read next: `pretrain.bilm.text`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,17 +22,20 @@ from minitransfer.apparatus.settings import flag, out_flag, precision_flag, size
 from minitransfer.text.words import SPECIAL_WORDS
 from pretrain.settings import NetworkSettings, training_flag
 
+# Of the paper: 2,048, a quarter of those below, which are as many as a warm start makes use of.
+PAPER_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
 FILTERS = ((2, 512), (3, 1024), (4, 1536), (5, 2048), (6, 2048), (7, 1024))  # (width in bytes, how many)
-PRESETS = {
+PRESETS = {  # pure: what differs without a warm start, where each step spells its words anew
     # Chosen for its time, and by cosine with the static vectors and perplexity of the sample's held-out text: the
     # sample's labelled reviews cannot choose, since what transfer must bring is in none of those to train on.
     "tiny": dict(hidden_size=64, projection_size=32, filters=((2, 64), (3, 256), (4, 512), (5, 768), (6, 448)),
                  vocab_size=5_000, epochs=2, batch_size=16, window=32, negatives=256, learning_rate=8e-3,
-                 dropout=0.0),
+                 dropout=0.0,
+                 pure=dict(filters=((1, 8), (2, 8), (3, 16), (4, 32), (5, 64), (6, 128), (7, 256)), epochs=6)),
     "small": dict(hidden_size=256, projection_size=128, filters=FILTERS, vocab_size=50_000, epochs=4, batch_size=32,
-                  window=64, negatives=1024, learning_rate=4e-3, dropout=0.1),
+                  window=64, negatives=1024, learning_rate=4e-3, dropout=0.1, pure=dict(filters=PAPER_FILTERS)),
     "base": dict(hidden_size=1024, projection_size=256, filters=FILTERS, vocab_size=200_000, epochs=2, batch_size=128,
-                 window=64, negatives=8192, learning_rate=2e-3, dropout=0.1),
+                 window=64, negatives=8192, learning_rate=2e-3, dropout=0.1, pure=dict(filters=PAPER_FILTERS)),
 }
 SIZES = ("hidden_size", "projection_size", "filters")
 MOST_HIGHWAYS = 8
@@ -83,6 +87,13 @@ class Settings(NetworkSettings):
     vocab_size: int = training_flag("most words the softmax can predict", positive_int, "N")
     precision: str = precision_flag()
     out: str = out_flag("runs/bilm")
+
+    @classmethod
+    def preset_values(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the preset fills in: of --warm-start none something of its own."""
+        values = dict(super().preset_values(given))
+        pure = values.pop("pure", {})
+        return values | pure if given.get("warm_start") == "none" and not given.get("init_from") else values
 
     @classmethod
     def of(cls, **given: Any) -> Self:
