@@ -51,8 +51,8 @@ class Highway(nn.Module):
 class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
-    Differs from Peters et al. 2018: 8,192 filters and no highway by default (they have 2,048 and two), because then
-    the warm start of spelling.py can solve for the projection exactly; and the output is as wide as a layer of the
+    Differs from Peters et al. 2018: no highway by default (they have two), and 8,192 filters where there is a warm
+    start (they have 2,048), because then spelling.py can solve for the projection exactly; and the output is as wide as a layer of the
     biLM, both directions together, where theirs is half as wide and stands there twice.
     """
 

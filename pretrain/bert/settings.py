@@ -27,12 +27,15 @@ LEAST_VOCABULARY = 100
 
 DESCRIPTION = """Train a mini BERT by masked language modelling.
 
+In two stages: word pieces and their static vectors, then the network, which begins with them.
+
 examples:
-  python -m pretrain.bert --corpus sample --preset tiny --out runs/bert-tiny
-  python -m pretrain.bert --warm-start runs/static-pieces
+  python -m pretrain.bert
+  python -m pretrain.bert --corpus sample --out runs/bert-sample
+  python -m pretrain.bert --warm-start none --out runs/bert-cold
   python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
   python -m pretrain.bert --init-from runs/bert --seq-length 512 --epochs 1 --out runs/bert-long
-  torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces
+  torchrun --nproc-per-node 2 -m pretrain.bert
 
 writes to --out: config.json, model.safetensors (encoder and head), tokenizer.json, metrics.jsonl, state/
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""

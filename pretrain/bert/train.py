@@ -1,10 +1,9 @@
 """Part IV, the command: train a mini BERT. What does a text teach whoever must name what was masked in it?
 
-    python -m pretrain.bert --corpus sample --preset tiny --out runs/bert-tiny          # a minute, offline
-    python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000                   # pieces and their vectors
-    python -m pretrain.bert --warm-start runs/static-pieces                             # WikiText-2, half an hour
+    python -m pretrain.bert                                            # WikiText-2, half an hour
+    python -m pretrain.bert --corpus sample --out runs/bert-sample     # a minute, offline
     python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
-    torchrun --nproc-per-node 2 -m pretrain.bert --warm-start runs/static-pieces        # two processes, one model
+    torchrun --nproc-per-node 2 -m pretrain.bert                       # two processes, one model
 
 Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.

@@ -1,13 +1,14 @@
 """Part III, the command: train the bidirectional language model. What does a text teach whoever must predict it?
 
-    python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny      # seconds, offline
-    python -m pretrain.bilm --corpus sample --preset tiny --warm-start runs/static-tiny --out runs/bilm-tiny
-    python -m pretrain.bilm --warm-start runs/static                                    # WikiText-2, half an hour
+    python -m pretrain.bilm                                            # WikiText-2, a quarter of an hour
+    python -m pretrain.bilm --corpus sample --out runs/bilm-sample     # a minute, offline
+    python -m pretrain.bilm --warm-start none --out runs/bilm-pure     # as in the paper: no vectors to begin with
     python -m pretrain.bilm --corpus imdb --init-from runs/bilm --epochs 1 --out runs/bilm-imdb
-    torchrun --nproc-per-node 2 -m pretrain.bilm --warm-start runs/static               # two processes, one model
+    torchrun --nproc-per-node 2 -m pretrain.bilm                       # two processes, one model
 
-Three stages, of which only the second is required: the character CNN learns to spell the static vectors (--warm-start);
-the LSTM stacks learn to predict words, in the loop below; both go on with the text of the task (--init-from).
+Three stages: static vectors are learned, or found where they were learned before; the character CNN learns to spell
+them; the LSTM stacks learn to predict words, in the loop below. Then all goes on with the text of the task
+(--init-from).
 
 Read next: `minitransfer.bert.masking`, Part IV. Around this file: `settings`, `text`, `both`, `spelling`, `start`.
 """

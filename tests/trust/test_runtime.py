@@ -333,10 +333,10 @@ def test_peak_memory_grows_by_what_is_held():
 
 
 def test_peak_memory_is_this_program_s_own_and_not_that_of_the_one_that_started_it():
-    held = bytearray(b"x") * (300 * 2**20)
+    held = bytearray(b"x") * (900 * 2**20)  # torch alone takes some 200 MiB
     program = "from minitransfer.apparatus.runtime import peak_memory_gib; print(peak_memory_gib())"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 0.005 < float(told.stdout) < 0.2 and len(held) / 2**30 > 0.25
+    assert 0.005 < float(told.stdout) < 0.6 and len(held) / 2**30 > 0.85
 
 
 def test_where_the_system_tells_no_peak_memory_it_is_not_a_number(monkeypatch):
