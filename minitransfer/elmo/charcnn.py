@@ -52,8 +52,8 @@ class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
     Differs from Peters et al. 2018: no highway by default (they have two), and 8,192 filters where there is a warm
-    start (they have 2,048), because then spelling.py can solve for the projection exactly; and the output is as wide as a layer of the
-    biLM, both directions together, where theirs is half as wide and stands there twice.
+    start (they have 2,048), because then spelling.py can solve for the projection exactly; and the output is as wide
+    as a layer of the biLM, both directions together, where theirs is half as wide and stands there twice.
     """
 
     def __init__(self, config: CharCNNConfig):
