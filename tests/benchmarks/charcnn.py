@@ -22,7 +22,7 @@ from minitransfer.apparatus.runtime import SideBySide, choose_precision, set_thr
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
 from minitransfer.text.words import spell_all
-from pretrain.bilm.train import PRESETS
+from pretrain.bilm.settings import PRESETS
 from tests.benchmarks.profile import shares
 from tests.benchmarks.steps import CPU, our_step, with_plain_maximum
 from tests.benchmarks.synthetic import make_text
