@@ -37,6 +37,7 @@ from minitransfer.apparatus.saved import read_config
 
 Rows = TypeVar("Rows", Tensor, np.ndarray, list)
 Result = TypeVar("Result")
+_alone = False  # whether the first process is at work that the others wait for
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
 MEETING = timedelta(minutes=5)  # until all processes have started
 PATIENCE = timedelta(hours=1)  # with one that is at work alone, measuring; one that dies is noticed at once
@@ -54,7 +55,7 @@ def rank() -> int:
 
 def world_size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
 
 
 def is_first() -> bool:
@@ -177,9 +178,14 @@ def on_first(stop: Stop, work: Callable[[], Result], state: str = "stopped and s
     Asked to stop, the work must end by itself, by Stopped or otherwise, or the others would wait for ever.
     Raises: Stopped, in all processes at once, if one of them was asked to stop meanwhile.
     """
+    global _alone
     result = None
     with contextlib.suppress(Stopped):  # it is raised below, where the others hear of it
-        result = work() if is_first() else None
+        try:
+            _alone = is_first()  # or what it asks of all would be answered by those who wait here
+            result = work() if _alone else None
+        finally:
+            _alone = False
     stop_together(stop, state)
     return result
 

@@ -13,6 +13,7 @@ import pretrain_runs
 import pytest
 import torch
 from pretrain_runs import make_wikitext, signal_at
+from processes import together
 
 from minitransfer.apparatus import runtime
 from minitransfer.apparatus.checkpoint import load_run
@@ -140,6 +141,27 @@ def test_killed_in_any_stage_resume_ends_with_the_same_bits(name, stage, step, w
         assert run(name, data, tmp_path / name) == 1
     assert run(name, data, tmp_path / name, "--resume") == 0
     assert same(tmp_path / name, whole / name)
+
+
+def test_of_two_processes_the_first_learns_the_vectors_and_both_go_on_from_them(whole, data, tmp_path):
+    """Stopped by the signal of either while the vectors are learned, both end, and --resume ends with the same bits."""
+    argv = ["--corpus", "wikitext-2", "--offline", "--data-dir", str(data), "--preset", "tiny", "--threads", "1",
+            "--batch-size", "6"]
+
+    def work(rank: int, out: str, *more: str, stopped: bool = False) -> int:
+        if stopped and rank == 0:
+            signal_at("static", 3, signal.SIGTERM)
+        flags = [*argv, "--out", str(tmp_path / out / "bilm"), *more]
+        return run_command(bilm.main, bilm.Settings, flags, together=True)
+
+    ended = together(2, lambda rank: work(rank, "a"), tmp_path / "log")
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert same(tmp_path / "a" / "static", whole / "static")
+    ended = together(2, lambda rank: work(rank, "b", stopped=True), tmp_path / "log")
+    assert [code for code, _ in ended] == [143, 143], ended
+    ended = together(2, lambda rank: work(rank, "b", "--resume"), tmp_path / "log")
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert same(tmp_path / "b" / "bilm", tmp_path / "a" / "bilm")
 
 
 def test_a_finished_run_is_left_as_it_is(whole, data, tmp_path, capsys):
