@@ -70,7 +70,7 @@ def test_the_benchmark_of_the_character_cnn_compares_ways_that_give_the_same_gra
 def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
     hidden = "import sys; sys.modules['gensim'] = None; from tests.benchmarks import skipgram as s; "
     call = "sys.exit(s.run_command(s.main, s.parser(), ['--quick', '--rounds', '1', '--threads', '1']))"
-    done = subprocess.run([sys.executable, "-c", hidden + call], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", hidden + call], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert table_of(done, rows=1) == [["minitransfer", "1.00"]] and "pip install gensim" in done.stdout
 
 
@@ -121,7 +121,7 @@ def test_the_benchmark_of_processes_times_one_beside_several():
 @pytest.mark.slow
 def test_the_startup_benchmark_asks_each_command_for_help(chapter):
     command = [sys.executable, "-m", "tests.benchmarks.startup", "--quick", "--rounds", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert [line.split("  ")[0] for line in done.stdout.splitlines()[1:]] == [
         *(chapter("startup").NOTHING, chapter("startup").TORCH), *chapter("startup").COMMANDS[:2]]
