@@ -33,7 +33,7 @@ def chapter(monkeypatch):
 def run(name: str) -> subprocess.CompletedProcess:
     """A benchmark, in the smallest size, in a process of its own."""
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--quick", "--rounds", "1", "--threads", "1"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120,
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
