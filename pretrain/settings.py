@@ -48,6 +48,11 @@ class NetworkSettings(PretrainSettings):
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
 
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings; what goes on from another run needs no vectors."""
+        return super().of(**({**given, "warm_start": "none"} if given.get("init_from") else given))
+
     @property
     def pieces(self) -> int | None:
         """How many pieces the vectors must be of, at most; None for vectors of words."""

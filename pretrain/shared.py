@@ -20,10 +20,14 @@ from pretrain.settings import PretrainSettings
 AnySettings = TypeVar("AnySettings", bound=PretrainSettings)
 
 
+def is_begun(path: Path) -> bool:
+    """Whether there is a run, finished or not."""
+    return (path / CONFIG).is_file()
+
+
 def with_corpus_begun(settings: AnySettings) -> AnySettings:
     """The settings, with the corpus of the run to be resumed in place of `auto`: another may be at hand by now."""
-    config = Path(settings.out) / CONFIG
-    if not settings.resume or settings.corpus != ("auto",) or not config.is_file():
+    if not settings.resume or settings.corpus != ("auto",) or not is_begun(Path(settings.out)):
         return settings
     corpus = read_config(Path(settings.out)).get("corpus")
     names = tuple(str(corpus.get("name")).split("+")) if isinstance(corpus, dict) else ()

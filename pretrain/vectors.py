@@ -8,10 +8,11 @@ into one named after --out.
 Read next: `pretrain.bilm.train`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from minitransfer.apparatus.checkpoint import CONFIG, LoadedRun, load_run, read_completion
+from minitransfer.apparatus.checkpoint import LoadedRun, load_run, read_completion
 from minitransfer.apparatus.distributed import on_first
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
@@ -19,7 +20,7 @@ from minitransfer.apparatus.runtime import Stop
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text.corpora import Corpus
 from pretrain.settings import NetworkSettings
-from pretrain.shared import as_saved_corpus, with_corpus_begun
+from pretrain.shared import is_begun, with_corpus_begun
 from pretrain.static.settings import Settings as StaticSettings
 from pretrain.static.train import learn_vectors
 
@@ -30,11 +31,6 @@ def places(settings: NetworkSettings) -> tuple[Path, Path]:
     """Where vectors may be: in the run that all share, and in one that belongs to --out alone."""
     out, name = Path(settings.out), "static-pieces" if settings.pieces else "static"
     return out.absolute().parent / name, out.absolute().parent / f"{out.absolute().name}-{name}"
-
-
-def is_begun(path: Path) -> bool:
-    """Whether there is a run, finished or not."""
-    return (path / CONFIG).is_file()
 
 
 def as_begun(settings: Network) -> Network:
@@ -68,10 +64,13 @@ def settings_of_vectors(settings: NetworkSettings, place: Path) -> StaticSetting
                              resume=is_begun(place))
 
 
-def suits(place: Path, settings: NetworkSettings, corpus: Corpus) -> bool:
-    """Whether vectors can be used: finished, or begun with just the settings that they would be learned with now."""
+def suits(place: Path, settings: NetworkSettings, mine: Mapping[str, str]) -> bool:
+    """Whether vectors can be used: finished, or begun with just the settings that they would be learned with now.
+
+    mine: what config.json has of the corpus that they are needed for.
+    """
     config, wanted = read_config(place), settings_of_vectors(settings, place).known()
-    text, mine = config.get("corpus"), as_saved_corpus(corpus)
+    text = config.get("corpus")
     if config.get("kind") != "static" or not isinstance(text, dict):
         return False
     if read_completion(place) is None:
@@ -79,35 +78,35 @@ def suits(place: Path, settings: NetworkSettings, corpus: Corpus) -> bool:
     units = ("unit", "most_pieces", "model")
     if any(config.get(name) != wanted.get(name) for name in units):
         return False
-    if text.get("name") == corpus.name:
+    if text.get("name") == mine["name"]:
         return text == mine
-    return set(corpus.name.split("+")) <= set(str(text.get("name")).split("+"))
+    return set(mine["name"].split("+")) <= set(str(text.get("name")).split("+"))
 
 
-def find_or_learn(settings: NetworkSettings, corpus: Corpus, stages: int) -> LoadedRun:
+def find_or_learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, str], stages: int) -> LoadedRun:
     """The vectors to begin with, learned first where there are none. Of several processes the first learns them.
 
     Raises: Stopped if asked to stop: then --resume goes on; CheckpointError if all places for them are taken.
     """
     with Stop() as stop:
-        on_first(stop, lambda: _learn(settings, corpus, stages, stop))
-    return load_run(_place(settings, corpus), "static")
+        on_first(stop, lambda: _learn(settings, corpus, as_saved, stages, stop))
+    return load_run(_place(settings, as_saved), "static")
 
 
-def _place(settings: NetworkSettings, corpus: Corpus) -> Path:
+def _place(settings: NetworkSettings, as_saved: Mapping[str, str]) -> Path:
     """The first place that is free or holds vectors that suit. Raises: CheckpointError if there is none."""
     for place in places(settings):
-        if not is_begun(place) or suits(place, settings, corpus):
+        if not is_begun(place) or suits(place, settings, as_saved):
             return place
     raise CheckpointError(f"{' and '.join(map(str, places(settings)))} hold other vectors than are needed here",
                           "give another --out, or a run of pretrain.static with --warm-start")
 
 
-def _learn(settings: NetworkSettings, corpus: Corpus, stages: int, stop: Stop) -> None:
+def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, str], stages: int, stop: Stop) -> None:
     """Learn the vectors, or go on learning them, unless they are there."""
-    place = _place(settings, corpus)
+    place = _place(settings, as_saved)
     if is_begun(place) and read_completion(place) is not None:
         say(f"stage 1 of {stages}: the static vectors are in {place}")
         return
     say(f"stage 1 of {stages}: static vectors, into {place}")
-    learn_vectors(settings_of_vectors(settings, place), corpus, as_saved_corpus(corpus), stop)
+    learn_vectors(settings_of_vectors(settings, place), corpus, as_saved, stop)

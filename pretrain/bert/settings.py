@@ -78,8 +78,6 @@ class Settings(NetworkSettings):
 
         Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over.
         """
-        if given.get("init_from"):
-            given = {**given, "warm_start": "none"}
         settings, asked = super().of(**given), given.get("vocab_size")
         if asked is not None and asked < LEAST_VOCABULARY:
             what = f"--vocab-size {asked} leaves no room for the letters"

@@ -115,15 +115,16 @@ def main(settings: Settings) -> int:
     if already_complete(settings, known(settings, origin, device)):
         return 0
     corpus = read_corpus(settings)
+    as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
     if settings.warm_start == "auto" and not settings.resume:
-        origin = find_or_learn(settings, corpus, stages=2)
+        origin = find_or_learn(settings, corpus, as_saved, stages=2)
     config, seed = known(settings, origin, device), training_seed(settings.seed, origin)
     settings = replace(settings, precision=config["precision"])
     text = read_text(corpus, settings, seed, read_tokenizer(origin))
     model = build(settings, text, origin)
     config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint,
-               "corpus": as_saved_corpus(corpus), "environment": environment()}
+               "corpus": as_saved, "environment": environment()}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "

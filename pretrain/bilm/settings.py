@@ -107,8 +107,6 @@ class Settings(NetworkSettings):
         Raises: UsageError for a --vocab-size that leaves no room for words, for --highways that are too many, or
         that stand beside an earlier run that brings its own.
         """
-        if given.get("init_from"):
-            given = {**given, "warm_start": "none"}
         settings, special = super().of(**given), len(SPECIAL_WORDS)
         if settings.vocab_size <= special:
             what = f"--vocab-size {settings.vocab_size} leaves no room for words: the first {special} are"

@@ -110,14 +110,15 @@ def main(settings: Settings) -> int:
     if already_complete(settings, known(settings, origin, device)):
         return 0
     corpus = read_corpus(settings)
+    as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
     if settings.warm_start == "auto" and not settings.resume:
-        origin = find_or_learn(settings, corpus, stages=3)
+        origin = find_or_learn(settings, corpus, as_saved, stages=3)
     config = known(settings, origin, device)
     settings, fixed = replace(settings, precision=config["precision"]), config["charcnn"] == "fixed"
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)
-    config |= {"model": model.config.to_dict(), "corpus": as_saved_corpus(corpus), "environment": environment()}
+    config |= {"model": model.config.to_dict(), "corpus": as_saved, "environment": environment()}
     all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
