@@ -8,9 +8,9 @@ from pretrain.bert.settings import Settings
 
 def main(settings: Settings) -> int:
     """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
-    from pretrain.bert.train import main as train
+    from pretrain.bert.run import main as run
 
-    return train(settings)
+    return run(settings)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pretrain.bilm.settings import Settings
 
 def main(settings: Settings) -> int:
     """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
-    from pretrain.bilm.train import main as train
+    from pretrain.bilm.run import main as run
 
-    return train(settings)
+    return run(settings)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,6 @@ class Reader:
 
     def _spell_out(self) -> Tensor:
         """Work out the vector of every word of the text."""
-        say(f"reading the spelling of {len(self.spelling):,} words")
         return word_vectors(self.charcnn, self.spelling)
 
     def read(self, inputs: Both) -> Both:
@@ -142,15 +141,26 @@ class Reader:
             self._vectors.backward(torch.zeros_like(self._vectors).index_add_(0, self._place, arrived))
 
 
-def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
-               check: Callable[[], None]) -> dict[str, float]:
-    """Perplexity of the held-out text by direction, over the full vocabulary; `check` may raise Stopped.
+def perplexity(model: BiLM, reader: Reader, token_ids: np.ndarray, run_both: Callable,
+               check: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Perplexity of a held-out text of N tokens by direction, over the full vocabulary; `check` may raise Stopped.
 
     perplexity = exp( −1/N Σ_t log p(w_t | what was read before) ),  each of the N tokens counted once, <eos> too
 
     Raises: NumericsError if the loss is no number that it could be worked out from.
     """
-    N, table = len(text.validation), reader.table()
+    ahead, back = held_out_loss(model.stacks(), model.softmax, reader.table(), token_ids, run_both, check)
+    if not max(abs(ahead), abs(back)) < MOST_NATS:  # false for nan too
+        what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
+        raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+    return {"perplexity_forward": math.exp(ahead), "perplexity_backward": math.exp(back),
+            "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": len(token_ids)}
+
+
+def perplexity_of_all(model: BiLM, reader: Reader, text: Text, run_both: Callable,
+                      check: Callable[[], None]) -> dict[str, float]:
+    """`perplexity` of the whole held-out text, with a line of progress."""
+    N = len(text.validation)
     say(f"measuring perplexity on {N:,} held-out tokens")
     with Progress(2 * math.ceil(math.ceil(N / ROWS) / WINDOW), "windows", description="perplexity") as progress:
 
@@ -158,9 +168,4 @@ def perplexity(model: BiLM, reader: Reader, text: Text, run_both: Callable,
             progress.advance()
             check()
 
-        ahead, back = held_out_loss(model.stacks(), model.softmax, table, text.validation, run_both, next_window)
-    if not max(abs(ahead), abs(back)) < MOST_NATS:  # false for nan too
-        what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
-        raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
-    return {"perplexity_forward": math.exp(ahead), "perplexity_backward": math.exp(back),
-            "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": N}
+        return perplexity(model, reader, text.validation, run_both, next_window)

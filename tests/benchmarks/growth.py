@@ -29,8 +29,8 @@ from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.text.words import Vocabulary
-from pretrain.bert import train as bert
-from pretrain.bilm import train as bilm
+from pretrain.bert import run as bert
+from pretrain.bilm import run as bilm
 from tests.benchmarks.bert import make_rows, make_step
 from tests.benchmarks.steps import CPU, our_step
 from tests.benchmarks.synthetic import made_up_words, make_text, zipf_stream

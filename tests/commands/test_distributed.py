@@ -34,9 +34,9 @@ from minitransfer.text import corpora, sample
 from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer import examples, features
 from minitransfer.transfer.encoders import BiLMEncoder
-from pretrain.bert import train as bert
+from pretrain.bert import run as bert
+from pretrain.bilm import run as bilm
 from pretrain.bilm import text as reading
-from pretrain.bilm import train as bilm
 from pretrain.static import train as static  # noqa: F401  here, not in each process
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.options import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.words import token_stream
-from pretrain.bilm import train as bilm
+from pretrain.bilm import run as bilm
 from pretrain.static import train as static
 
 MARGIN = 0.13  # about half of what was found

@@ -12,7 +12,7 @@ import pytest
 import torch
 from encoder_runs import make_bert, make_bilm, make_static
 
-import pretrain.bilm.train
+import pretrain.bilm.run
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.options import run_command
@@ -40,13 +40,13 @@ def trained(tmp_path_factory):
         titled = [document.replace("\n", "\n\n", 1) for document in documents[:140]]  # a title has blank lines around
         text = "".join(f"\n{document}\n" for document in titled)
         (path / "data" / "wikitext-2" / f"wiki.{split}.tokens").write_text(text)
-    before, pretrain.bilm.train.Settings.presets["tiny"] = pretrain.bilm.train.Settings.presets["tiny"], SMALL
+    before, pretrain.bilm.run.Settings.presets["tiny"] = pretrain.bilm.run.Settings.presets["tiny"], SMALL
     try:
         argv = ["--corpus", "wikitext-2", "--offline", "--data-dir", str(path / "data"), "--preset", "tiny", "--out",
                 str(path / "bilm"), "--log-every", "0.5", "--warm-start", "none"]
-        assert run_command(pretrain.bilm.train.main, pretrain.bilm.train.Settings, argv) == 0
+        assert run_command(pretrain.bilm.run.main, pretrain.bilm.run.Settings, argv) == 0
     finally:
-        pretrain.bilm.train.Settings.presets["tiny"] = before
+        pretrain.bilm.run.Settings.presets["tiny"] = before
     return path
 
 

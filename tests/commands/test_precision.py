@@ -19,8 +19,8 @@ from minitransfer.apparatus.runtime import (
     multiplies_bfloat16,
 )
 from minitransfer.transfer.loading import load_encoder
-from pretrain.bert import train as bert
-from pretrain.bilm import train as bilm
+from pretrain.bert import run as bert
+from pretrain.bilm import run as bilm
 
 CPU = torch.device("cpu")
 HALF_STEP = 2.0**-8  # of a number: bfloat16 keeps 8 binary digits

@@ -29,8 +29,8 @@ from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
 from pretrain import shared
 from pretrain.bilm import both
+from pretrain.bilm import run as bilm
 from pretrain.bilm import text as reading
-from pretrain.bilm import train as bilm
 from pretrain.bilm.both import Directions
 from pretrain.bilm.text import Reader, epoch_windows, perplexity, read_text
 from pretrain.static import train as static
@@ -113,17 +113,29 @@ def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(
 
 
 def test_stopped_while_perplexity_is_measured_nothing_is_trained_twice(data, tmp_path, monkeypatch):
-    measure = reading.perplexity
+    measure = reading.perplexity_of_all
 
     def interrupted(*arguments, **settings):
         os.kill(os.getpid(), signal.SIGTERM)
         return measure(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(bilm, "perplexity", interrupted)
+        patched.setattr(bilm, "perplexity_of_all", interrupted)
         assert pretrain("bilm", data, tmp_path / "run") == 143
     monkeypatch.setattr(BiLM, "direction_loss", lambda *arguments: 1 / 0)
     assert pretrain("bilm", data, tmp_path / "run", "--resume") == 0
+
+
+def test_held_out_text_is_measured_while_training_and_changes_no_weight(data, tmp_path, monkeypatch):
+    assert pretrain("bilm", data, tmp_path / "measured") == 0
+    found = [row for row in rows(tmp_path / "measured") if "perplexity" in row]
+    monkeypatch.setattr("pretrain.bilm.train.MEASURED_TOKENS", 5)
+    assert pretrain("bilm", data, tmp_path / "barely") == 0
+    barely = [row for row in rows(tmp_path / "barely") if "perplexity" in row]
+    assert [row["step"] for row in found] == [row["step"] for row in barely] and 3 <= len(found) <= 9
+    assert {row["held_out_tokens"] for row in barely[:-1]} == {5} and barely[-1] == found[-1]
+    assert found[-1]["perplexity"] < found[0]["perplexity"]
+    assert same(weights(tmp_path / "measured"), weights(tmp_path / "barely"))
 
 
 def test_the_warm_start_is_saved_before_a_line_is_read(data, vectors, tmp_path, monkeypatch, capsys):
@@ -140,7 +152,7 @@ def test_a_finished_run_is_only_looked_at_and_its_corpus_not_read(data, vectors,
     assert pretrain("bilm", data, tmp_path / "bilm") == 0
     for command in ("static", "bilm"):
         out = tmp_path / command
-        monkeypatch.setattr(f"pretrain.{command}.train.read_corpus", lambda arguments: 1 / 0)
+        monkeypatch.setattr("pretrain.shared.load_corpus", lambda *_, **__: 1 / 0)
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
         capsys.readouterr()
         assert pretrain(command, data, out, "--resume") == 0
@@ -210,7 +222,7 @@ def test_perplexity_is_worked_out_word_by_word_in_each_direction():
     text = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4)
     model = small_bilm(9)
     for reader in (Reader(model, text, fixed=True), Reader(model, text, fixed=False)):
-        found = perplexity(model, reader, text, one_after_the_other, check=lambda: None)
+        found = perplexity(model, reader, text.validation, one_after_the_other, check=lambda: None)
     stream, expected = text.validation.tolist(), []
     assert found["held_out_tokens"] == len(stream) == 2_102 and len(text.vocabulary) > 9  # 2,100, "z" and <eos>
     table, per_row = reader.table(), math.ceil(len(stream) / 16)
@@ -233,7 +245,8 @@ def test_memory_is_carried_from_window_to_window(data, tmp_path):
     still = ("--learning-rate", "1e-30", "--dropout", "0", "--epochs", "1", "--softmax", "full")
     for name, window in (("short", "13"), ("long", "1000000")):
         assert pretrain("bilm", data, tmp_path / name, *still, "--window", window) == 0
-    short, (long, _) = rows(tmp_path / "short")[:-1], rows(tmp_path / "long")
+    short = [row for row in rows(tmp_path / "short") if "loss" in row]
+    [long] = [row for row in rows(tmp_path / "long") if "loss" in row]
     tokens = [row["tokens"] - before for row, before in zip(short, [0, *(r["tokens"] for r in short)])]
     assert len(short) > 50 and sum(tokens) == long["tokens"]
     for name in ("loss_forward", "loss_backward"):  # up to four tokens of padding are not counted

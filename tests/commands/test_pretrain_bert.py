@@ -20,9 +20,9 @@ from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
+from pretrain.bert import run as bert
 from pretrain.bert import start as starting
 from pretrain.bert import text as packed
-from pretrain.bert import train as bert
 from pretrain.bert.settings import SIZES, Settings
 
 
@@ -301,7 +301,7 @@ def test_more_pieces_asked_for_than_the_text_has_are_what_there_is(data, tmp_pat
 
 def test_a_finished_run_is_only_looked_at_and_its_corpus_not_read(data, whole, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(whole, tmp_path / "run")
-    monkeypatch.setattr("pretrain.bert.train.read_corpus", lambda arguments: 1 / 0)
+    monkeypatch.setattr("pretrain.shared.load_corpus", lambda *_, **__: 1 / 0)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     assert pretrain(data, out, "--resume") == 0
     assert "already complete (step " in capsys.readouterr().err

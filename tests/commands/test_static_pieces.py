@@ -114,7 +114,7 @@ def test_who_needs_words_refuses_a_run_of_pieces(data, whole, tmp_path, capsys):
 ])
 def test_a_number_of_pieces_that_means_nothing_is_refused_before_any_text_is_read(
         tmp_path, capsys, monkeypatch, wrong, told):
-    monkeypatch.setattr("pretrain.static.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
+    monkeypatch.setattr("pretrain.shared.load_corpus", lambda *_, **__: pytest.fail("the corpus was read"))
     argv = ["--out", str(tmp_path / "run"), *wrong.split()]
     assert run_command(static.main, static.Settings, argv) == 2
     assert told in last_line(capsys) and not (tmp_path / "run").exists()

@@ -21,7 +21,7 @@ from pretrain_runs import flags_for, signal_at  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.bert.encoder import BertConfig, MaskedLM  # noqa: E402
 from minitransfer.text.wordpiece import WordPiece, train_wordpiece  # noqa: E402
-from pretrain.bert import train as bert  # noqa: E402
+from pretrain.bert import run as bert  # noqa: E402
 
 PRESET = dict(hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17, max_positions=31, vocab_size=151,
               seq_length=23, epochs=2, batch_size=7, learning_rate=5e-3, dropout=0.2)

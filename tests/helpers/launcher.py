@@ -27,8 +27,8 @@ from minitransfer.apparatus import metrics  # noqa: E402
 from minitransfer.apparatus.checkpoint import RunDirectory  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.text import sample  # noqa: E402
-from pretrain.bert import train as bert
-from pretrain.bilm import train as bilm
+from pretrain.bert import run as bert
+from pretrain.bilm import run as bilm
 from pretrain.static import train as static  # noqa: E402
 
 COMMANDS = {"pretrain.static": static, "pretrain.bilm": bilm, "pretrain.bert": bert, "finetune.imdb": imdb,

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from minitransfer.apparatus import runtime  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
-from pretrain.bilm import train as bilm
+from pretrain.bilm import run as bilm
 from pretrain.static import train as static  # noqa: E402
 
 COMMANDS = {"bilm": bilm, "static": static}

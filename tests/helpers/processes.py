@@ -27,7 +27,7 @@ from pretrain_runs import signal_at  # noqa: E402
 
 from minitransfer.apparatus import distributed  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
-from pretrain.bert import train as bert  # noqa: E402
+from pretrain.bert import run as bert  # noqa: E402
 
 SMALL = {**PRESET, "batch_size": 6, "epochs": 1}  # of pretrain.bert
 DEADLINE = 200.0  # seconds, after which a process counts as one that hangs

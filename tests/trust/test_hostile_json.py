@@ -25,9 +25,9 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier, max_tokens_of
 from minitransfer.transfer.examples import predict as probabilities
-from pretrain.bert import train as bert
+from pretrain.bert import run as bert
 from pretrain.bert.start import check_network
-from pretrain.bilm import train as bilm
+from pretrain.bilm import run as bilm
 from pretrain.static import train as static
 
 CPU = torch.device("cpu")

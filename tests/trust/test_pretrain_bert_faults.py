@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def unread(monkeypatch):
     """Fails a test in which the corpus is read: what is wrong must be found before."""
-    monkeypatch.setattr("pretrain.bert.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
+    monkeypatch.setattr("pretrain.shared.load_corpus", lambda *_, **__: pytest.fail("the corpus was read"))
 
 
 @pytest.fixture

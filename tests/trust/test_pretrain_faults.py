@@ -31,8 +31,7 @@ data = pytest.fixture(scope="module")(pretrain_runs.wikitext)
 @pytest.fixture
 def unread(monkeypatch):
     """Fails a test in which the corpus is read: what is wrong must be found before."""
-    for name in COMMANDS:
-        monkeypatch.setattr(f"pretrain.{name}.train.read_corpus", lambda arguments: pytest.fail("the corpus was read"))
+    monkeypatch.setattr("pretrain.shared.load_corpus", lambda *_, **__: pytest.fail("the corpus was read"))
 
 
 BAD_FLAGS = [

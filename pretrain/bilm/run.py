@@ -1,0 +1,99 @@
+"""Part III, around the command: the run. What happens before the training loop, and what after it?
+
+The text is encoded, the network built or taken over, the run directory opened; the vectors and their spelling are
+learned; the loop trains; perplexity is measured on all held-out text, and what came of it is written down.
+
+Read next: `pretrain.bilm.train`, the command.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
+from minitransfer.apparatus.distributed import check_batch_size, is_first, of_processes, on_first, open_run
+from minitransfer.apparatus.runtime import (
+    SideBySide,
+    Stop,
+    choose_device,
+    choose_precision,
+    environment,
+    peak_memory_gib,
+    say,
+    set_threads,
+)
+from minitransfer.elmo.bilm import BiLM
+from pretrain.bilm.settings import Settings
+from pretrain.bilm.spelling import restore_or_warm_start
+from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
+from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
+from pretrain.bilm.train import train
+from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.vectors import as_begun, find_or_learn
+
+
+def main(settings: Settings) -> int:
+    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+    settings = as_begun(settings)
+    check_out(settings.out, "bilm", resume=settings.resume)
+    check_batch_size(settings.batch_size)
+    device, threads = choose_device(settings.device), set_threads(settings.threads)
+    origin = load_origin(settings)
+    if already_complete(settings, known(settings, origin, device)):
+        return 0
+    corpus = read_corpus(settings)
+    as_saved = as_saved_corpus(corpus)
+    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
+    if settings.warm_start == "auto" and not settings.resume:
+        origin = find_or_learn(settings, corpus, as_saved, stages=3)
+    config = known(settings, origin, device)
+    settings, fixed = replace(settings, precision=config["precision"]), config["charcnn"] == "fixed"
+    text = read_text(corpus, settings.vocab_size, settings.batch_size)
+    model = build(settings, text, origin)
+    config |= {"model": model.config.to_dict(), "corpus": as_saved, "environment": environment()}
+    all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
+    say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
+        f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
+        f"{of_processes(threads)}, {settings.precision}; {settings.out}")
+    with (open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop,
+          SideBySide(2, device) as side_by_side):
+        state = run.load_state()
+        if state is None and settings.warm_start == "auto":
+            say("stage 2 of 3: the character CNN learns to spell them")
+        restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
+        reader = Reader(model.to(device), text, fixed)
+        if settings.warm_start == "auto":
+            say("stage 3 of 3: the language model")
+        seed = training_seed(settings.seed, origin)
+        return learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
+
+
+def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
+    """What of the run's config is known before any text is read, once it is known what the run begins with."""
+    width = hidden_size(settings.hidden_size, origin)
+    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
+            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning", "origin": ancestry(origin)}
+
+
+def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,
+                      state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
+    """Train, measure perplexity over the full vocabulary, and leave a finished run; returns the exit code.
+
+    The first of several processes measures and writes, while the others wait.
+    """
+    started = time.monotonic()
+    step = train(model, reader, text, settings, seed, run, state, stop, side_by_side)
+    metrics = on_first(stop, lambda: perplexity_of_all(model, reader, text, side_by_side, stop.check))
+    if not is_first():
+        return 0
+    run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
+    run.log_metrics({"step": step, **metrics}, once=True)
+    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
+    say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
+        f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}; "
+        f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
+    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
+    say(f"the biLM is in {settings.out}. Next: {following}")
+    return 0
