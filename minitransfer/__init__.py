@@ -15,6 +15,7 @@ Contents, in reading order (each module opens with the question it answers and n
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.baselines
                                                   commands: finetune.imdb · finetune.predict · finetune.compare
+    Part VI   GPT                    gpt.causal · gpt.evaluation · gpt.writing
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface
@@ -22,8 +23,8 @@ Contents, in reading order (each module opens with the question it answers and n
                                      states · checkpoint · keeper · optim · distributed · cache
                                      figures · mirrors · download · archives
 
-Imports go one way: tests → {pretrain, finetune} → transfer → {elmo, bert} → static → text, and the apparatus imports
-none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.
+Imports go one way: tests → {pretrain, finetune} → transfer → gpt → {elmo, bert} → static → text, and the apparatus
+imports none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.
 
 The dimension key, used in every shape:
 

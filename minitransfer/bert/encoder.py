@@ -74,9 +74,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused
 
     attention(q, k, v) = softmax(q kᵀ / √d + mask) v                        (Vaswani et al. 2017, eq. 1)
 
-    Shapes: q (B, H, T, d), k and v (B, H, S, d), mask (B, 1, 1, S) float, 0 for what may be seen and `MASKED_SCORE`
-    for the rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never holds all T · S weights; for None
-    the faster way is taken, which on a CPU in bfloat16 is the written-out one, by two to three times.
+    Shapes: q (B, H, T, d), k and v (B, H, S, d), mask (B, 1, 1, S) or (T, S) float, 0 for what may be seen and
+    `MASKED_SCORE` for the rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never holds all T · S
+    weights; for None the faster way is taken, on a CPU in bfloat16 the written-out one, by two to three times.
     Differs: no dropout on the weights; its random numbers would take a fifth of a training step.
     """
     mask = None if mask is None else mask.to(q.dtype)
@@ -194,12 +194,15 @@ class Bert(nn.Module):
                      wanted: Tensor | None = None) -> list[Tensor]:
         """As `layers`, from token embeddings looked up before, x (B, T, D)."""
         x = dropout(self.embeddings(x), self.dropout, generator)
-        attention_bias = None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * MASKED_SCORE  # (B, 1, 1, T)
-        outputs = [x]
+        attention_bias, outputs = self.attention_bias(x, mask), [x]
         for k, block in enumerate(self.blocks, start=1):
             x = block(x, attention_bias, generator, wanted if k == len(self.blocks) else None)
             outputs.append(x)
         return outputs
+
+    def attention_bias(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        """What is added to the scores of `attention`, so that no token attends to padding: (B, 1, 1, T), or None."""
+        return None if mask is None else (~mask)[:, None, None, :].to(x.dtype) * MASKED_SCORE
 
 
 class MaskedLM(nn.Module):
@@ -211,13 +214,14 @@ class MaskedLM(nn.Module):
 
     loss = −log softmax(logits)[w], averaged over the masked tokens w, in nats
 
-    E is the matrix of the input embeddings too (weight tying), and is stored once.
+    E is the matrix of the input embeddings too (weight tying), and is stored once. `encoder` is what stands below: a
+    GPT has a head of the same form over an encoder that looks back alone.
     """
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertConfig, encoder: type[Bert] = Bert):
         super().__init__()
         self.config = config
-        self.bert = Bert(config)
+        self.bert = encoder(config)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))

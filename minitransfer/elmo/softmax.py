@@ -65,29 +65,34 @@ class WordSoftmax(nn.Module):
         return torch.cat(sums, dim=1).logsumexp(dim=0)
 
     def sampled_loss(self, h: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
-        """Average −log p(target | h), in nats, where p is a softmax over the target and the negatives only.
+        """`sampled_loss` of these words. Shapes: h (N, P), targets (N,) int64, negatives (K,), log_q (V,) -> scalar."""
+        return sampled_loss(h, self.weight, self.bias, targets, negatives, log_q)
 
-        p(y | h) = exp(z_y − log π(y)) / Σ_{w ∈ S ∪ {y}} exp(z_w − log π(w)),   z_w = W_w · h + b_w
 
-        Each logit is lowered by the logarithm of the chance π(w) = 1 − (1 − q(w))^K that w is in S, the K words drawn
-        from q, so that a word seldom drawn counts for more when it is (after Jean et al. 2015, section 3). A negative
-        drawn twice counts once, and one that happens to be the target is left out: with more and more draws the loss
-        becomes the full one. It is not a perplexity: it is a choice among fewer words.
+def sampled_loss(h: Tensor, W: Tensor, b: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
+    """Average −log p(target | h), in nats, where p is a softmax over the target and the negatives only.
 
-        Differs: they weigh by q itself. Were a logit lowered by log(K q(w)), which is above 0 for the most frequent
-        words, a target such as "the" would be pushed up however well it is predicted already.
+    p(y | h) = exp(z_y − log π(y)) / Σ_{w ∈ S ∪ {y}} exp(z_w − log π(w)),   z_w = W_w · h + b_w
 
-        Shapes: h (N, P), targets (N,) int64, negatives (K,) int64, log_q (V,) float -> scalar.
-        """
-        log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log π(w)
-        negatives = negatives.unique()
-        # index_select, since threads add up the gradient of weight[targets] in any order, and round differently each.
-        weight, bias = self.weight.index_select(0, targets), self.bias.index_select(0, targets)
-        true = (h * weight).sum(dim=1) + bias - log_chance[targets]  # (N,)
-        others = F.linear(h, self.weight[negatives], self.bias[negatives] - log_chance[negatives])  # (N, ≤ K)
-        others = others.masked_fill(negatives.unsqueeze(0) == targets.unsqueeze(1), -torch.inf)
-        logits = torch.cat([true.unsqueeze(1), others], dim=1)  # the target stands first in each row
-        return F.cross_entropy(logits, torch.zeros_like(targets))
+    Each logit is lowered by the logarithm of the chance π(w) = 1 − (1 − q(w))^K that w is in S, the K words drawn
+    from q, so that a word seldom drawn counts for more when it is (after Jean et al. 2015, section 3). A negative
+    drawn twice counts once, and one that happens to be the target is left out: with more and more draws the loss
+    becomes the full one. It is not a perplexity: it is a choice among fewer words.
+
+    Differs: they weigh by q itself. Were a logit lowered by log(K q(w)), which is above 0 for the most frequent
+    words, a target such as "the" would be pushed up however well it is predicted already.
+
+    Shapes: h (N, P), W (V, P), b (V,), targets (N,) int64, negatives (K,) int64, log_q (V,) float -> scalar.
+    """
+    log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log π(w)
+    negatives = negatives.unique()
+    # index_select, since threads add up the gradient of W[targets] in any order, and round differently each.
+    weight, bias = W.index_select(0, targets), b.index_select(0, targets)
+    true = (h * weight).sum(dim=1) + bias - log_chance[targets]  # (N,)
+    others = F.linear(h, W[negatives], b[negatives] - log_chance[negatives])  # (N, ≤ K)
+    others = others.masked_fill(negatives.unsqueeze(0) == targets.unsqueeze(1), -torch.inf)
+    logits = torch.cat([true.unsqueeze(1), others], dim=1)  # the target stands first in each row
+    return F.cross_entropy(logits, torch.zeros_like(targets))
 
 
 def proposal(counts: Tensor, power: float = 0.75) -> Tensor:

@@ -22,13 +22,13 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make_model() -> MaskedLM:
+def make_model(kind: type[MaskedLM] = MaskedLM) -> MaskedLM:
     """In double precision, so that equal means equal; in training mode, because dropout must not depend on it.
 
     No weight is left at 0 or 1, where it could be forgotten unnoticed.
     """
     torch.manual_seed(0)
-    model, draw = MaskedLM(CONFIG).double(), generator()
+    model, draw = kind(CONFIG).double(), generator()
     with torch.no_grad():
         for p in model.parameters():
             p += 0.5 * torch.randn(p.shape, generator=draw, dtype=p.dtype)
@@ -74,25 +74,26 @@ def weights_of(q: list[float], keys: list[list[float]]) -> list[float]:
     return [score / sum(scores) for score in scores]
 
 
-def attention_by_loops(block, text: list[list[float]]) -> list[list[float]]:
+def attention_by_loops(block, text: list[list[float]], causal: bool = False) -> list[list[float]]:
+    """`causal`: each token looks at itself and at those before it, and at no other."""
     d, found = D // H, [[] for _ in text]
     queries, keys, values = ([times(block.qkv, x)[i * D : (i + 1) * D] for x in text] for i in range(3))
     for head in range(H):
         of_head = slice(head * d, (head + 1) * d)
         for t, q in enumerate(queries):
-            share = weights_of(q[of_head], [k[of_head] for k in keys])
+            share = weights_of(q[of_head], [k[of_head] for k in (keys[: t + 1] if causal else keys)])
             found[t] += [sum(w * v[of_head][i] for w, v in zip(share, values)) for i in range(d)]
     return found
 
 
-def layers_by_loops(bert: Bert, token_ids: list[int]) -> list[list[list[float]]]:
+def layers_by_loops(bert: Bert, token_ids: list[int], causal: bool = False) -> list[list[list[float]]]:
     """The layers of one text, nothing padded."""
     e = bert.embeddings
     tokens, places, segment = e.tokens.weight.tolist(), e.positions.weight.tolist(), e.segment.weight[0].tolist()
     text = [normalised(e.norm, plus(plus(tokens[i], places[t]), segment)) for t, i in enumerate(token_ids)]
     layers = [text]
     for block in bert.blocks:
-        attended = [times(block.output, y) for y in attention_by_loops(block, text)]
+        attended = [times(block.output, y) for y in attention_by_loops(block, text, causal)]
         a = [normalised(block.attention_norm, plus(x, y)) for x, y in zip(text, attended)]
         worked = [times(block.contract, gelu(times(block.expand, x))) for x in a]
         text = [normalised(block.norm, plus(x, y)) for x, y in zip(a, worked)]

@@ -1,4 +1,5 @@
-"""The claim that BERT here is BERT there: with equal weights the transformers library gives, and learns, the same.
+"""The claim that BERT here is BERT there, and GPT its decoder: with equal weights the transformers library gives, and
+learns, the same.
 
 Skipped where that library is not installed; nothing else needs it.
 """
@@ -21,7 +22,8 @@ from bert_by_loops import (
 )
 from torch import Tensor
 
-from minitransfer.bert.encoder import BertConfig
+from minitransfer.bert.encoder import BertConfig, MaskedLM
+from minitransfer.gpt.causal import CausalLM
 
 transformers = pytest.importorskip("transformers")
 
@@ -50,15 +52,13 @@ def as_in_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return theirs
 
 
-@pytest.fixture
-def pair():
+def paired(ours: MaskedLM, kind: str, **more):
     """Two models of the same weights: ours, and the one of that library."""
-    ours = make_model()
     shape = transformers.BertConfig(
         vocab_size=V, hidden_size=D, num_hidden_layers=L, num_attention_heads=H, type_vocab_size=1, pad_token_id=None,
         intermediate_size=CONFIG.intermediate_size, max_position_embeddings=CONFIG.max_positions,
-        layer_norm_eps=CONFIG.layer_norm_eps)
-    theirs = transformers.BertForMaskedLM(shape).double().eval()
+        layer_norm_eps=CONFIG.layer_norm_eps, **more)
+    theirs = getattr(transformers, kind)(shape).double().eval()
     weights = as_in_transformers(ours.state_dict())
     weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"]
     weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"]
@@ -66,6 +66,11 @@ def pair():
     parameters = dict(theirs.named_parameters())
     assert parameters.keys() <= weights.keys() and all(torch.equal(parameters[n], weights[n]) for n in parameters)
     return ours, theirs
+
+
+@pytest.fixture
+def pair():
+    return paired(make_model(), "BertForMaskedLM")
 
 
 def test_logits_layers_and_loss_are_those_of_transformers(pair):
@@ -90,6 +95,22 @@ def test_gradients_are_those_of_transformers(pair):
     for name, p in theirs.named_parameters():  # tied weights are listed once
         assert torch.allclose(found.pop(name), p.grad, atol=1e-10), name
     assert not found
+
+
+def test_logits_layers_loss_and_gradients_of_a_gpt_are_those_of_bert_as_a_decoder():
+    ours, theirs = paired(make_model(CausalLM), "BertLMHeadModel", is_decoder=True)
+    token_ids, mask = some_tokens(B, T), mask_of(LENGTHS)
+    out = theirs(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
+    assert torch.allclose(ours(token_ids, mask)[mask], out.logits[mask], atol=1e-10)
+    for found, expected in zip(ours.bert(token_ids, mask), out.hidden_states, strict=True):
+        assert torch.allclose(found[mask], expected[mask], atol=1e-10)
+    loss = ours.loss(token_ids[:, :-1], token_ids[:, 1:])
+    there = theirs(input_ids=token_ids, labels=token_ids)  # which shifts them by one itself, and rounds to float32
+    assert loss.item() == pytest.approx(there.loss.item(), rel=1e-5)
+    loss.backward()
+    torch.nn.functional.cross_entropy(there.logits[:, :-1].flatten(0, 1), token_ids[:, 1:].flatten()).backward()
+    found = as_in_transformers({name: p.grad for name, p in ours.named_parameters()})
+    assert all(torch.allclose(found[name], p.grad, atol=1e-10) for name, p in theirs.named_parameters())
 
 
 def test_what_size_does_not_decide_is_by_default_as_in_transformers():

@@ -26,17 +26,18 @@ HEIGHT = {
     "minitransfer.static": 1,
     "minitransfer.elmo": 2,
     "minitransfer.bert": 2,
-    "minitransfer.huggingface": 3,
-    "minitransfer.transfer": 4,
-    "pretrain": 5,
-    "finetune": 5,
-    "tests": 6,
+    "minitransfer.gpt": 3,
+    "minitransfer.huggingface": 4,
+    "minitransfer.transfer": 5,
+    "pretrain": 6,
+    "finetune": 6,
+    "tests": 7,
 }
 APPARATUS = "minitransfer.apparatus"
-MODELS = ("minitransfer.elmo", "minitransfer.bert", "minitransfer.transfer.heads")
+MODELS = ("minitransfer.elmo", "minitransfer.bert", "minitransfer.gpt", "minitransfer.transfer.heads")
 NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora", "minitransfer.text.wikitext",
                   "minitransfer.text.imdb")
-PRETRAINING = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.shared")  # Parts II to IV: V comes later
+PRETRAINING = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.gpt", "pretrain.shared")  # not Part V
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 TORCH_FREE = ("errors", "options", "settings")
 OPTIONAL = ("matplotlib", "transformers")
