@@ -16,6 +16,7 @@ Contents, in reading order (each module opens with the question it answers and n
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.baselines
                                                   commands: finetune.imdb · finetune.predict · finetune.compare
     Part VI   GPT                    gpt.causal · gpt.evaluation · gpt.writing
+                                                                   command: pretrain.gpt
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface

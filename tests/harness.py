@@ -40,6 +40,7 @@ COMMANDS = {
     "static": ("pretrain.static", "--corpus", "sample", "--preset", "tiny"),
     "bilm": ("pretrain.bilm", "--corpus", "sample", "--preset", "tiny", "--warm-start", "{encoders}/vectors"),
     "bert": ("pretrain.bert", "--corpus", "sample", "--preset", "tiny"),
+    "gpt": ("pretrain.gpt", "--corpus", "sample", "--preset", "tiny", "--softmax", "sampled"),
     "frozen": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bilm", "--epochs", "4"),
     "finetune": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bilm", "--mode", "finetune", "--epochs", "2"),
     "gradual": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bilm", "--mode", "gradual", "--epochs", "4"),

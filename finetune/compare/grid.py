@@ -118,8 +118,10 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: 
 
 
 def _which(path: str, kind: str, mode: str) -> list[str]:
-    """The flags that name encoder, mode and head: a BERT that learns is classified by [CLS] (lecture 3.4, 5.4)."""
-    head = ["--head", "cls"] if kind == "bert" and mode != "frozen" else []
+    """The flags that name encoder, mode and head: a BERT that learns is classified by [CLS] (lecture 3.4, 5.4), and
+    a GPT by its last token."""
+    heads = {"bert": "cls", "gpt": "last"}
+    head = ["--head", heads[kind]] if kind in heads and mode != "frozen" else []
     return ["--encoder", path, "--mode", mode, *head]
 
 

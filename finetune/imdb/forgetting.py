@@ -7,9 +7,9 @@ pretraining held out.
 
     forgetting = after − before,  each the mean −log p per token of that text, in nats
 
-For a biLM that is the mean of both directions, over the full vocabulary of its run; for BERT it is over masked
-pieces, the same ones each time. Where the corpus is imdb, reviews that it held out may be among those of the task:
-what is learned of them there is their label, not their words.
+For a biLM that is the mean of both directions, over the full vocabulary of its run; for a GPT it is over all pieces;
+for BERT over masked ones, the same each time. Where the corpus is imdb, reviews that it held out may be among those of
+the task: what is learned of them there is their label, not their words.
 
 Read next: `finetune.predict.answer`.
 """
@@ -19,10 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
 from minitransfer.apparatus.progress import say
@@ -34,13 +35,16 @@ from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.elmo.charcnn import word_vectors
 from minitransfer.elmo.evaluation import held_out_loss
 from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.gpt.causal import CausalLM
+from minitransfer.gpt.evaluation import in_own_order, next_piece_loss
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
 from minitransfer.text.packing import pack
 from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
-from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder
+from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, GptEncoder
 
 MOST_TOKENS = 100_000  # of held-out text are encoded, so that a measurement takes seconds and not minutes
+Network = TypeVar("Network", bound=MaskedLM)
 Check = Callable[[], None]  # called now and then, and may raise Stopped
 
 
@@ -78,9 +82,10 @@ def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bo
     if isinstance(encoder, BiLMEncoder):
         return of_words(run, encoder, read_corpus(run, data_dir, offline))
     if isinstance(encoder, BertEncoder):
-        return of_pieces(run, encoder, read_corpus(run, data_dir, offline))
+        of = of_next_pieces if isinstance(encoder, GptEncoder) else of_pieces
+        return of(run, encoder, read_corpus(run, data_dir, offline))
     what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
-    raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm or pretrain.bert run")
+    raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm, bert or gpt run")
 
 
 def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
@@ -125,26 +130,55 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
-    tokenizer, most, device = encoder.wordpiece, encoder.max_tokens, encoder.bert.embeddings.tokens.weight.device
-    T, batch_size = (config_value(run, int, "training", name) for name in ("seq_length", "batch_size"))
-    if not 3 <= T <= most or batch_size < 1:
-        what = f"{run.path / 'config.json'} tells of rows of {T} tokens, {batch_size} at a time, and {most} positions"
-        raise CheckpointError(what, ANOTHER)
+    T, batch_size = row_sizes(run, encoder)
     probability = config_value(run, float, "masking", "probability")
-    mask = masker(tokenizer, probability, config_value(run, bool, "masking", "whole_words"))
-    rows = torch.from_numpy(pack(tokenizer.encode(corpus.validation, corpus.marks_unknown), T))
-    masked = mask_once(rows, mask, config_value(run, int, "seed"))
+    mask = masker(encoder.wordpiece, probability, config_value(run, bool, "masking", "whole_words"))
+    masked = mask_once(rows_of(corpus, encoder, T), mask, config_value(run, int, "seed"))
     inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of {labels.numel():,} held-out tokens of {corpus.name} came to be masked"
         raise DataError(what, "leave out --measure-forgetting")
-    model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path).to(device)
-    model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
+    model = with_head(run, encoder, MaskedLM)
 
     def loss(check: Check) -> float:
         return masked_loss(model, inputs, labels, batch_size, check)["held_out_loss"]
 
     return HeldOut(corpus.name, inputs.numel(), loss)
+
+
+def of_next_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
+    """Held-out text for a GPT, which is asked for each next piece by the head of its run."""
+    T, batch_size = row_sizes(run, encoder)
+    rows = in_own_order(rows_of(corpus, encoder, T + 2), config_value(run, int, "seed"))[: max(1, MOST_TOKENS // T)]
+    model = with_head(run, encoder, CausalLM)
+
+    def loss(check: Check) -> float:
+        return next_piece_loss(model, rows, 1.0, batch_size, check)["held_out_loss"]
+
+    return HeldOut(corpus.name, len(rows) * T, loss)
+
+
+def row_sizes(run: LoadedRun, encoder: BertEncoder) -> tuple[int, int]:
+    """How long a run's rows of pieces were, and how many made a batch. Raises: CheckpointError if they cannot be."""
+    most = encoder.max_tokens
+    T, batch_size = (config_value(run, int, "training", name) for name in ("seq_length", "batch_size"))
+    if not 3 <= T <= most or batch_size < 1:
+        what = f"{run.path / 'config.json'} tells of rows of {T} tokens, {batch_size} at a time, and {most} positions"
+        raise CheckpointError(what, ANOTHER)
+    return T, batch_size
+
+
+def rows_of(corpus: Corpus, encoder: BertEncoder, length: int) -> Tensor:
+    """What a corpus holds out, as rows of an encoder's pieces: (N, length) int32."""
+    return torch.from_numpy(pack(encoder.wordpiece.encode(corpus.validation, corpus.marks_unknown), length))
+
+
+def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> Network:
+    """The encoder under the head of its run. Raises: CheckpointError if the run has none that fits."""
+    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
+    model.to(encoder.bert.embeddings.tokens.weight.device)
+    model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
+    return model
 
 
 def config_value(run: LoadedRun, kind: type, *names: str) -> Any:

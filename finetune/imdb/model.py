@@ -21,6 +21,8 @@ from minitransfer.transfer.freezing import encoder_parameter_groups, learning_de
 from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
 MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
+ONE_TOKEN = {"cls": ("[CLS] token that sees the whole text", "bert"),
+             "last": ("last token in which a text is gathered", "gpt")}  # what these heads need, and who has it
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
 
 
@@ -59,9 +61,10 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
     Raises: UsageError if the encoder cannot give what the flags ask of it.
     """
     settings = replace(settings, max_tokens=settings.max_tokens or default_max_tokens(encoder))
-    if settings.head == "cls" and not encoder.has_cls:
-        raise UsageError(f"--head cls takes the [CLS] token, and {settings.encoder} has none",
-                         "use --head mean, or the --encoder of a pretrain.bert run")
+    if settings.head in ONE_TOKEN and settings.head != encoder.token_head:
+        token, kind = ONE_TOKEN[settings.head]
+        raise UsageError(f"--head {settings.head} takes a {token}, and {settings.encoder} has none",
+                         f"use --head mean, or the --encoder of a pretrain.{kind} run")
     if encoder.max_tokens is not None and settings.max_tokens > encoder.max_tokens:
         raise UsageError(f"--max-tokens {settings.max_tokens}, but {settings.encoder} was pretrained on texts of "
                          f"up to {encoder.max_tokens} tokens",

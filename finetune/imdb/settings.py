@@ -24,7 +24,7 @@ from minitransfer.apparatus.settings import RunSettings, flag, out_flag, precisi
 from minitransfer.text import REVIEWS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
-HEADS = ("mean", "bilstm", "cls")
+HEADS = ("mean", "bilstm", "cls", "last")
 POOLS = ("mean", "mean-max", "mean-spread")
 FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
@@ -62,6 +62,7 @@ DEFAULTS = {  # by mode and head
     ("scratch", "bilstm"): Defaults(8, 1e-3, 1.0, 0.01, 0.3, 0.0, 2),
     ("scratch", "cls"): Defaults(12, 5e-4, 1.0, 0.01, 0.1, 0.1, 6),
 }
+DEFAULTS |= {(mode, "last"): DEFAULTS[mode, "cls"] for mode in MODES}  # so that a GPT is compared with BERT
 
 DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
 
@@ -113,8 +114,8 @@ class Settings(RunSettings):
     description = DESCRIPTION
     epilog = _defaults_table()
 
-    encoder: str = flag("a finished run of pretrain.bilm, bert or static; scratch takes only its shape", directory_name,
-                        metavar="DIR", default="runs/bilm", decides=False)
+    encoder: str = flag("a finished run of pretrain.bilm, bert, gpt or static; scratch takes only its shape",
+                        directory_name, metavar="DIR", default="runs/bilm", decides=False)
     mode: str = flag(
         "how much of the encoder learns beside mix and head. frozen: nothing; top: its upper layers; finetune: all "
         "layers, lower ones more slowly; gradual: one more layer in each epoch; scratch: all, from random weights "
@@ -122,7 +123,8 @@ class Settings(RunSettings):
     unfreeze: int = flag("how many upper layers learn in mode top", positive_int, metavar="N", default=1)
     head: str = flag(
         "mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which must be encoded anew in each epoch; cls: "
-        "W h_[CLS] + b, for a pretrain.bert run", choices=HEADS, default="mean")
+        "W h_[CLS] + b, for a pretrain.bert run; last: the same of the last token, for a pretrain.gpt run",
+        choices=HEADS, default="mean")
     pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)", choices=POOLS,
                      default="mean")
     data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
@@ -166,7 +168,7 @@ class Settings(RunSettings):
         mode, head = given.get("mode", "frozen"), given.get("head", "mean")
         check_labels(given.get("labels"))
         if head != "mean" and "pool" in given:
-            needed = {"bilstm": "every token", "cls": "the first token alone"}[head]
+            needed = {"bilstm": "every token", "cls": "the first token alone", "last": "the last token alone"}[head]
             raise UsageError(f"--pool {given['pool']} is for the mean head: the {head} head takes {needed}",
                              "leave out --pool, or use --head mean")
         if mode != "top" and "unfreeze" in given:
@@ -177,7 +179,7 @@ class Settings(RunSettings):
         if mode == "scratch" and given.get("measure_forgetting"):
             raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                              "leave it out, or use --mode finetune")
-        usual = {**DEFAULTS[mode, head]._asdict(), "epochs": None, "pool": "cls" if head == "cls" else "mean"}
+        usual = {**DEFAULTS[mode, head]._asdict(), "epochs": None, "pool": head if head in ("cls", "last") else "mean"}
         return super().of(**{**usual, **given})
 
     def with_epochs(self, num_labels: int) -> Self:

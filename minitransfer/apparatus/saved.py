@@ -28,6 +28,7 @@ COMMANDS = {  # which command writes a run of which kind, for advice
     "static": "python -m pretrain.static",
     "bilm": "python -m pretrain.bilm",
     "bert": "python -m pretrain.bert",
+    "gpt": "python -m pretrain.gpt",
     "transfer": "python -m finetune.imdb",
     "bag": "python -m finetune.bag",
 }
@@ -52,7 +53,7 @@ class LoadedRun:
 
     @property
     def kind(self) -> str:
-        """What the run trained: static, bilm, bert, transfer or bag."""
+        """What the run trained: static, bilm, bert, gpt, transfer or bag."""
         return self.config["kind"]
 
     def text(self, name: str) -> str:

@@ -17,13 +17,20 @@ Read next: `minitransfer.gpt.writing`.
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from minitransfer.apparatus.errors import NumericsError
+from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.evaluation import masked_loss
 from minitransfer.gpt.causal import CausalLM, next_pieces
 
 MOST_NATS = 700.0  # e to a higher power is no longer a number
+
+
+def in_own_order(rows: Tensor, seed: int) -> Tensor:
+    """Held-out rows as they are measured, (N, T + 2), in an order that `seed` alone decides: often a few must do."""
+    return rows[torch.randperm(len(rows), generator=generator(seed, "held out"))]
 
 
 def next_piece_loss(model: CausalLM, rows: Tensor, pieces_per_word: float, batch_size: int,

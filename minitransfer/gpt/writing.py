@@ -8,7 +8,7 @@ them sooner or later is an absurd one. **Temperature** and **top-k** lie between
 
 (Top-k: Fan et al. 2018, section 5.1.) As τ nears 0 this is the likeliest piece alone.
 
-Read next: `minitransfer.huggingface.exchange`.
+Read next: `pretrain.gpt.train`, the command.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """Between here and elsewhere. How does a BERT move to the `transformers` library, and one of its BERTs move here?
 
     python -m minitransfer.huggingface export runs/bert bert-folder              # what was pretrained here
+    python -m minitransfer.huggingface export runs/gpt gpt-folder                # BERT as a decoder, there
     python -m minitransfer.huggingface export runs/bert-finetuned imdb-folder    # a classifier, with --head cls
     python -m minitransfer.huggingface import bert-base-uncased runs/bert-base   # config, weights, pieces
 
@@ -12,6 +13,7 @@ Read next: `minitransfer.huggingface.names`, how the same weights are called the
 """
 
 import hashlib
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +32,7 @@ from minitransfer.bert.encoder import BertConfig
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
 from minitransfer.huggingface.pieces import at, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
-from minitransfer.text.wordpiece import WordPiece
+from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 
 LABELS = ("negative", "positive")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -60,7 +62,7 @@ def export_run(path: Path, folder: Path) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / WEIGHTS, safetensors.torch.save(weights, metadata={"format": "pt"}))
-    write_file(folder / TOKENIZER, run.files[TOKENIZER])
+    write_file(folder / TOKENIZER, left_open(run.files[TOKENIZER]) if run.kind == "gpt" else run.files[TOKENIZER])
     write_file(folder / SETTINGS, to_json(tokenizer_settings(max_tokens)))
     write_file(folder / CONFIG, to_json(config))  # last, since no folder without it is taken for a model
     name = config["architectures"][0]
@@ -69,12 +71,17 @@ def export_run(path: Path, folder: Path) -> None:
 
 
 def language_model_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """Weights and config of the BertForMaskedLM that a run of BERT is, and how many tokens a text may have."""
-    if run.kind != "bert":
+    """Weights and config of the BertForMaskedLM that a run of BERT is, or the BertLMHeadModel that one of GPT is, and
+    how many tokens a text may have.
+    """
+    if run.kind not in ("bert", "gpt"):
         what = f"{run.path} holds a run of kind {run.kind!r}, for which the transformers library has no model"
         raise CheckpointError(what, NO_COUNTERPART)
     shape = check_bert(run, run.config, run.tensors)
     config = {"architectures": ["BertForMaskedLM"], **to_their_config(shape)}
+    if run.kind == "gpt":
+        config |= {"architectures": ["BertLMHeadModel"], "is_decoder": True, "bos_token_id": CLS_ID,
+                   "eos_token_id": SEP_ID}
     return to_theirs(run.tensors), config, longest_text(run.config, shape)
 
 
@@ -125,6 +132,15 @@ def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, 
     return shape
 
 
+def left_open(tokenizer: bytes) -> bytes:
+    """A tokenizer.json that puts [CLS] before a text and no [SEP] behind it, since a GPT is to go on from there."""
+    cls = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
+    around = {"type": "TemplateProcessing", "single": [cls, {"Sequence": {"id": "A", "type_id": 0}}],
+              "pair": [cls, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+              "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [CLS_ID], "tokens": ["[CLS]"]}}}
+    return json.dumps(json.loads(tokenizer) | {"post_processor": around}, ensure_ascii=False, indent=2).encode()
+
+
 def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raises: CheckpointError naming the first tensor that holds nan or infinity, if one does."""
     wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -151,13 +167,13 @@ def tokenizer_settings(max_tokens: int) -> dict[str, Any]:
 
 
 def import_folder(folder: Path, path: Path) -> None:
-    """Make a finished run of an uncased BERT that was saved by that library.
+    """Make a finished run of an uncased BERT that was saved by that library; of a decoder, a GPT.
 
     Raises: CheckpointError for a folder that is incomplete or damaged, or holds anything else.
     """
     check_free(path)
     check_folder(folder)
-    shape = read_shape(folder / CONFIG)
+    shape, kind = read_shape(folder / CONFIG)
     wordpiece, order = read_pieces(folder)
     if wordpiece.vocab_size != shape.vocab_size:
         what = f"{folder} has {wordpiece.vocab_size:,} pieces, but vocab_size in {CONFIG} is {shape.vocab_size:,}"
@@ -166,12 +182,12 @@ def import_folder(folder: Path, path: Path) -> None:
     name, tokenizer = folder.resolve().name, wordpiece.to_json()
     with open(folder / WEIGHTS, "rb") as file:
         origin = {"folder": name, "weights": hashlib.file_digest(file, "sha256").hexdigest()}
-    config = {"kind": "bert", "model": shape.to_dict(), "corpus": {"name": f"elsewhere ({name})"}, "origin": origin,
+    config = {"kind": kind, "model": shape.to_dict(), "corpus": {"name": f"elsewhere ({name})"}, "origin": origin,
               "training": {"seq_length": max_length(folder, shape.max_positions)},
               "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(), "environment": environment()}
     with RunDirectory.create(path, config, resume=False) as run:
         run.save_model(tensors, {TOKENIZER: tokenizer})
         run.mark_complete(0, {})
     headless = "" if "bias" in tensors else " (the encoder alone: there is no head to name masked pieces with)"
-    say(f"a BERT of {shape.num_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} pieces is in {path}"
-        f"{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shlex.quote(str(path))}")
+    say(f"a {kind.upper()} of {shape.num_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} pieces is in "
+        f"{path}{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shlex.quote(str(path))}")

@@ -54,11 +54,15 @@ def check_folder(folder: Path) -> None:
     raise CheckpointError(f"{folder} has no {missing}, but {', '.join(sorted(names)[:5]) or 'nothing'}", DOWNLOAD)
 
 
-def read_shape(path: Path) -> BertConfig:
-    """The shape of the BERT that a config.json tells of. Raises: CheckpointError for what is computed otherwise."""
+def read_shape(path: Path) -> tuple[BertConfig, str]:
+    """The shape of the BERT that a config.json tells of, and its kind: "gpt" for a decoder, else "bert".
+
+    Raises: CheckpointError for what is computed otherwise.
+    """
     values = read_json(path)
     try:
-        for name, needed in COMPUTED.items():
+        decodes = values.get("is_decoder") is True
+        for name, needed in (COMPUTED | {"is_decoder": decodes}).items():
             if values.get(name, needed) != needed:
                 raise ValueError(f"{name} is {values[name]!r:.60}, and only {needed!r} is computed here")
         sizes = {}
@@ -68,7 +72,7 @@ def read_shape(path: Path) -> BertConfig:
             is_rate = type(value) in (int, float) and 0 <= value < 1
             if not (is_size if ours in SIZES else is_rate):
                 raise ValueError(f"{there} is {value!r:.60}")
-        return BertConfig(**sizes)
+        return BertConfig(**sizes), "gpt" if decodes else "bert"
     except ValueError as failure:
         raise CheckpointError(f"{path} describes no BERT that can be read: {failure}", ANOTHER) from failure
 

@@ -26,7 +26,8 @@ from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
 from minitransfer.transfer.loading import new_encoder, read_tokens
 from minitransfer.transfer.tokens import Batch
 
-HEADS = ("mean", "bilstm", "cls")
+HEADS = ("mean", "bilstm", "cls", "last")
+OF_ONE_TOKEN = ("cls", "last")
 
 
 class Classifier(nn.Module):
@@ -35,6 +36,7 @@ class Classifier(nn.Module):
     mean     logits = W2 tanh(W1 γ Σ_k s_k standardised(pool_t(h_{t,k}))) + b
     bilstm   logits = W mean_t(BiLSTM(γ Σ_k s_k h_{t,k})) + b
     cls      logits = W h_[CLS] + b, of the last layer alone: nothing is mixed
+    last     the same of a text's last token, as a GPT needs it
     """
 
     head: MeanPoolHead | BiLSTMHead | ClsHead
@@ -45,14 +47,14 @@ class Classifier(nn.Module):
             raise ValueError(f"dropout is {dropout}, and must be at least 0 and below 1")
         self.encoder, self.pool = encoder, pool
         self.token_vectors = TokenVectors(encoder)
-        self.mix = ScalarMix(encoder.num_layers) if head != "cls" else None
+        self.mix = ScalarMix(encoder.num_layers) if head not in OF_ONE_TOKEN else None
         if head == "mean":
             width = encoder.hidden_size * POOLS[pool]
             self.standardise = Standardise(encoder.num_layers, width)
             self.head = MeanPoolHead(width, head_size, dropout=dropout)
         elif head == "bilstm":
             self.head = BiLSTMHead(encoder.hidden_size, head_size, dropout=dropout)
-        elif head == "cls":
+        elif head in OF_ONE_TOKEN:
             self.head = ClsHead(encoder.hidden_size, dropout=dropout)
         else:
             raise ValueError(f"a head is one of {', '.join(HEADS)}, not {head!r}")
@@ -80,10 +82,10 @@ class Classifier(nn.Module):
         """What the head takes of each text, pooled over its tokens.
 
         Shapes: x (B, T, D) token vectors, mask (B, T) bool -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm,
-        (B, 1, D) for cls.
+        (B, 1, D) for cls and last.
         """
         if isinstance(self.head, ClsHead):
-            return self.encode(x, mask, cls_alone=True).unsqueeze(1)
+            return self.encode(x, mask, one_token=True).unsqueeze(1)
         layers = self.encode(x, mask)
         if isinstance(self.head, MeanPoolHead):
             return pool_tokens(layers, mask, self.pool)
@@ -102,16 +104,16 @@ class Classifier(nn.Module):
         learning = self.training and not self.encoder.frozen
         return self.head(self.mix(self.standardise(pooled, learning).transpose(0, 1)))
 
-    def encode(self, x: Tensor, mask: Tensor, cls_alone: bool = False) -> Tensor:
-        """The encoder's layers, or the state of [CLS] in its last one.
+    def encode(self, x: Tensor, mask: Tensor, one_token: bool = False) -> Tensor:
+        """The encoder's layers, or the state in its last one of the token that the head reads.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D), or (B, D).
         While the encoder is training, its dropout is drawn as the head's is, from torch's own generator of the device.
         """
         noise = default_generator(x.device) if self.encoder.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen):
-            if cls_alone:
-                return self.encoder.encode_cls(x, mask, noise)
+            if one_token:
+                return self.encoder.encode_one(x, mask, noise)
             return self.encoder.encode(x, mask, generator=noise)
 
 

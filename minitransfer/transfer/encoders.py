@@ -2,8 +2,8 @@
 
 An **encoder**. Whatever was pretrained, a task sees the same few things: how many layers there are and how wide, the
 vector of each distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and
-two LSTM layers, BERT its embeddings and its blocks; static vectors are an encoder of a single layer, in which a text
-is just its words. The softmax over words is left behind: it was the question that taught the encoder, and the task
+two LSTM layers, BERT and GPT their embeddings and blocks; static vectors are an encoder of a single layer, in which a
+text is just its words. The softmax over words is left behind: it was the question that taught the encoder, and the task
 asks another.
 
 Read next: `minitransfer.transfer.loading`.
@@ -20,6 +20,7 @@ from minitransfer.apparatus.runtime import autocast
 from minitransfer.bert.encoder import Bert, BertConfig
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import in_chunks, word_vectors
+from minitransfer.gpt.causal import Gpt
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary, spell_all
 from minitransfer.transfer.tokens import Batch, TokenisedTexts, tokenise_pieces, tokenise_words
@@ -28,7 +29,8 @@ from minitransfer.transfer.tokens import Batch, TokenisedTexts, tokenise_pieces,
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
-    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text opens with [CLS];
+    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text stands between [CLS] and
+    [SEP]; `token_head`, the head that reads a single token in which the encoder gathers a text, None if it does not;
     `precision`, in which numbers it multiplies, "fp32" or "bf16": what it gives is float32 all the same. Once frozen,
     an encoder stays so: `train()` on the model around it would otherwise bring back dropout, and with it features
     that change from pass to pass.
@@ -38,6 +40,7 @@ class Encoder(nn.Module):
     hidden_size: int
     max_tokens: int | None = None
     has_cls = False
+    token_head: str | None = None
     precision = "fp32"
     frozen = False
 
@@ -85,8 +88,9 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
-    def encode_cls(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Where a text opens with [CLS]: its state in the last layer. Shapes: as `encode`, but -> (B, D)."""
+    def encode_one(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Where there is a `token_head`: what it reads, a state of the last layer. Shapes: as `encode`, but -> (B, D).
+        """
         raise NotImplementedError
 
     def groups(self) -> list[list[nn.Parameter]]:
@@ -225,11 +229,13 @@ class BertEncoder(Encoder):
     """The layers of BERT: the embeddings, then each block (lecture 3.4)."""
 
     has_cls = True
+    token_head: str | None = "cls"
+    network = Bert
 
     def __init__(self, config: BertConfig, wordpiece: WordPiece, seq_length: int | None = None):
         """`seq_length`: how long the rows were that it was pretrained on; later positions have learnt nothing."""
         super().__init__()
-        self.bert, self.wordpiece = Bert(config), wordpiece
+        self.bert, self.wordpiece = self.network(config), wordpiece
         self.ids = {piece: i for i, piece in enumerate(wordpiece.pieces)}
         self.num_layers, self.hidden_size = config.num_layers + 1, config.hidden_size
         self.max_tokens = seq_length or config.max_positions
@@ -252,14 +258,19 @@ class BertEncoder(Encoder):
         """The embeddings of pieces, not yet in any position. Shapes: inputs (U,) int64 ids -> (U, D)."""
         return self.bert.embeddings.tokens.weight[inputs]
 
-    def encode_cls(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The last layer's state of the first token, all that the cls head asks for, without finishing the others'.
+    def gathering(self, mask: Tensor) -> Tensor:
+        """Where in each text the token stands that `token_head` reads: mask (B, T) -> (B,) int64; here the first."""
+        return torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
+
+    def encode_one(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The last layer's state of one token, all that its head asks for, without finishing the others'.
 
         Shapes: as `encode`, but -> (B, D).
         """
         B, T = mask.shape
+        wanted = torch.arange(B, device=x.device) * T + self.gathering(mask)
         with autocast(x.device, self.precision):
-            return self.bert.layers_above(x, mask, generator, wanted=torch.arange(B, device=x.device) * T)[-1]
+            return self.bert.layers_above(x, mask, generator, wanted)[-1]
 
     def groups(self) -> list[list[nn.Parameter]]:
         """The embeddings, then each block."""
@@ -270,3 +281,14 @@ class BertEncoder(Encoder):
         """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
         with autocast(x.device, self.precision):
             return torch.stack(self.bert.layers_above(x, mask, generator)) * mask.unsqueeze(-1)
+
+
+class GptEncoder(BertEncoder):
+    """The layers of a GPT: BERT's, under a causal mask. Its last token, [SEP], has seen the text; its first nothing."""
+
+    token_head = "last"
+    network = Gpt
+
+    def gathering(self, mask: Tensor) -> Tensor:
+        """The place of each text's own last token: mask (B, T) -> (B,) int64."""
+        return mask.sum(dim=1).clamp(min=1) - 1

@@ -20,7 +20,7 @@ from minitransfer.text.batching import batches_by_length
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts
 
-POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1}  # how many times as wide as a layer each pool is
+POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1, "last": 1}  # how many times as wide as a layer
 TOKENS_PER_BATCH = 16_384
 FEWEST = 4  # texts from which a spread is measured
 VERSION = 1  # of features: to be counted up whenever the same settings begin to give other numbers
@@ -33,14 +33,18 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     mean-max     the same, and beside it max_t h_t, dimension by dimension
     mean-spread  the same, and beside it the standard deviation √(mean_t (h_t − mean)²)
     cls          h_[CLS], the first token alone
+    last         the text's own last token alone
 
     Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D or 2D.
 
-    Differs: the lecture has the mean (5.2) and [CLS] (3.4). Maximum and spread are not linear, so pool(mix) ≠
-    mix(pool): with them we mix the pooled layers, which is another model.
+    Differs: the lecture has the mean (5.2) and [CLS] (3.4), Radford et al. 2018 the last token. Maximum and spread are
+    not linear, so pool(mix) ≠ mix(pool): with them we mix the pooled layers, which is another model.
     """
     if pool == "cls":
         return layers[:, :, 0].transpose(0, 1)
+    if pool == "last":
+        last = mask.sum(dim=1).clamp(min=1) - 1
+        return layers[:, torch.arange(len(mask), device=mask.device), last].transpose(0, 1)
     count = mask.sum(dim=1).clamp(min=1).view(1, -1, 1)
     mean = layers.sum(dim=2) / count
     parts = [mean]

@@ -2,7 +2,8 @@
 
 The lecture's three **classification heads**. The first takes one vector for a whole text, the mean of its words'
 vectors, and is two small matrices. The second takes the vector of every word, in order, with a small LSTM of its own.
-The third, BERT's, is one matrix and takes the first token alone, in which the encoder itself is to gather the text.
+The third, BERT's, is one matrix and takes the first token alone, in which the encoder itself is to gather the text; a
+GPT does that in the last one.
 All end in logits, one number per class, and learn by the same loss.
 
 Read next: `minitransfer.transfer.freezing`.
@@ -76,6 +77,8 @@ class ClsHead(nn.Module):
 
     logits = W h_[CLS] + b        (lecture 3.4; Devlin et al. 2019, section 4.1)
 
+    A GPT's is the same with the last token, the only one that has seen the whole text (Radford et al. 2018, eq. 3).
+
     Differs: BERT's program has a pooler in between, tanh(W_p h_[CLS] + b_p), which the next-sentence task trains; that
     task is left out here.
 
@@ -91,7 +94,7 @@ class ClsHead(nn.Module):
         nn.init.zeros_(self.W.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Shapes: h (B, D), the [CLS] state of each text -> logits (B, Y)."""
+        """Shapes: h (B, D), the state of one token of each text -> logits (B, Y)."""
         return self.W(self.dropout(h))
 
 

@@ -19,9 +19,10 @@ from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.static.loading import static_vectors
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary
-from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, StaticEncoder
+from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, GptEncoder, StaticEncoder
 
-KINDS = ("bilm", "bert", "static")
+KINDS = ("bilm", "bert", "gpt", "static")
+OF_PIECES = ("bert", "gpt")
 
 
 def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> Encoder:
@@ -58,7 +59,7 @@ def new_encoder(
         seq_length = config.get("training", {}).get("seq_length", bert.max_positions)
         if type(seq_length) is not int or not 3 <= seq_length <= bert.max_positions:
             raise ValueError(f"rows of {seq_length!r:.60} tokens, and {bert.max_positions:,} positions")
-        return BertEncoder(bert, tokens, seq_length)
+        return (GptEncoder if config["kind"] == "gpt" else BertEncoder)(bert, tokens, seq_length)
     if config["kind"] == "static":
         return StaticEncoder(tokens, values["hidden_size"])
     bilm = BiLMConfig.from_dict(values)
@@ -75,17 +76,17 @@ def _check_sizes(num_layers: int, tensors: Mapping[str, Tensor] | None, vocab_si
 
 
 def read_tokens(run: LoadedRun, kind: str) -> Vocabulary | WordPiece:
-    """The tokens that an encoder of this kind takes: the words of vocab.txt, for BERT the pieces of tokenizer.json.
+    """The tokens that an encoder of this kind takes: the words of vocab.txt, or the pieces of tokenizer.json.
 
     Raises: CheckpointError if that file is missing or damaged.
     """
-    if kind == "bert":
+    if kind in OF_PIECES:
         return run.parsed("tokenizer.json", WordPiece.from_json)
     return run.parsed("vocab.txt", Vocabulary.from_text)
 
 
 def _below_the_softmax(run: LoadedRun) -> dict[str, Tensor]:
     """The weights of a language model without what predicts words, as `BiLMEncoder` and `BertEncoder` name them."""
-    if run.kind == "bert":
+    if run.kind in OF_PIECES:
         return {name: tensor for name, tensor in run.tensors.items() if name.startswith("bert.")}
     return {f"bilm.{name}": tensor for name, tensor in run.tensors.items() if not name.startswith("softmax.")}

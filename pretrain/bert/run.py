@@ -1,12 +1,14 @@
 """Part IV, around the command: the run. What happens before the training loop, and what after it?
 
 The text is cut into pieces and packed into rows, the network built or taken over, the run directory opened; the loop
-trains; loss and accuracy are measured on all held-out text, and what came of it is written down.
+trains; loss and accuracy are measured on all held-out text, and what came of it is written down. All but loop and
+measure is a GPT's as well.
 
 Read next: `pretrain.bert.train`, the command.
 """
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,9 +26,9 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.bert.encoder import MaskedLM
-from pretrain.bert.settings import Settings
+from pretrain.bert.settings import PieceSettings, Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
-from pretrain.bert.text import Text, measure, read_text
+from pretrain.bert.text import PackedText, Text, measure, read_text
 from pretrain.bert.train import report, train
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
 from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
@@ -34,14 +36,20 @@ from pretrain.vectors import as_begun, find_or_learn
 
 
 def main(settings: Settings) -> int:
-    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+    """Train a BERT; returns the exit code."""
+    return run_on_pieces(settings, MaskedLM, read_text, learn_and_measure)
+
+
+def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callable[..., PackedText],
+                  learn: Callable[..., int]) -> int:
+    """Prepare text and network, open the run, and hand over to `learn`; returns the exit code."""
     settings = as_begun(settings)
-    check_out(settings.out, "bert", resume=settings.resume)
+    check_out(settings.out, settings.kind, resume=settings.resume)
     check_batch_size(settings.batch_size)
     device, threads = choose_device(settings.device), set_threads(settings.threads)
     if not settings.init_from:  # else the positions are those of that run
         check_seq_length(settings.seq_length, settings.max_positions)
-    origin = load_origin(settings)
+    origin = load_origin(settings, network)
     if already_complete(settings, known(settings, origin, device)):
         return 0
     corpus = read_corpus(settings)
@@ -51,22 +59,22 @@ def main(settings: Settings) -> int:
         origin = find_or_learn(settings, corpus, as_saved, stages=2)
     config, seed = known(settings, origin, device), training_seed(settings.seed, origin)
     settings = replace(settings, precision=config["precision"])
-    text = read_text(corpus, settings, seed, read_tokenizer(origin))
-    model = build(settings, text, origin)
+    text = read(corpus, settings, seed, read_tokenizer(origin))
+    model = build(settings, text, origin, network)
     config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint,
                "corpus": as_saved, "environment": environment()}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
-    say(f"BERT: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
+    say(f"{settings.title}: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
         f"{len(text.rows):,} rows of {settings.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
         f"{device}, {of_processes(threads)}, {settings.precision}; {settings.out}")
     if settings.warm_start == "auto":
-        say("stage 2 of 2: the masked language model")
+        say(f"stage 2 of 2: {settings.task}")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
-        return learn_and_measure(model.to(device), text, settings, seed, run, stop)
+        return learn(model.to(device), text, settings, seed, run, stop)
 
 
-def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
+def known(settings: PieceSettings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
     """What of the run's config is known before any text is read, once it is known what the run begins with."""
     width = hidden_size(settings.hidden_size, origin)
     return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
@@ -82,12 +90,23 @@ def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int
     started = time.monotonic()
     step = train(model, text, settings, seed, run, stop)
     metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
-    if not is_first():
-        return 0
-    run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
-    report(run, metrics, step, total=step, every=step)
-    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
-    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
-    say(f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
-        f"{settings.out}. Next: {following}")
+    if is_first():
+        save(model, text, run)
+        report(run, metrics, step, total=step, every=step)
+        complete(run, settings, step, metrics, started)
     return 0
+
+
+def save(model: MaskedLM, text: PackedText, run: RunDirectory) -> None:
+    """Write what has been trained, and the pieces that it reads."""
+    run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
+
+
+def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float],
+             started: float) -> None:
+    """Mark a run as finished, with what was measured last, and say what can be done with it."""
+    seconds = time.monotonic() - started
+    run.mark_complete(step, {**metrics, "seconds": round(seconds, 1)})
+    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
+    say(f"{seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the {settings.title} is in {settings.out}. "
+        f"Next: {following}")

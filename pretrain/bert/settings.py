@@ -7,7 +7,7 @@ Read next: `pretrain.bert.text`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, fraction, positive_float, positive_int, probability
@@ -41,23 +41,28 @@ writes to --out: config.json, model.safetensors (encoder and head), tokenizer.js
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
 
 
-@dataclass(frozen=True)
-class Settings(NetworkSettings):
-    """What `python -m pretrain.bert` can be told. config.json has the origin by its fingerprint."""
+def init_from_flag(kind: str) -> Any:
+    """The flag --init-from of a command that trains a network of this kind."""
+    return flag(f"a pretrain.{kind} run, to go on from with new text; its sizes and pieces are taken over, all else is "
+                "the preset's", directory_name, metavar="RUN", default=None, exclusive="start", decides=False)
 
-    prog = "python -m pretrain.bert"
-    description = DESCRIPTION
+
+@dataclass(frozen=True)
+class PieceSettings(NetworkSettings):
+    """What the commands can be told whose networks read pieces; config.json has the origin by its fingerprint.
+
+    kind: of the run.  title: of its network.  task: what it is asked.
+    """
+
     presets = PRESETS
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    task: ClassVar[str]
 
     warm_start: str = flag(
         "a pretrain.static run with --pieces, whose pieces and vectors are begun with; auto is `static-pieces` beside "
         "--out, which is trained first where it does not suit; none: pieces from the text, embeddings by chance",
         directory_name, metavar="RUN", default="auto", exclusive="start", decides=False)
-    init_from: str | None = flag(
-        "a pretrain.bert run, to go on from with new text; its sizes and pieces are taken over, all else is the "
-        "preset's", directory_name, metavar="RUN", default=None, exclusive="start", decides=False)
-    whole_words: bool = flag("mask all pieces of a word, or none", bool, default=False, decides=False)
-    mask_probability: float = flag("share of pieces to be named", fraction, metavar="P", default=0.15, decides=False)
     hidden_size: int = sized()
     num_layers: int = sized()
     num_heads: int = sized()
@@ -70,7 +75,6 @@ class Settings(NetworkSettings):
     dropout: float = training_flag("share of units dropped", probability, "P")
     vocab_size: int = training_flag("most pieces to learn from the text", positive_int, "N")
     precision: str = precision_flag()
-    out: str = out_flag("runs/bert")
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -103,5 +107,23 @@ class Settings(NetworkSettings):
         """
         taken_over = SIZES if self.init_from else ()
         training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        return {"kind": self.kind, **self.deciding(), "training": training}
+
+
+@dataclass(frozen=True)
+class Settings(PieceSettings):
+    """What `python -m pretrain.bert` can be told."""
+
+    prog = "python -m pretrain.bert"
+    description = DESCRIPTION
+    kind, title, task = "bert", "BERT", "the masked language model"
+
+    init_from: str | None = init_from_flag("bert")
+    whole_words: bool = flag("mask all pieces of a word, or none", bool, default=False, decides=False)
+    mask_probability: float = flag("share of pieces to be named", fraction, metavar="P", default=0.15, decides=False)
+    out: str = out_flag("runs/bert")
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read, how it masks among it."""
         masking = {"probability": self.mask_probability, "whole_words": self.whole_words}
-        return {"kind": "bert", **self.deciding(), "training": training, "masking": masking}
+        return {**super().known(), "masking": masking}

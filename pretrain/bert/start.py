@@ -1,7 +1,7 @@
-"""Part IV, around the command: starting. What does a BERT begin with, when it does not begin with nothing?
+"""Part IV, around the command: starting. What does a BERT, or a GPT, begin with, when it does not begin with nothing?
 
 With the pieces of a `pretrain.static --pieces` run and what they mean (--warm-start), or with all that an earlier
-BERT has learned, to go on with new text (--init-from). Either brings its tokenizer, since a piece's number means
+one has learned, to go on with new text (--init-from). Either brings its tokenizer, since a piece's number means
 nothing without it. Both are finished runs, and are looked at before time goes into reading text.
 
 Read next: `pretrain.bert.train`, the command itself.
@@ -17,10 +17,11 @@ from minitransfer.apparatus.saved import ANOTHER, build_to_fit, check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
-from pretrain.bert.settings import Settings
-from pretrain.bert.text import Text
+from pretrain.bert.settings import PieceSettings
+from pretrain.bert.text import PackedText
 from pretrain.vectors import of_run
 
+Network = type[MaskedLM]
 LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 # On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new
 # embeddings have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.
@@ -34,7 +35,7 @@ def check_seq_length(seq_length: int, max_positions: int) -> None:
         raise UsageError(what, f"the network has {max_positions} positions, so choose a length among these")
 
 
-def load_origin(settings: Settings) -> LoadedRun | None:
+def load_origin(settings: PieceSettings, network: Network = MaskedLM) -> LoadedRun | None:
     """The run that --warm-start or --init-from names, found to be whole; None if there is none, or not yet.
 
     Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together;
@@ -44,11 +45,11 @@ def load_origin(settings: Settings) -> LoadedRun | None:
         return of_run(settings) if settings.resume else None
     if settings.warm_start != "none":
         origin = load_run(settings.warm_start, "static")
-        check_vectors(origin, settings.hidden_size, settings.preset)
+        check_vectors(origin, settings)
         return origin
     if settings.init_from:
-        origin = load_run(settings.init_from, "bert")
-        check_seq_length(settings.seq_length, check_network(origin).max_positions)
+        origin = load_run(settings.init_from, settings.kind)
+        check_seq_length(settings.seq_length, check_network(origin, network).max_positions)
         return origin
     return None
 
@@ -66,16 +67,16 @@ def read_tokenizer(origin: LoadedRun | None) -> WordPiece | None:
     return tokenizer
 
 
-def check_vectors(origin: LoadedRun, D: int, preset: str) -> None:
-    """Raises: CheckpointError unless a static run has a vector of width D for each piece of its tokenizer."""
+def check_vectors(origin: LoadedRun, settings: PieceSettings) -> None:
+    """Raises: CheckpointError unless a static run has a vector of the right width for each piece of its tokenizer."""
     if origin.config.get("unit") != "pieces":
-        what = f"{origin.path} holds vectors of whole words, but BERT reads pieces"
+        what = f"{origin.path} holds vectors of whole words, but {settings.title} reads pieces"
         raise CheckpointError(what, "give a run of `python -m pretrain.static --pieces N`")
-    V = read_tokenizer(origin).vocab_size
+    V, D = read_tokenizer(origin).vocab_size, settings.hidden_size
     vectors, counts = (origin.tensors.get(name, torch.empty(0)) for name in ("vectors", "counts"))
     if vectors.ndim == 2 and len(vectors) == V and vectors.shape[1] != D:
         found = vectors.shape[1]
-        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {preset} needs {D}"
+        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {settings.preset} needs {D}"
         fix = f"give a run of `python -m pretrain.static --pieces N --hidden-size {D}`, or another --preset"
         raise CheckpointError(what, fix)
     if vectors.shape != (V, D) or counts.shape != (V,):
@@ -86,13 +87,16 @@ def check_vectors(origin: LoadedRun, D: int, preset: str) -> None:
         raise CheckpointError(f"{origin.path}: vectors or counts are not all finite, or nothing is counted", ANOTHER)
 
 
-def check_network(origin: LoadedRun) -> BertConfig:
-    """The shape of a BERT. Raises: CheckpointError unless its config, weights and tokenizer fit together."""
+def check_network(origin: LoadedRun, network: Network = MaskedLM) -> BertConfig:
+    """The shape of a BERT, or of another `network` over pieces.
+
+    Raises: CheckpointError unless its config, weights and tokenizer fit together.
+    """
 
     def make() -> MaskedLM:
         shape = BertConfig.from_dict(origin.config["model"])
         check_depth(shape.num_layers, origin.tensors)
-        return MaskedLM(shape)
+        return network(shape)
 
     shape = build_to_fit(make, origin.tensors, origin.path).config
     V, pieces = shape.vocab_size, read_tokenizer(origin).vocab_size
@@ -102,18 +106,19 @@ def check_network(origin: LoadedRun) -> BertConfig:
     return shape
 
 
-def build(settings: Settings, text: Text, origin: LoadedRun | None) -> MaskedLM:
+def build(settings: PieceSettings, text: PackedText, origin: LoadedRun | None,
+          network: Network = MaskedLM) -> MaskedLM:
     """The network to train: all of it new, or with the vectors of --warm-start, or the weights of --init-from.
 
     A new one begins by guessing by frequency: its bias is log p(w), which it would else spend its first hundreds of
     steps on. Differs: BERT begins with a bias of 0.
     """
     torch.manual_seed(settings.seed)
-    if origin is not None and origin.kind == "bert":
-        model = MaskedLM(replace(BertConfig.from_dict(origin.config["model"]), dropout=settings.dropout))
+    if origin is not None and origin.kind == settings.kind:
+        model = network(replace(BertConfig.from_dict(origin.config["model"]), dropout=settings.dropout))
         load_weights(model, origin.tensors)
         return model
-    model = MaskedLM(BertConfig(
+    model = network(BertConfig(
         text.tokenizer.vocab_size, settings.hidden_size, settings.num_layers, settings.num_heads,
         settings.intermediate_size, settings.max_positions, settings.dropout))
     with torch.no_grad():

@@ -26,25 +26,21 @@ from minitransfer.bert.masking import IGNORE_INDEX, fixed, unigram_entropy
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.packing import pack
 from minitransfer.text.wordpiece import WordPiece, train_wordpiece
-from pretrain.bert.settings import Settings
+from pretrain.bert.settings import PieceSettings, Settings
 
 STILL_GUESSING = 0.97  # a loss above this share of what guessing by frequency costs is no better than that
 
 
 @dataclass(frozen=True)
-class Text:
+class PackedText:
     """A corpus as rows of pieces.
 
-    rows: the training text, int32 (N, T).  counts: how often each piece may be masked there, int64 (V,).
-    mask: draws what is masked of a batch, (token_ids, generator) -> (inputs, labels).
-    held_out: rows masked once and for all, in an order of their own: inputs and labels, int64 (M, T).
+    rows: the training text, int32 (N, T).  counts: how often each piece may be asked for there, int64 (V,).
     """
 
     tokenizer: WordPiece
     rows: Tensor
     counts: Tensor
-    mask: Mask
-    held_out: tuple[Tensor, Tensor]
 
     @property
     def entropy(self) -> float:
@@ -62,28 +58,29 @@ class Text:
         """sha256 of the tokenizer."""
         return hashlib.sha256(self.tokenizer.to_json().encode()).hexdigest()
 
+    def by_frequency(self, answers: Tensor) -> float:
+        """What guessing pieces by their frequency costs, in nats, summed: int64 of any shape, IGNORE_INDEX left out."""
+        return -self.log_frequency[answers[answers != IGNORE_INDEX]].sum().item()
+
+
+@dataclass(frozen=True)
+class Text(PackedText):
+    """A corpus as BERT is trained on it.
+
+    mask: draws what is masked of a batch, (token_ids, generator) -> (inputs, labels).
+    held_out: rows masked once and for all, in an order of their own: inputs and labels, int64 (M, T).
+    """
+
+    mask: Mask
+    held_out: tuple[Tensor, Tensor]
+
 
 def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiece | None) -> Text:
-    """Cut a corpus into pieces, by `tokenizer` or, for None, one that learns at most --vocab-size of them from it.
+    """A corpus as rows for BERT, of pieces as `read_rows` cuts them; what is masked of them follows from --seed alone.
 
-    seed: decides the order of the documents; what is masked of the held-out text follows from --seed alone.
-
-    The documents are put in an order drawn at random, for a row runs on from one to the next: in that of their files,
-    all negative reviews stand together, and each would tell of its neighbour's label what no reader of it should know.
-    Raises: DataError if the text fills too few rows, or nothing of what is held out is masked.
+    Raises: DataError as `read_rows`, or if nothing of what is held out is masked.
     """
-    if tokenizer is None:
-        say(f"{corpus.name}: learning the pieces that its words are made of")
-        tokenizer = train_wordpiece(corpus.train, settings.vocab_size, corpus.marks_unknown)
-    say(f"{corpus.name}: cutting the text into pieces")
-    rank = torch.randperm(len(corpus.train), generator=generator(seed, "documents"))
-    documents = tokenizer.encode([corpus.train[d] for d in rank], corpus.marks_unknown)
-    rows = fill_rows(f"corpus {corpus.name}", documents, settings.seq_length)
-    held_out = fill_rows(f"the held-out part of corpus {corpus.name}",
-                         tokenizer.encode(corpus.validation, corpus.marks_unknown), settings.seq_length)
-    if len(rows) < settings.batch_size:
-        what = f"corpus {corpus.name} fills {len(rows):,} rows, and a step takes {settings.batch_size:,}"
-        raise DataError(what, "give more text, or a smaller --batch-size or --seq-length")
+    tokenizer, rows, held_out = read_rows(corpus, settings, seed, tokenizer, settings.seq_length)
     mask = masker(tokenizer, settings.mask_probability, settings.whole_words)
     inputs, labels = mask_once(held_out, mask, settings.seed)
     if not (labels != IGNORE_INDEX).any():
@@ -91,6 +88,32 @@ def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiec
         raise DataError(what, "give more text, or a larger --mask-probability")
     counts = np.bincount(rows[~fixed(rows)].numpy(), minlength=tokenizer.vocab_size)
     return Text(tokenizer, rows, torch.from_numpy(counts), mask, (inputs, labels))
+
+
+def read_rows(corpus: Corpus, settings: PieceSettings, seed: int, tokenizer: WordPiece | None,
+              length: int) -> tuple[WordPiece, Tensor, Tensor]:
+    """Cut a corpus into pieces, by `tokenizer` or, for None, one that learns at most --vocab-size of them from it.
+
+    Returns the tokenizer, and rows of the training text and of the held-out text, int32 (N, length) and (M, length).
+    seed: decides the order of the documents.
+
+    The documents are put in an order drawn at random, for a row runs on from one to the next: in that of their files,
+    all negative reviews stand together, and each would tell of its neighbour's label what no reader of it should know.
+    Raises: DataError if the text fills too few rows.
+    """
+    if tokenizer is None:
+        say(f"{corpus.name}: learning the pieces that its words are made of")
+        tokenizer = train_wordpiece(corpus.train, settings.vocab_size, corpus.marks_unknown)
+    say(f"{corpus.name}: cutting the text into pieces")
+    rank = torch.randperm(len(corpus.train), generator=generator(seed, "documents"))
+    documents = tokenizer.encode([corpus.train[d] for d in rank], corpus.marks_unknown)
+    rows = fill_rows(f"corpus {corpus.name}", documents, length)
+    held_out = fill_rows(f"the held-out part of corpus {corpus.name}",
+                         tokenizer.encode(corpus.validation, corpus.marks_unknown), length)
+    if len(rows) < settings.batch_size:
+        what = f"corpus {corpus.name} fills {len(rows):,} rows, and a step takes {settings.batch_size:,}"
+        raise DataError(what, "give more text, or a smaller --batch-size or --seq-length")
+    return tokenizer, rows, held_out
 
 
 def fill_rows(name: str, documents: list[np.ndarray], T: int) -> Tensor:
@@ -115,18 +138,22 @@ def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None 
     if not math.isfinite(loss):
         what = f"the loss on held-out text is {loss:.4g} nats per masked piece"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
-    total, log_frequency = 0.0, text.log_frequency.to(model.bias.device)
-    for answers in labels.split(batch_size):
-        total -= log_frequency[answers[answers != IGNORE_INDEX].to(log_frequency.device)].sum().item()
-    by_frequency = total / max(found["held_out_masked"], 1)
-    return {**found, "frequency_loss": by_frequency, "unigram_entropy": text.entropy}
+    total = sum(map(text.by_frequency, labels.split(batch_size)))
+    return {**found, "frequency_loss": total / max(found["held_out_masked"], 1), "unigram_entropy": text.entropy}
 
 
 def tell(found: dict[str, float], done: float, late: bool) -> None:
     """Say what was measured after a share `done` of the training, and, where it is late for that, if it is bad."""
+    say(f"held-out text after {done:.0%} of the training: loss {found['held_out_loss']:.3f} nats, by frequency "
+        f"{found['frequency_loss']:.3f}; {found['held_out_accuracy']:.1%} of "
+        f"{found['held_out_masked']:,} masked pieces right")
+    if late:
+        warn_if_guessing(found)
+
+
+def warn_if_guessing(found: dict[str, float]) -> None:
+    """Say so if the loss is no better than that of guessing by frequency."""
     loss, by_frequency = found["held_out_loss"], found["frequency_loss"]
-    say(f"held-out text after {done:.0%} of the training: loss {loss:.3f} nats, by frequency {by_frequency:.3f}; "
-        f"{found['held_out_accuracy']:.1%} of {found['held_out_masked']:,} masked pieces right")
-    if late and loss > STILL_GUESSING * by_frequency:
+    if loss > STILL_GUESSING * by_frequency:
         say(f"the loss is still that of guessing by frequency: {loss:.3f} nats against {by_frequency:.3f}. More "
             f"--epochs, a smaller --batch-size, another --learning-rate or a --warm-start may get it going")

@@ -20,7 +20,7 @@ from minitransfer.apparatus.metrics import METRICS, read_rows
 PANELS = {  # what is drawn, from top to bottom: the axis -> the columns of metrics.jsonl, and what to call them
     "loss, nats": {"loss": "training", "epoch_loss": "training, mean of an epoch", "validation_loss": "validation",
                    "held_out_loss": "held out"},
-    "perplexity": {"perplexity": "held out"},
+    "perplexity": {"perplexity": "held out", "perplexity_word": "held out, per word"},
     "accuracy": {"validation_accuracy": "validation", "held_out_accuracy": "held out"},
     "learning rate": {"learning_rate": "training"},
 }

@@ -7,6 +7,7 @@ Read next: `pretrain.inspect.curves`.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from minitransfer.transfer.encoders import BertEncoder
 from minitransfer.transfer.loading import load_encoder
 
 MASK = SPECIAL_PIECES[MASK_ID]
+Network = TypeVar("Network", bound=MaskedLM)
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class Question:
         return int((self.token_ids == UNK_ID).sum())
 
 
-def load_masked_lm(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
-    """The network of a pretrain.bert run with the head that guesses, and its encoder, which knows its pieces.
+def load_with_head(run: LoadedRun, device: torch.device, network: type[Network]) -> tuple[Network, BertEncoder]:
+    """The network of a pretrain.bert or gpt run with the head that guesses, and its encoder, which knows its pieces.
 
     Raises: CheckpointError if the parts of the run do not fit together.
     """
     encoder = load_encoder(run, device)
-    assert isinstance(encoder, BertEncoder)  # for this is a pretrain.bert run
-    model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path)
+    assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
+    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
     return model.to(device).eval(), encoder
 
 

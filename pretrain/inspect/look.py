@@ -1,7 +1,8 @@
-"""Parts II to V, the command: look into runs. What is in a word, a gap, a mix of layers, a training?
+"""Parts II to V, the command: look into runs. What is in a word, a gap, the end of a text, a mix of layers, a training?
 
     python -m pretrain.inspect runs/bilm --word bank                     # one word in many sentences (lecture 2.2)
     python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."  # what is thought to be missing
+    python -m pretrain.inspect runs/gpt --write "the film was"           # how it may go on
     python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
     python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb         # how they got there
 
@@ -16,16 +17,20 @@ from pathlib import Path
 import torch
 
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import choose_device, set_threads
+from minitransfer.apparatus.runtime import choose_device, generator, set_threads
+from minitransfer.bert.encoder import MaskedLM
+from minitransfer.gpt.causal import CausalLM
+from minitransfer.gpt.writing import write
+from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder
 from pretrain.inspect import words as showing
 from pretrain.inspect.curves import common_axis, drawn, read_history
-from pretrain.inspect.filling import ask, guesses, load_masked_lm
+from pretrain.inspect.filling import ask, guesses, load_with_head
 from pretrain.inspect.occurrences import encode, windows_of
 from pretrain.inspect.pictures import draw_curves, draw_mix, make_room, require_matplotlib, save
 from pretrain.inspect.settings import Settings
@@ -77,7 +82,7 @@ def look_at_word(settings: Settings) -> None:
 def look_at_gaps(settings: Settings) -> None:
     """Say what a BERT would put for each [MASK] in a text."""
     device = machine(settings)
-    model, encoder = load_masked_lm(load_run(settings.runs[0], "bert"), device)
+    model, encoder = load_with_head(load_run(settings.runs[0], "bert"), device, MaskedLM)
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if question.unknown:
         say(f"warning: words of the text that the pieces of this run cannot spell: {question.unknown}")
@@ -87,12 +92,27 @@ def look_at_gaps(settings: Settings) -> None:
             print(f"  {p:.3f}  {one_line(encoder.wordpiece.pieces[token_id])}")
 
 
+def write_on(settings: Settings) -> None:
+    """Let a GPT go on with a text, and print both."""
+    model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings), CausalLM)
+    pieces, given = encoder.wordpiece.pieces, encoder.wordpiece.encode([settings.write])[0].tolist()
+    room = encoder.max_tokens - 1 - len(given)  # [CLS] has a place, too
+    if room < 1:
+        what = f"--write: the text is {len(given):,} pieces, and this run was pretrained on {encoder.max_tokens:,}"
+        raise UsageError(what, f"give one of {encoder.max_tokens - 2:,} pieces at most")
+    if UNK_ID in given:
+        say(f"warning: words of the text that the pieces of this run cannot spell: {given.count(UNK_ID)}")
+    written = write(model, [CLS_ID, *given], min(settings.length, room), settings.temperature, settings.top_k,
+                    generator(settings.seed, "writing"))
+    print(one_line(" ".join(pieces[i] for i in [*given, *written]).replace(f" {PREFIX}", "")))
+
+
 def look_at_mix(settings: Settings) -> None:
     """Say how a task weighs the layers of its encoder."""
     run = load_run(settings.runs[0], "transfer")
     mix = load_classifier(run, machine(settings)).mix
     if mix is None:
-        what = f"{run.path} uses the last layer alone, as every run with --head cls: it has no mix"
+        what = f"{run.path} uses the last layer alone, as every run with --head cls or last: it has no mix"
         raise CheckpointError(what, "give a run with --head mean or bilstm")
     path = picture(settings, "mix")
     weights, gamma = mix.weights().tolist(), mix.gamma.item()
@@ -123,6 +143,8 @@ def main(settings: Settings) -> None:
         look_at_word(settings)
     elif settings.fill is not None:
         look_at_gaps(settings)
+    elif settings.write is not None:
+        write_on(settings)
     elif settings.mix:
         look_at_mix(settings)
     else:

@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import directory_name, non_negative_int, one_line, positive_int
+from minitransfer.apparatus.options import directory_name, non_negative_float, non_negative_int, one_line, positive_int
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
 from minitransfer.text import CORPORA
 from minitransfer.text.cleaning import clean_text
 from minitransfer.text.words import tokenize
 
-MODES = ("word", "fill", "mix", "curves")
-ONLY_WORD = ("layer", "occurrences", "corpus", "data_dir", "offline")
+MODES = ("word", "fill", "write", "mix", "curves")
+ONLY = {"--word": ("layer", "occurrences", "corpus", "data_dir", "offline"),
+        "--write": ("length", "temperature", "top_k", "seed")}
 MOST_RUNS = 7  # as many colours as can be told apart
 MOST_OCCURRENCES = 2_000  # all pairs of them are compared
 
-DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, a mix of layers, a training.
+DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, what may follow it, a mix of
+layers, a training.
 
 examples:
   python -m pretrain.inspect runs/bilm --word bank
   python -m pretrain.inspect runs/bert --word bank --layer 2 --corpus wikitext-2 imdb --out bank.png
   python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."
+  python -m pretrain.inspect runs/gpt --write "the film was" --temperature 0.7 --seed 3
   python -m pretrain.inspect runs/frozen-500 --mix
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
 
@@ -43,6 +46,11 @@ def word_flag(help: str, convert: Any = str, **more: Any) -> Any:
     return flag(help, convert, group="for --word", **more)
 
 
+def write_flag(help: str, convert: Any = str, **more: Any) -> Any:
+    """A flag that has a meaning with --write alone."""
+    return flag(help, convert, group="for --write", **more)
+
+
 @dataclass(frozen=True)
 class Settings(CommandSettings):
     """What `python -m pretrain.inspect` can be told."""
@@ -52,9 +60,10 @@ class Settings(CommandSettings):
 
     runs: tuple[str, ...] = flag("the directory of a run; several for --curves", directory_name, metavar="RUN",
                                  many=True, positional=True)
-    word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm or bert run encodes them",
+    word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm, bert or gpt run encodes them",
                                  metavar="WORD", default=None)
     fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
+    write: str | None = what_flag("go on with a text, by a pretrain.gpt run", metavar="TEXT", default=None)
     mix: bool = what_flag("show how a finetune.imdb run weighs the encoder's layers", bool, default=False)
     curves: bool = what_flag(
         "draw loss, perplexity, accuracy and learning rate of runs, finished or not; a biLM's training loss is of its "
@@ -70,6 +79,11 @@ class Settings(CommandSettings):
         "where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)", directory_name,
         metavar="DIR", default=None)
     offline: bool = word_flag("never download; say what is missing instead", bool, default=False)
+    length: int = write_flag("pieces to write, at most", positive_int, metavar="N", default=40)
+    temperature: float = write_flag("below 1 the likely is more likely still, at 0 the likeliest is taken",
+                                    non_negative_float, metavar="X", default=0.8)
+    top_k: int = write_flag("draw among the K likeliest pieces", positive_int, metavar="K", default=40)
+    seed: int = write_flag("decides what is drawn", non_negative_int, metavar="N", default=0)
     out: str | None = flag("the picture to write, or write anew: a .png (default: runs/inspect-RUN-….png)",
                            directory_name, metavar="FILE", default=None)
     device: str = device_flag()
@@ -86,14 +100,15 @@ class Settings(CommandSettings):
         if len(given["runs"]) > most:
             what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
             raise UsageError(what, "give fewer")
-        of_word = [name for name in ONLY_WORD if name in given]
-        if of_word and mode != "--word":
-            raise UsageError(f"--{of_word[0].replace('_', '-')} has no meaning with {mode}",
-                             "leave it out, or use --word")
+        for other, names in ONLY.items():
+            found = [name for name in names if name in given]
+            if found and mode != other:
+                raise UsageError(f"--{found[0].replace('_', '-')} has no meaning with {mode}",
+                                 f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
-        if mode == "--fill" and out is not None:
-            raise UsageError("--out has no meaning with --fill, which draws no picture", "leave it out")
+        if mode in ("--fill", "--write") and out is not None:
+            raise UsageError(f"--out has no meaning with {mode}, which draws no picture", "leave it out")
         if out is not None and Path(out).suffix.lower() != ".png":
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")
         if mode == "--word":

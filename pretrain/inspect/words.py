@@ -32,16 +32,16 @@ from pretrain.inspect.settings import Settings
 MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for
 EXAMPLES, NEAREST, STATIC = 6, 3, 8  # occurrences shown, neighbours of each, and of the word itself
 WIDTH = 36  # characters of context to each side
-LOWEST = {"bilm": "character CNN", "bert": "embeddings", "static": "static vectors"}
-ABOVE = {"bilm": "LSTM layer", "bert": "block"}
+LOWEST = {"bilm": "character CNN", "bert": "embeddings", "gpt": "embeddings", "static": "static vectors"}
+ABOVE = {"bilm": "LSTM layer", "bert": "block", "gpt": "block"}
 
 
 def check_kind(run: LoadedRun) -> None:
     """Raises: CheckpointError for a run that is no contextual encoder."""
-    if run.kind not in ("bilm", "bert"):
-        what = (f"{run.path} holds a run of kind {run.kind!r}, but --word needs a contextual one, 'bilm' or "
-                f"'bert'")
-        raise CheckpointError(what, "give the directory of a run of pretrain.bilm or pretrain.bert")
+    if run.kind not in ABOVE:
+        kinds = "' or '".join(ABOVE)
+        what = f"{run.path} holds a run of kind {run.kind!r}, but --word needs a contextual one, '{kinds}'"
+        raise CheckpointError(what, "give the directory of a run of pretrain.bilm, bert or gpt")
 
 
 def check_layer(asked: int | None, encoder: Encoder) -> int:

@@ -15,7 +15,7 @@ from collections import Counter
 
 import pytest
 import torch
-from encoder_runs import make_bert, make_bilm, make_oracle
+from encoder_runs import make_bert, make_bilm, make_gpt, make_oracle
 from markdown_tables import table_rows
 
 import finetune.bag.__main__
@@ -310,12 +310,12 @@ def test_every_encoder_is_compared_with_itself_from_scratch(kind, modes, baselin
     assert list(dict.fromkeys(grid.modes_of(kind, modes, baselines))) == expected
 
 
-def test_a_bert_that_learns_is_read_at_cls_and_a_frozen_one_by_its_mean(tmp_path):
-    bert = make_bert(tmp_path / "bert")
+@pytest.mark.parametrize(("make", "head"), [(make_bert, "cls"), (make_gpt, "last")])
+def test_a_bert_that_learns_is_read_at_cls_a_gpt_at_its_last_token_and_frozen_ones_by_their_mean(tmp_path, make, head):
     flags = ("--labels", "8", "--seeds", "0", "--epochs", "1", "--no-plots")
-    assert run([bert], tmp_path / "out", *flags) == 0
+    assert run([make(tmp_path / "encoder")], tmp_path / "out", *flags) == 0
     assert {row["mode"]: row["head"] for row in lines_of(tmp_path / "out")} == \
-        {"bag": "linear", "frozen": "mean", "finetune": "cls", "scratch": "cls"}
+        {"bag": "linear", "frozen": "mean", "finetune": head, "scratch": head}
 
 
 def cell(model, mode, labels, seed):

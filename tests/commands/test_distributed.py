@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+import bert_runs
 import pytest
 import torch
-from encoder_runs import make_bert, make_bilm, make_static
+from encoder_runs import make_bert, make_bilm, make_gpt, make_static
 from faults import state_names
 from pretrain_runs import PRESETS, flags, flags_for, make_wikitext, rows, signal_at
 from processes import SMALL, Ended, run, together, under_torchrun
@@ -37,6 +39,7 @@ from minitransfer.transfer.encoders import BiLMEncoder
 from pretrain.bert import run as bert
 from pretrain.bilm import run as bilm
 from pretrain.bilm import text as reading
+from pretrain.gpt import run as gpt
 from pretrain.static import train as static  # noqa: F401  here, not in each process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +170,17 @@ def pretrain(data, out, n: int, *more: str, before=lambda rank: None) -> list[En
         return run(bert, flags_for("bert", data, out, *more))
 
     return together(n, work, out.with_name(f"{out.name}-log"))
+
+
+@pytest.mark.parametrize("n", [3, pytest.param(2, marks=SLOW)])
+def test_a_gpt_is_learned_by_several_processes_as_by_one_but_for_rounding(data, tmp_path, n):
+    def work(out, rank: int) -> int:
+        gpt.Settings.presets["tiny"] = {**bert_runs.PRESETS["gpt"], "epochs": 1}
+        return run(gpt, flags_for("gpt", data, out, *STILL, "--softmax", "sampled"))
+
+    for several, out in ((1, tmp_path / "alone"), (n, tmp_path / "run")):
+        assert all_well(together(several, partial(work, out), out.with_name(f"{out.name}-log")))
+    assert nearly_the_same(tmp_path / "alone", tmp_path / "run")
 
 
 def only(rank: int, do):
@@ -434,7 +448,7 @@ def test_a_bilm_stopped_through_one_process_and_gone_on_with_ends_with_the_same_
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory):
     path = tmp_path_factory.mktemp("encoders")
-    make_bilm(path / "bilm"), make_bert(path / "bert")
+    make_bilm(path / "bilm"), make_bert(path / "bert"), make_gpt(path / "gpt")
     return path
 
 
@@ -469,7 +483,8 @@ def results(path) -> dict:
     ("bilm", ("--mode", "frozen", "--head", "bilstm", "--dropout", "0", "--labels", "32")),
     ("bilm", ("--mode", "finetune")),
     pytest.param("bilm", ("--mode", "gradual", "--no-cache", "--pool", "mean-spread"), marks=SLOW),
-    ("bert", ("--mode", "finetune", "--head", "cls", "--encoder-dropout", "0", "--labels", "32"))])
+    ("bert", ("--mode", "finetune", "--head", "cls", "--encoder-dropout", "0", "--labels", "32")),
+    pytest.param("gpt", ("--mode", "finetune", "--head", "last", "--encoder-dropout", "0"), marks=SLOW)])
 def test_several_processes_make_the_classifier_that_one_does_but_for_rounding(
         encoders, few_reviews, tmp_path, encoder, more):
     """Though the mean head standardises by all texts of a batch; of 32 labels a batch has two: a process has none.
@@ -482,7 +497,7 @@ def test_several_processes_make_the_classifier_that_one_does_but_for_rounding(
     one, three = (tmp_path / name / "run" for name in "13")
     told, expected = results(three), results(one)
     measured = ("validation_loss", "validation_accuracy", "test_accuracy", "epochs")
-    for name in (*measured, *("mix", "gamma")[: 2 * ("cls" not in more)]):
+    for name in (*measured, *("mix", "gamma")[: 2 * ({"cls", "last"}.isdisjoint(more))]):
         assert told[name] == pytest.approx(expected[name], rel=1e-5)
     for first, second in zip(rows(one), rows(three), strict=True):
         assert first | {"seconds": 0} == pytest.approx(second | {"seconds": 0}, rel=1e-5)

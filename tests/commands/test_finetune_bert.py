@@ -108,7 +108,7 @@ def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
     mask = torch.arange(7) < torch.tensor([7, 4, 1]).unsqueeze(1)
     x = torch.randn(3, 7, encoder.hidden_size) * mask.unsqueeze(-1)
     h = encoder.encode(x, mask)[-1]
-    assert torch.allclose(encoder.encode_cls(x, mask), h[:, 0], atol=1e-6)
+    assert torch.allclose(encoder.encode_one(x, mask), h[:, 0], atol=1e-6)
     assert not torch.allclose(h[:2, 0], h[:2, 1], atol=0.1)
     model = Classifier(encoder, head="cls", pool="cls", head_size=5, dropout=0.5).eval()
     torch.nn.init.normal_(model.head.W.weight)

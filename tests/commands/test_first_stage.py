@@ -20,12 +20,14 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from pretrain.bert import __main__ as bert
 from pretrain.bilm import __main__ as bilm
+from pretrain.gpt import __main__ as gpt
 from pretrain.static import __main__ as static
 
-COMMANDS = {"bilm": bilm, "bert": bert, "static": static}
+COMMANDS = {"bilm": bilm, "bert": bert, "gpt": gpt, "static": static}
 SMALL = {"bilm": {**pretrain_runs.PRESETS["bilm"], "epochs": 1}, "bert": {**bert_runs.PRESET, "epochs": 1},
+         "gpt": {**bert_runs.PRESETS["gpt"], "epochs": 1},
          "static": pretrain_runs.PRESETS["static"]}
-BESIDE = {"bilm": "static", "bert": "static-pieces"}
+BESIDE = {"bilm": "static", "bert": "static-pieces", "gpt": "static-pieces"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,7 @@ def whole(data, tmp_path_factory):
 
 @pytest.mark.parametrize("name", BESIDE)
 def test_the_vectors_are_a_run_of_their_own_and_the_same_that_the_two_commands_make(name, whole, data, tmp_path):
-    more = ["--pieces", str(SMALL["bert"]["vocab_size"])] if name == "bert" else []
+    more = ["--pieces", str(SMALL["bert"]["vocab_size"])] if name != "bilm" else []
     assert run("static", data, tmp_path / "vectors", *more) == 0
     assert same(tmp_path / "vectors", whole / BESIDE[name])
     assert run(name, data, tmp_path / "by hand", "--warm-start", str(tmp_path / "vectors")) == 0
@@ -108,7 +110,7 @@ def test_vectors_that_have_read_this_text_and_more_suit(data, tmp_path, capsys):
 
 
 STAGES = [("bilm", "static", 3), ("bilm", "spelling", 1), ("bilm", "bilm", 7),
-          ("bert", "static", 2), ("bert", "bert", 5)]
+          ("bert", "static", 2), ("bert", "bert", 5), ("gpt", "gpt", 5)]
 
 
 @pytest.mark.parametrize(("name", "stage", "step"), STAGES)

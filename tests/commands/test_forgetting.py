@@ -54,6 +54,7 @@ def encoders(data, tmp_path_factory):
         more = ("--corpus", "wikitext-2", "imdb", "--seed", SEED, "--vocab-size", "151")
         assert pretrain_runs.pretrain("bilm", data, path / "bilm", *more) == 0
     assert bert_runs.pretrain(data, path / "bert", "--corpus", "imdb", "--seed", SEED, "--whole-words") == 0
+    assert bert_runs.pretrain(data, path / "gpt", "--corpus", "imdb", "--seed", SEED, command="gpt") == 0
     make_oracle(path / "static")
     return path
 
@@ -87,21 +88,23 @@ def complete(path):
     return json.loads((path / "complete.json").read_text())
 
 
-@pytest.mark.parametrize("kind", ["bilm", "bert"])
+@pytest.mark.parametrize("kind", ["bilm", "bert", "gpt"])
 def test_before_is_what_pretraining_measured_and_frozen_forgets_nothing(data, encoders, tmp_path, capsys, kind):
     assert run(data, encoders / kind, tmp_path / "run") == 0
     told, then = found(tmp_path / "run"), complete(encoders / kind)
     nats = math.log(then["perplexity"]) if kind == "bilm" else then["held_out_loss"]
     assert told["before"] == pytest.approx(nats, rel=1e-5) and told["after"] == told["before"]
-    assert told["corpus"] == {"bilm": "wikitext-2+imdb", "bert": "imdb"}[kind]
+    assert told["corpus"] == {"bilm": "wikitext-2+imdb"}.get(kind, "imdb")
     if kind == "bilm":
         assert told["held_out_tokens"] == then["held_out_tokens"]
+    elif kind == "gpt":
+        assert told["held_out_tokens"] == then["held_out_pieces"]
     else:  # whole rows of 23 tokens
         assert told["held_out_tokens"] % 23 == 0 and told["held_out_tokens"] > then["held_out_masked"] > 0
     assert f"{told['before']:.3f} nats before, {told['after']:.3f} after (+0.000)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["bilm", "bert"])
+@pytest.mark.parametrize("kind", ["bilm", "bert", "gpt"])
 def test_finetuning_at_a_large_rate_forgets(data, encoders, tmp_path, kind):
     assert run(data, encoders / kind, tmp_path / "run", *FINETUNE) == 0
     told = found(tmp_path / "run")

@@ -11,6 +11,7 @@ import re
 import pytest
 import safetensors.torch
 import torch
+from encoder_runs import make_gpt, save_run
 from huggingface_folders import (
     CPU,
     PIECES,
@@ -28,6 +29,8 @@ from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
+from minitransfer.gpt.causal import CausalLM
+from minitransfer.gpt.writing import NEVER, write
 from minitransfer.huggingface import exchange as huggingface
 from minitransfer.huggingface.names import SMALL, linear_through_tanh
 from minitransfer.text import corpora
@@ -204,6 +207,28 @@ def test_there_a_language_model_has_the_same_logits(transformers, runs):
     mask = batch["attention_mask"].bool()
     with torch.no_grad():
         assert torch.allclose(ours(batch["input_ids"], mask)[mask], theirs(**batch).logits[mask], atol=2e-5)
+
+
+def test_there_a_gpt_has_the_same_logits_writes_the_same_and_comes_back_with_the_same_bits(transformers, tmp_path):
+    new = load_run(make_gpt(tmp_path / "new"))
+    whole = load_run(save_run(tmp_path / "gpt", {**new.config, "training": {"seq_length": 64}}, stirred(new.tensors),
+                              new.files))
+    assert run("export", tmp_path / "gpt", tmp_path / "folder") == 0
+    theirs = loaded(transformers.AutoModelForCausalLM, tmp_path / "folder")
+    ours = CausalLM(BertConfig.from_dict(whole.config["model"])).eval()
+    ours.load_state_dict(whole.tensors)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "folder")
+    batch = tokenizer("the film was", return_tensors="pt")
+    ids = batch["input_ids"][0].tolist()
+    assert type(theirs) is transformers.BertLMHeadModel and ids[0] == 2 and ids[-1] != 3
+    with torch.no_grad():
+        assert torch.allclose(ours(batch["input_ids"]), theirs(**batch).logits, atol=2e-5)
+        written = theirs.generate(**batch, max_new_tokens=9, do_sample=False, suppress_tokens=list(NEVER))[0].tolist()
+    found = write(ours, ids, 9, temperature=0, top_k=1, generator=torch.Generator())
+    assert written[: len(ids) + len(found)] == ids + found and (len(found) == 9 or written[len(ids) + len(found)] == 3)
+    assert run("import", tmp_path / "folder", tmp_path / "back") == 0
+    back = load_run(tmp_path / "back")
+    assert back.kind == "gpt" and same(back.tensors, whole.tensors) and back.files == whole.files
 
 
 def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):

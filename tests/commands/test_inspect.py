@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from encoder_runs import make_bert, make_bilm, make_static
+from encoder_runs import make_bert, make_bilm, make_gpt, make_static
 
 import pretrain.bilm.run
 from finetune.imdb import __main__ as imdb
@@ -56,7 +56,7 @@ def runs(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs")
     make_bilm(path / "bilm")
     make_bilm(path / "stranger", corpus={"name": "my own"})
-    make_bert(path / "bert")
+    make_bert(path / "bert"), make_gpt(path / "gpt")
     make_static(path / "static", [*SPECIAL_WORDS, "bank"], torch.eye(4))
     for out, encoder, head in [("frozen", "bilm", "mean"), ("cls", "bert", "cls")]:
         argv = ["--data", "sample", "--encoder", str(path / encoder), "--head", head, "--labels", "40",
@@ -202,6 +202,17 @@ def test_the_pieces_guessed_are_those_of_the_softmax_at_each_mask(runs, capsys):
         assert told == [[f"{p[place, i]:.3f}", encoder.wordpiece.pieces[i]] for i in best]
 
 
+def test_what_is_written_goes_on_with_the_text_as_the_seed_decides_and_fills_the_room_at_most(runs, capsys):
+    told = [ask(capsys, runs / "gpt", "--write", "The  FILM was", "--seed", seed, *more)[1].strip()
+            for seed, *more in (("1",), ("1",), ("2",), ("1", "--length", "3"), ("1", "--length", "900"))]
+    assert all(text.startswith("the film was") for text in told)
+    assert told[0] == told[1] != told[2]
+    assert told[0].startswith(told[3]) and told[4].startswith(told[0]) and len(told[3]) < len(told[0]) < len(told[4])
+    greedy = [ask(capsys, runs / "gpt", "--write", "the film", *more)[1]
+              for more in (("--temperature", "0"), ("--top-k", "1", "--seed", "9"))]
+    assert greedy[0] == greedy[1]
+
+
 def test_the_mix_told_is_the_one_that_the_run_ended_with(runs, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, out, _ = ask(capsys, runs / "frozen", "--mix")
@@ -247,7 +258,7 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
 
 @pytest.mark.parametrize("run, flags, code, told", [
     ("bilm", "--word", 2, "expected one argument"),
-    ("bilm", "", 2, "one of the arguments --word --fill --mix --curves is required"),
+    ("bilm", "", 2, "one of the arguments --word --fill --write --mix --curves is required"),
     ("bilm", "--word bank --mix", 2, "not allowed with"),
     ("bilm", "--wrod bank --word bank", 2, "did you mean --word?"),
     ("bilm", "--word river-bank", 2, "is 3 words to an encoder: river, -, bank"),
@@ -267,6 +278,11 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
     ("bert", "--fill film", 2, "there is no [MASK] in the text"),
     ("bert", "--fill [MASK] --out x.png", 2, "draws no picture"),
     ("bert", "--fill " + "film" * 100 + "[MASK]" * 69, 2, "70 pieces, and this run was pretrained on up to 68"),
+    ("bert", "--write film", 4, "kind 'bert', but one of kind 'gpt' is needed"),
+    ("gpt", "--write film --out x.png", 2, "draws no picture"),
+    ("gpt", "--write film --temperature -1", 2, "--temperature"),
+    ("gpt", "--write " + "film," * 35, 2, "the text is 70 pieces, and this run was pretrained on 70"),
+    ("gpt", "--fill [MASK] --seed 1", 2, "--seed has no meaning with --fill"),
     ("static", "--word bank", 4, "kind 'static', but --word needs a contextual one"),
     ("frozen", "--word bank", 4, "kind 'transfer', but --word needs a contextual one"),
     ("cls", "--mix", 4, "it has no mix"),

@@ -1,8 +1,9 @@
-"""Small runs of pretrain.bert for tests: sizes odd and unequal, runs to begin with made by hand, processes that die.
+"""Small runs of pretrain.bert and pretrain.gpt for tests: sizes odd and unequal, runs to begin with made by hand,
+processes that die.
 
 As a script it runs the command and lets it send itself a signal at a certain step:
 
-    python tests/helpers/bert_runs.py 17 SIGKILL --out …
+    python tests/helpers/bert_runs.py bert 17 SIGKILL --out …
 """
 
 import os
@@ -22,24 +23,29 @@ from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.bert.encoder import BertConfig, MaskedLM  # noqa: E402
 from minitransfer.text.wordpiece import WordPiece, train_wordpiece  # noqa: E402
 from pretrain.bert import run as bert  # noqa: E402
+from pretrain.gpt import run as gpt  # noqa: E402
 
 PRESET = dict(hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17, max_positions=31, vocab_size=151,
               seq_length=23, epochs=2, batch_size=7, learning_rate=5e-3, dropout=0.2)
+PRESETS = {"bert": PRESET, "gpt": {**PRESET, "negatives": 37}}
+COMMANDS = {"bert": bert, "gpt": gpt}
 TEXTS = ["the film was worth watching , and watching again", "nobody watches what was not worth a film"]
 
 
-def pretrain(data_dir: Path, out: Path, *more: str) -> int:
-    """Run the command in this process, `--preset tiny` meaning the sizes above; returns its exit code."""
-    before, bert.Settings.presets["tiny"] = bert.Settings.presets["tiny"], PRESET
+def pretrain(data_dir: Path, out: Path, *more: str, command: str = "bert") -> int:
+    """Run a command in this process, `--preset tiny` meaning the sizes above; returns its exit code."""
+    module = COMMANDS[command]
+    before, module.Settings.presets["tiny"] = module.Settings.presets["tiny"], PRESETS[command]
     try:
-        return run_command(bert.main, bert.Settings, flags_for("bert", data_dir, out, *more))
+        return run_command(module.main, module.Settings, flags_for(command, data_dir, out, *more))
     finally:
-        bert.Settings.presets["tiny"] = before
+        module.Settings.presets["tiny"] = before
 
 
-def die_at(step: int, name: str, data_dir: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own, which sends itself a signal at this step."""
-    argv = [sys.executable, __file__, str(step), name, *flags_for("bert", data_dir, out, *more)]
+def die_at(step: int, name: str, data_dir: Path, out: Path, *more: str,
+           command: str = "bert") -> subprocess.CompletedProcess:
+    """Run a command in a process of its own, which sends itself a signal at this step."""
+    argv = [sys.executable, __file__, command, str(step), name, *flags_for(command, data_dir, out, *more)]
     patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait do not spin
     return subprocess.run(argv, capture_output=True, text=True, timeout=100, env=patient)
 
@@ -73,7 +79,7 @@ def make_static_pieces(path: Path, hidden_size: int = 12, **changes) -> Path:
 
 
 if __name__ == "__main__":
-    bert.Settings.presets["tiny"] = PRESET
-    count, signal_name, *rest = sys.argv[1:]
-    signal_at("bert", int(count), getattr(signal, signal_name))
-    sys.exit(run_command(bert.main, bert.Settings, rest))
+    asked, count, signal_name, *rest = sys.argv[1:]
+    COMMANDS[asked].Settings.presets["tiny"] = PRESETS[asked]
+    signal_at(asked, int(count), getattr(signal, signal_name))
+    sys.exit(run_command(COMMANDS[asked].main, COMMANDS[asked].Settings, rest))

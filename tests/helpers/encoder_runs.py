@@ -1,5 +1,5 @@
-"""Pretraining runs made by hand, for tests of transfer: a biLM and a BERT of random weights, and static vectors that
-know the answer.
+"""Pretraining runs made by hand, for tests of transfer: a biLM, a BERT and a GPT of random weights, and static vectors
+that know the answer.
 
 Their shapes are odd and unequal, so that swapped axes cannot pass.
 """
@@ -12,6 +12,7 @@ from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
+from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.sample import LEXICON, reviews
 from minitransfer.text.wordpiece import train_wordpiece
 from minitransfer.text.words import SPECIAL_WORDS, tokenize
@@ -37,7 +38,7 @@ def make_bilm(path: Path, seed: int = 0, **changes) -> Path:
     return save_run(path, config, BiLM(BILM).state_dict(), {"vocab.txt": "\n".join(WORDS) + "\n"})
 
 
-def make_bert(path: Path, seed: int = 0, **changes) -> Path:
+def make_bert(path: Path, seed: int = 0, network: type[MaskedLM] = MaskedLM, **changes) -> Path:
     """A BERT that has learnt nothing but to cut the built-in reviews into pieces; it has room for 70 of them."""
     wordpiece = train_wordpiece([text for text, _ in reviews()[0]], 300)
     shape = BertConfig(wordpiece.vocab_size, hidden_size=18, num_layers=2, num_heads=3, intermediate_size=29,
@@ -45,7 +46,12 @@ def make_bert(path: Path, seed: int = 0, **changes) -> Path:
     torch.manual_seed(seed)
     config = {"kind": "bert", "model": shape.to_dict(), "corpus": {"name": "sample", "fingerprint": "ab"},
               "preset": "tiny", "seed": seed, **changes}
-    return save_run(path, config, MaskedLM(shape).state_dict(), {"tokenizer.json": wordpiece.to_json()})
+    return save_run(path, config, network(shape).state_dict(), {"tokenizer.json": wordpiece.to_json()})
+
+
+def make_gpt(path: Path, seed: int = 0, **changes) -> Path:
+    """A GPT that has learnt nothing: the pieces and the shape of that BERT, and other weights."""
+    return make_bert(path, seed, network=CausalLM, kind="gpt", **changes)
 
 
 def make_static(path: Path, words: list[str], vectors: torch.Tensor, **changes) -> Path:

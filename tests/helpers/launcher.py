@@ -16,7 +16,7 @@ from types import SimpleNamespace
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: its threads and a fork do not agree
 
-from bert_runs import PRESET  # noqa: E402
+from bert_runs import PRESET, PRESETS  # noqa: E402
 from faults import killed_at  # noqa: E402
 from pretrain_runs import use_small_presets  # noqa: E402
 
@@ -29,10 +29,11 @@ from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.text import sample  # noqa: E402
 from pretrain.bert import run as bert
 from pretrain.bilm import run as bilm
+from pretrain.gpt import run as gpt
 from pretrain.static import train as static  # noqa: E402
 
-COMMANDS = {"pretrain.static": static, "pretrain.bilm": bilm, "pretrain.bert": bert, "finetune.imdb": imdb,
-            "finetune.bag": bag, "finetune.compare": compare}
+COMMANDS = {"pretrain.static": static, "pretrain.bilm": bilm, "pretrain.bert": bert, "pretrain.gpt": gpt,
+            "finetune.imdb": imdb, "finetune.bag": bag, "finetune.compare": compare}
 
 
 def make_small() -> None:
@@ -42,6 +43,7 @@ def make_small() -> None:
     """
     use_small_presets()
     bert.Settings.presets["tiny"] = {**PRESET, "epochs": 1}
+    gpt.Settings.presets["tiny"] = {**PRESETS["gpt"], "epochs": 1}
     (articles, held_out), (train, test, unlabelled) = sample.articles(), sample.reviews()
     sample.articles = lambda: (articles[::35], held_out[::14])
     sample.reviews = lambda: (train[::5], test[::15], unlabelled[::201])

@@ -11,7 +11,7 @@ import re
 import pytest
 import torch
 from classifier_runs import MAX_TOKENS, classifier, make_bag, polarity_classifier
-from encoder_runs import make_bert, make_bilm, make_oracle, save_run
+from encoder_runs import make_bert, make_bilm, make_gpt, make_oracle, save_run
 from hypothesis import HealthCheck, given, settings
 from predictions import answer, feed
 from strange_texts import ANYTHING, STRANGE
@@ -24,14 +24,15 @@ from minitransfer.transfer.erasure import log_odds, word_importances, word_spans
 
 TEXT = "the film is not dull , but marvellous , the plot a mess and marvellous ."
 TOLERANCE = 2e-6  # log odds: float32 sums in another order
-CLASSIFIERS = [("bilm", "mean"), ("bilm", "bilstm"), ("oracle", "mean"), ("bert", "cls"), ("bert", "mean")]
+CLASSIFIERS = [("bilm", "mean"), ("bilm", "bilstm"), ("oracle", "mean"), ("bert", "cls"), ("bert", "mean"),
+               ("gpt", "last")]
 
 
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory):
-    """Runs of encoders: a biLM and a BERT that know nothing, and static vectors that know polarity."""
+    """Runs of encoders: a biLM, a BERT and a GPT that know nothing, and static vectors that know polarity."""
     path = tmp_path_factory.mktemp("encoders")
-    make_bilm(path / "bilm"), make_bert(path / "bert"), make_oracle(path / "oracle")
+    make_bilm(path / "bilm"), make_bert(path / "bert"), make_gpt(path / "gpt"), make_oracle(path / "oracle")
     return path
 
 

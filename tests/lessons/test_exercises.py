@@ -22,6 +22,7 @@ from minitransfer.elmo.bilm import BiLMConfig, LSTMStack
 from minitransfer.elmo.charcnn import CharCNNConfig
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.batching import batches_by_length
 from minitransfer.text.packing import pack
 from minitransfer.text.sample import reviews
@@ -223,12 +224,23 @@ def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
         assert word != "dull" or 0 < weight < alone
 
 
+def test_6_1_without_positions_a_gpt_sees_the_order_from_its_second_block_on():
+    torch.manual_seed(0)
+    model = CausalLM(BertConfig(vocab_size=29, hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17,
+                                max_positions=11))
+    model.bert.embeddings.positions.weight.data.zero_()
+    with torch.no_grad():
+        straight, turned = model.bert(torch.tensor([[7, 3, 22, 9, 14]])), model.bert(torch.tensor([[22, 9, 7, 3, 14]]))
+    assert torch.allclose(straight[:2, 0, -1], turned[:2, 0, -1], atol=1e-5)
+    assert not torch.allclose(straight[2, 0, -1], turned[2, 0, -1], atol=1e-4)
+
+
 def test_every_exercise_that_a_test_answers_exists_and_the_other_way_round():
     here = Path(__file__).read_text("utf-8")
     for number in re.findall(r"`test_(\d_\d)`", EXERCISES):
         assert f"def test_{number}_" in here, number
     for part, place in re.findall(r"def test_(\d)_(\d)_", here):
-        assert f"### {'I II III IV V'.split()[int(part) - 1]}.{place} " in EXERCISES, (part, place)
+        assert f"### {'I II III IV V VI'.split()[int(part) - 1]}.{place} " in EXERCISES, (part, place)
 
 
 def sections(text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import shutil
 import pytest
 import torch
 from classifier_runs import make_bag, make_transfer
-from encoder_runs import WORDS, make_bert, make_bilm, make_static
+from encoder_runs import WORDS, make_bert, make_bilm, make_gpt, make_static
 from faults import CONFIG, begin, flip, make_state, value_of
 
 from finetune.imdb import __main__ as imdb
@@ -23,7 +23,8 @@ from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder
 
-KINDS = ("static", "bilm", "bert", "transfer", "bag")
+KINDS = ("static", "bilm", "bert", "gpt", "transfer", "bag")
+LOADED = ("static", "bilm", "bert", "gpt")  # as encoders
 CPU = torch.device("cpu")
 FLIPS = 9  # of each file, beside one in its first and one in its last byte
 
@@ -33,7 +34,7 @@ def runs(tmp_path_factory):
     """A finished run of each kind, with a metrics.jsonl beside the files that are its own."""
     path = tmp_path_factory.mktemp("runs")
     make_static(path / "static", WORDS, torch.rand(len(WORDS), 7))
-    make_bilm(path / "bilm"), make_bert(path / "bert"), make_bag(path / "bag")
+    make_bilm(path / "bilm"), make_bert(path / "bert"), make_gpt(path / "gpt"), make_bag(path / "bag")
     make_transfer(path / "transfer", path / "bilm")
     for kind in KINDS:
         (path / kind / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
@@ -45,7 +46,7 @@ def read(path):
     run = load_run(path)
     if run.kind == "transfer":
         return load_classifier(run, CPU).state_dict() | run.files
-    tensors = load_encoder(run, CPU).state_dict() if run.kind in ("static", "bilm", "bert") else {}
+    tensors = load_encoder(run, CPU).state_dict() if run.kind in LOADED else {}
     return {**run.tensors, **tensors, **run.files}
 
 
@@ -112,7 +113,7 @@ def test_a_damaged_file_of_a_finished_run_is_named_or_the_run_is_read_as_it_was_
 
 
 @pytest.mark.parametrize("kind, name", [("static", "vocab.txt"), ("bilm", "model.safetensors"),
-                                        ("bert", "tokenizer.json"), ("bag", "ngrams.txt")])
+                                        ("bert", "tokenizer.json"), ("gpt", "tokenizer.json"), ("bag", "ngrams.txt")])
 def test_a_command_given_a_damaged_encoder_ends_with_4_and_one_line(runs, tmp_path, capsys, kind, name):
     shutil.copytree(runs / kind, tmp_path / "run")
     flip(tmp_path / "run" / name, 77)

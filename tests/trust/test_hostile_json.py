@@ -12,7 +12,7 @@ import shutil
 import pytest
 import torch
 from classifier_runs import make_bag, make_transfer
-from encoder_runs import WORDS, make_bert, make_bilm, make_static
+from encoder_runs import WORDS, make_bert, make_bilm, make_gpt, make_static
 from faults import CONFIG, begin, finish, in_a_child, limit_memory, make_state, value_of
 
 from finetune.compare.grid import NUMBERS, Cell, results_of
@@ -28,6 +28,7 @@ from minitransfer.transfer.examples import predict as probabilities
 from pretrain.bert import run as bert
 from pretrain.bert.start import check_network
 from pretrain.bilm import run as bilm
+from pretrain.gpt import run as gpt
 from pretrain.static import train as static
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ DEPTHS = (100, 300, 700, 900, 940, 980, 995)  # of what Python's parser may just
 def runs(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs")
     make_static(path / "static", WORDS, torch.rand(len(WORDS), 7))
-    make_bilm(path / "bilm"), make_bert(path / "bert"), make_bag(path / "bag")
+    make_bilm(path / "bilm"), make_bert(path / "bert"), make_gpt(path / "gpt"), make_bag(path / "bag")
     make_transfer(path / "transfer", path / "bilm"), make_transfer(path / "transfer-bert", path / "bert")
     return path
 
@@ -99,7 +100,7 @@ def use(path):
         settings = imdb.Settings.parse_args(["--encoder", str(path), *flags])
         model = build(run, settings)
         model.encoder.tokenise([text], fit_to_encoder(settings, model.encoder).max_tokens)
-    if run.kind == "bert":
+    if run.kind in ("bert", "gpt"):
         check_network(run)
 
 
@@ -132,7 +133,7 @@ def in_bounds(work):
     assert in_a_child(limited) == 0
 
 
-@pytest.mark.parametrize("kind", ["static", "bilm", "bert", "transfer", "transfer-bert"])
+@pytest.mark.parametrize("kind", ["static", "bilm", "bert", "gpt", "transfer", "transfer-bert"])
 def test_a_config_with_any_entry_forged_is_refused_or_does_no_harm(runs, tmp_path, kind):
     path = shutil.copytree(runs / kind, tmp_path / "run")
     config = json.loads((path / "config.json").read_text())
@@ -230,10 +231,10 @@ def test_a_forged_pointer_or_manifest_of_a_state_leads_to_a_whole_state(tmp_path
     in_bounds(work)
 
 
-@pytest.mark.parametrize("command", ["static", "bilm", "bert", "bag"])
+@pytest.mark.parametrize("command", ["static", "bilm", "bert", "gpt", "bag"])
 def test_a_forged_note_of_completion_ends_a_command_with_4_and_one_line(runs, tmp_path, capfd, command):
     path = shutil.copytree(runs / command, tmp_path / "run")
-    module = {"static": static, "bilm": bilm, "bert": bert}.get(command)
+    module = {"static": static, "bilm": bilm, "bert": bert, "gpt": gpt}.get(command)
 
     def work():
         limit_memory(MEGABYTES)

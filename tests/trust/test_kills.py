@@ -60,8 +60,8 @@ def pretrain(data, monkeypatch):
         monkeypatch.setitem(module.Settings.presets, "tiny", pretrain_runs.PRESETS[name])
 
     def run(command, out, *more):
-        if command == "bert":
-            return bert_runs.pretrain(data, out, *more)
+        if command in bert_runs.COMMANDS:
+            return bert_runs.pretrain(data, out, *more, command=command)
         return pretrain_runs.pretrain(command, data, out, *more)
 
     return run
@@ -78,7 +78,7 @@ def failing_after(count, original):
     return instead
 
 
-@pytest.mark.parametrize("command", ["static", "bilm", "bert"])
+@pytest.mark.parametrize("command", ["static", "bilm", "bert", "gpt"])
 @pytest.mark.parametrize("moment", ["after its first rows, before its first state", "before it is complete"])
 def test_each_row_is_logged_once_by_a_run_that_was_killed(pretrain, tmp_path, monkeypatch, command, moment):
     flags = ("--epochs", "5" if command == "static" else "1")  # a step in each

@@ -1,0 +1,17 @@
+"""python -m pretrain.gpt: the flags are in settings.py, the training loop in train.py."""
+
+import sys
+
+from minitransfer.apparatus.options import run_command
+from pretrain.gpt.settings import Settings
+
+
+def main(settings: Settings) -> int:
+    """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
+    from pretrain.gpt.run import main as run
+
+    return run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, Settings, together=True))

@@ -1,0 +1,45 @@
+"""Part VI, around the command: its flags. They are BERT's, but for what is asked of the network.
+
+Nothing here imports torch. Read next: `pretrain.gpt.text`.
+"""
+
+from dataclasses import dataclass
+
+from minitransfer.apparatus.options import positive_int
+from minitransfer.apparatus.settings import flag, out_flag
+from pretrain.bert.settings import PRESETS as BERT
+from pretrain.bert.settings import PieceSettings, init_from_flag
+from pretrain.settings import training_flag
+
+NEGATIVES = {"tiny": 256, "small": 1024, "base": 8192}
+PRESETS = {name: {**sizes, "negatives": NEGATIVES[name]} for name, sizes in BERT.items()}
+
+DESCRIPTION = """Train a GPT: BERT's network under a causal mask, which predicts the next piece at each place.
+
+In two stages: word pieces and their static vectors, then the network, which begins with them.
+
+examples:
+  python -m pretrain.gpt
+  python -m pretrain.gpt --corpus sample --out runs/gpt-sample
+  python -m pretrain.gpt --warm-start none --out runs/gpt-cold
+  python -m pretrain.gpt --corpus imdb --init-from runs/gpt --epochs 1 --out runs/gpt-imdb
+  torchrun --nproc-per-node 2 -m pretrain.gpt
+
+writes to --out: config.json, model.safetensors (encoder and head), tokenizer.json, metrics.jsonl, state/"""
+
+
+@dataclass(frozen=True)
+class Settings(PieceSettings):
+    """What `python -m pretrain.gpt` can be told."""
+
+    prog = "python -m pretrain.gpt"
+    description = DESCRIPTION
+    presets = PRESETS
+    kind, title, task = "gpt", "GPT", "the causal language model"
+
+    init_from: str | None = init_from_flag("gpt")
+    softmax: str = flag(
+        "sampled: over the next piece and --negatives drawn pieces; full: over all of the vocabulary, as every "
+        "perplexity is", choices=("sampled", "full"), default="full")
+    negatives: int = training_flag("pieces drawn for the sampled softmax", positive_int, "N")
+    out: str = out_flag("runs/gpt")
