@@ -175,7 +175,7 @@ def pretrain(data, out, n: int, *more: str, before=lambda rank: None) -> list[En
 @pytest.mark.parametrize("n", [3, pytest.param(2, marks=SLOW)])
 def test_a_gpt_is_learned_by_several_processes_as_by_one_but_for_rounding(data, tmp_path, n):
     def work(out, rank: int) -> int:
-        gpt.Settings.presets["tiny"] = {**bert_runs.PRESETS["gpt"], "epochs": 1}
+        gpt.Settings.presets["tiny"] = {**bert_runs.PRESETS["gpt"], "epochs": 1, "batch_size": 6}
         return run(gpt, flags_for("gpt", data, out, *STILL, "--softmax", "sampled"))
 
     for several, out in ((1, tmp_path / "alone"), (n, tmp_path / "run")):
