@@ -54,7 +54,7 @@ def test_a_frozen_encoder_stays_in_evaluation_mode_and_without_gradients(tmp_pat
 
 def test_a_run_that_is_no_encoder_is_named_with_what_is_needed(tmp_path):
     path = save_run(tmp_path, {"kind": "transfer"}, {"a": torch.ones(1)}, {})
-    told = "kind 'transfer', but an encoder is of kind 'bilm' or 'bert' or 'static'"
+    told = "kind 'transfer', but an encoder is of kind 'bilm' or 'bert' or 'gpt' or 'static'"
     with pytest.raises(CheckpointError, match=told):
         loaded(path)
 
