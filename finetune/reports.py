@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
@@ -21,6 +23,7 @@ from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.stopping import Outcome
 
 UNTRAINED = "random weights of its shape"
+LOGITS = "logits.safetensors"
 
 
 def fingerprints(reviews: Reviews) -> dict[str, str]:
@@ -48,6 +51,16 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
         "gamma": mix.gamma.item() if mix else None,
         "mix": mix.weights().tolist() if mix else None,
     }
+
+
+def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, test_labels: Tensor) -> bytes:
+    """What logits.safetensors holds: what a run says of the reviews to choose by and of those it is scored on.
+
+    Shapes: logits (n, Y) and (N, Y), kept in float32, labels (n,) and (N,) int64. `finetune.average` reads it.
+    """
+    tensors = {"validation": validation.float(), "validation_labels": validation_labels, "test": test.float(),
+               "test_labels": test_labels}
+    return safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:

@@ -32,7 +32,7 @@ from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.loading import load_encoder
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-BAG, RESULTS = "bag", "results.json"
+BAG, AVERAGE, RESULTS = "bag", "average", "results.json"
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
 EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
@@ -234,7 +234,7 @@ def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     curved = isinstance(curve, list) and all(map(_is_number, curve))
     printable = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
     numbers = all(_is_number(row.get(name)) for name in NUMBERS)
-    return row.get("mode") in (BAG, *MODES) and printable and counts and curved and numbers
+    return row.get("mode") in (BAG, AVERAGE, *MODES) and printable and counts and curved and numbers
 
 
 def _is_number(value: Any) -> bool:

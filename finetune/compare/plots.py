@@ -29,7 +29,7 @@ from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
 STYLES: dict[str, tuple[Any, str]] = {  # line style and marker of each mode
     "bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
-    "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
+    "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^"), "average": ("-", "*")}
 ABREAST = 3  # panels side by side; more begin another row
 DODGE = 0.012  # decades of labels between two lines, so that the bars of one do not hide those of another
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NAMES = {"bag": "bag of n-grams", "frozen": "frozen", "top": "upper layers", "finetune": "fine-tuned",
-         "gradual": "gradually unfrozen", "scratch": "from scratch"}
+         "gradual": "gradually unfrozen", "scratch": "from scratch", "average": "average"}
 NOTE = """Test accuracy in %, each run scored once: the mean over seeds, and in brackets the least and the greatest.
 Minutes are those of encoding and training on the labelled reviews, mean over seeds; what it takes to encode and score
 the test half is left out everywhere. A frozen encoder encodes all reviews once, in the first run, and what it gave is
-kept: each run is charged with the share of that pass that its labelled reviews have.
-Epochs are those until the validation loss was lowest; of a bag, passes over the reviews."""
+kept: each run is charged with the share of that pass that its labelled reviews have. An average is charged with all of
+its runs.
+Epochs are those until the validation loss was lowest; of a bag, passes over the reviews; of an
+average, the weightings that were tried."""
 
 Row = Mapping[str, Any]
 Line = tuple[str, str]  # a model and its mode

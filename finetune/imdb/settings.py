@@ -72,7 +72,8 @@ examples:
   python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500
   torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned
 
-writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
+writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, logits.safetensors,
+metrics.jsonl, results.json, state/
 on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others encode every token
 in every epoch: about 4 minutes an epoch for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
 

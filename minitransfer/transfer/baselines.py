@@ -2,8 +2,9 @@
 
 Far: on film reviews a linear classifier over a bag of uni- and bigrams is hard to beat, as Wang and Manning (2012)
 showed with the recipe below, so whoever claims that pretraining pays has to be compared with it. A text is the set
-of its words and of its pairs of neighbouring words, or of three in a row, too; each of these is weighed by how much more often one class has it
-than the other, which needs no training, and then once more by a logistic regression, which does.
+of its words and of its pairs of neighbouring words, if asked for of three in a row as well; each of these is weighed by
+how much more often one class has it than the other, which needs no training, and then once more by a logistic
+regression, which does.
 
 Read next: `finetune.bag.train`, the command.
 """
