@@ -3,7 +3,7 @@
 A colour is a model, a line style and a marker a mode. Legends stand beside the axes, in the order in which the lines
 end.
 
-This is the end of the comparison. Read next: `minitransfer.huggingface.exchange`.
+Read next: `finetune.compare.minutes`.
 """
 
 import math

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.compare import tables
+from finetune.compare import minutes, tables
 from finetune.compare.grid import (
     Cell,
     describe_encoder,
@@ -47,6 +47,8 @@ RESULTS, TABLE = "results.jsonl", "table.md"
 
 def main(settings: Settings) -> int:
     """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns the exit code."""
+    if settings.minutes:
+        return minutes.main(Path(settings.out).parent)
     check_out(Path(settings.out), settings.resume or settings.show)
     with_plots = can_plot(settings.plots)
     if settings.draw:

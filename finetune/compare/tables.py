@@ -78,7 +78,7 @@ def accuracy_table(rows: Iterable[Row]) -> str:
     counts = sorted({n for line in lines.values() for n in line})
     body = [[title(line), *(mean_and_range(accuracies(of[n])) if n in of else "—" for n in counts)]
             for line, of in lines.items()]
-    return _markdown(["", *(f"{n:,} labels" for n in counts)], body)
+    return markdown(["", *(f"{n:,} labels" for n in counts)], body)
 
 
 def command_table(rows: Iterable[Row]) -> str:
@@ -90,7 +90,7 @@ def command_table(rows: Iterable[Row]) -> str:
             body.append([title(line), f"{n:,}", seeds, mean_and_range(accuracies(runs)),
                          plain(minutes(runs, of.values())), f"{mean([run['epochs'] for run in runs]):.0f}",
                          f"`{runs[0]['command']}`"])
-    return _markdown(["run", "labels", "seeds", "accuracy", "minutes", "epochs", "command of the first seed"], body)
+    return markdown(["run", "labels", "seeds", "accuracy", "minutes", "epochs", "command of the first seed"], body)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -99,7 +99,7 @@ def table(rows: Sequence[Row]) -> str:
     return f"# Comparison on {data}\n\n{accuracy_table(rows)}\n{NOTE}\n\n{command_table(rows)}"
 
 
-def _markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A table in Markdown, each row on a line of its own; a | in a cell is escaped, or it would open another."""
     lines = [head, ["---"] * len(head), *body]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

@@ -1,4 +1,4 @@
-"""Claims about `python -m finetune.average`: its mean and its grid are what plain loops give, and it mixes no strangers."""
+"""Claims about `python -m finetune.average`: its mean and grid are those of plain loops, and it mixes no strangers."""
 
 import dataclasses
 import itertools
