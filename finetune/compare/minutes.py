@@ -108,12 +108,17 @@ def recipes(records: Records) -> list[list[Record]]:
 
 
 def recipe(record: Record, records: Records) -> str:
-    """All of a config but the seed; of an average the recipes of its runs, as far as these are there."""
-    config = {name: value for name, value in record.config.items() if name not in NOT_OF_A_RECIPE}
+    """All of a config but the seed; of an average those of its runs, as far as these are there."""
+    config = but_for_the_seed(record.config)
     if record.config["kind"] == "average":
-        members = [records.get(fingerprint) for fingerprint in parents(record.config)]
-        config["runs"] = [member and recipe(member, records) for member in members]
+        config["runs"] = [but_for_the_seed(records[run].config) if run in records else run
+                          for run in parents(record.config)]
     return json.dumps(config, sort_keys=True)
+
+
+def but_for_the_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config is the same in all runs of one recipe."""
+    return {name: value for name, value in config.items() if name not in NOT_OF_A_RECIPE}
 
 
 def line_of(runs: Sequence[Record], records: Records) -> Line:
