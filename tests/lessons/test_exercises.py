@@ -16,6 +16,7 @@ import torch
 from classifier_runs import classifier, polarity_classifier
 from encoder_runs import make_bilm, make_oracle
 
+from finetune.average.average import geometric_mean
 from minitransfer.bert.encoder import Bert, BertConfig, attention
 from minitransfer.bert.masking import mask_tokens, unigram_entropy
 from minitransfer.elmo.bilm import BiLMConfig, LSTMStack
@@ -221,6 +222,12 @@ def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
     (alone,) = (weight for word, weight in word_importances(model, once, 20, 0) if word == "dull")
     for word, weight in word_importances(model, twice, 20, 0):
         assert word != "dull" or 0 < weight < alone
+
+
+def test_5_6_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
+    z, weights = torch.randn(3, 7, 4).double(), torch.tensor([0.5, 0.2, 0.3]).double()
+    of_logits = torch.einsum("k,kny->ny", weights, z).softmax(dim=1)
+    assert torch.allclose(geometric_mean(z, weights).exp(), of_logits, atol=1e-12)
 
 
 def test_every_exercise_that_a_test_answers_exists_and_the_other_way_round():
