@@ -25,7 +25,7 @@ from minitransfer.text import REVIEWS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
-POOLS = ("mean", "mean-max", "mean-spread")
+POOLS = ("mean", "mean-max", "mean-spread", "concat")
 FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
 EPOCHS_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
