@@ -22,10 +22,10 @@ from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import choose_device, set_threads
 from minitransfer.transfer.classifier import load_classifier
-from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.loading import load_encoder, load_masked_lm
 from pretrain.inspect import words as showing
 from pretrain.inspect.curves import common_axis, drawn, read_history
-from pretrain.inspect.filling import ask, guesses, load_masked_lm
+from pretrain.inspect.filling import ask, guesses
 from pretrain.inspect.occurrences import encode, windows_of
 from pretrain.inspect.pictures import draw_curves, draw_mix, make_room, require_matplotlib, save
 from pretrain.inspect.settings import Settings
