@@ -8,7 +8,7 @@ The same labelled reviews as in `finetune.imdb`, the same slice of them held out
 scored once. The held-out slice chooses the L2 penalty. Reviews are counted whole, since that costs nothing; encoders
 take 512 tokens of each, or as many as they were pretrained on.
 
-Read next: `finetune.compare.run`, which sets it beside everything else.
+Read next: `minitransfer.transfer.prompts`.
 """
 
 import time

@@ -10,7 +10,7 @@ def main(settings: Settings) -> None:
     """Ask, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
     from finetune.prompt.score import main as score
 
-    return score(settings)
+    score(settings)
 
 
 if __name__ == "__main__":

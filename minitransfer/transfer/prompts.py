@@ -52,8 +52,7 @@ class Template:
     def fill(self, review: np.ndarray, max_tokens: int) -> np.ndarray:
         """The question about a review, from [CLS] to [SEP], int64 (≤ max_tokens,): of a long one, head and tail."""
         body = head_and_tail(review, max_tokens - self.length)
-        parts = [[CLS_ID], self.before, body, self.behind, [SEP_ID]]
-        return np.concatenate(parts).astype(np.int64)
+        return np.array([CLS_ID, *self.before, *body, *self.behind, SEP_ID], np.int64)
 
 
 def _with_mask(text: str, wordpiece: WordPiece) -> np.ndarray:

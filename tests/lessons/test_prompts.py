@@ -45,7 +45,8 @@ def test_a_long_review_keeps_its_ends_and_the_template_is_whole(wordpiece):
     assert question[-5:].tolist() == template.behind.tolist() + [SEP_ID]
 
 
-@pytest.mark.parametrize("text", ["{review} It was fine.", "It was [MASK].", "{review} [MASK] [MASK]", "{review}{review} [MASK]"])
+@pytest.mark.parametrize("text", ["{review} It was fine.", "It was [MASK].", "{review} [MASK] [MASK]",
+                                  "{review}{review} [MASK]"])
 def test_a_template_has_one_review_and_one_gap(wordpiece, text):
     with pytest.raises(ValueError, match="a template has one"):
         Template.of(text, wordpiece)
