@@ -1,4 +1,4 @@
-"""Claims about `python -m finetune.prompt`: everything that was asked is told, nothing is chosen, and errors are a line."""
+"""Claims about `python -m finetune.prompt`: all that was asked is told, nothing is chosen, and errors are a line."""
 
 import json
 
