@@ -14,7 +14,7 @@ Contents, in reading order (each module opens with the question it answers and n
     Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.baselines
-                                     transfer.prompts
+                                     transfer.prompts · bert.distillation (command: pretrain.distil)
                         commands: finetune.imdb · finetune.predict · finetune.bag · finetune.compare · finetune.prompt
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            huggingface.exchange · names · weights · pieces

@@ -7,7 +7,7 @@ Each review is asked about with each template, and each pair of words gives an a
 positive word is the likelier one (raw), or if its score is above the median score of reviews without labels. The second
 assumes that half of these are positive. All templates and pairs are told, with mean, spread and worst.
 
-Read next: `finetune.compare.run`, which sets everything side by side.
+Read next: `minitransfer.bert.distillation`.
 """
 
 import json

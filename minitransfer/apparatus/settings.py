@@ -44,6 +44,11 @@ def sized() -> Any:
     return dataclasses.field(kw_only=True, metadata={"by_preset": True, "decides": True})
 
 
+def without_flag(value: Any) -> Any:
+    """A field that another command has a flag for, and this one sets by itself."""
+    return dataclasses.field(default=value, kw_only=True, metadata={"by_preset": False, "decides": False})
+
+
 def shared_flag(help: str, convert: Callable[[str], Any] = str, *, decides: bool = False, **more: Any) -> Any:
     """A flag that every training command has; most of these decide no result."""
     return flag(help, convert, group=SHARED, decides=decides, **more)

@@ -7,6 +7,7 @@ Read next: `pretrain.bert.train`, the command.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +34,11 @@ from pretrain.shared import already_complete, as_saved_corpus, check_out, next_c
 from pretrain.vectors import as_begun, find_or_learn
 
 
-def main(settings: Settings) -> int:
-    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> int:
+    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code.
+
+    build: makes the network, of settings, text and origin.
+    """
     settings = as_begun(settings)
     check_out(settings.out, "bert", resume=settings.resume)
     check_batch_size(settings.batch_size)
