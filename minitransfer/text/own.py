@@ -76,8 +76,8 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
     if place.is_dir():
         train, test, unsup = _read_folder(place, say)
     else:
-        train, *rest = (tables.read_pairs(Path(path), text_column, label_column, say) for path in data)
-        train, test = ([(imdb.review_text(text), label) for text, label in half] for half in (train, *rest, [])[:2])
+        halves = (tables.read_pairs(Path(path), text_column, label_column, say) for path in data)
+        train, test = [*([(imdb.review_text(text), label) for text, label in half] for half in halves), []][:2]  # or none
     names = sort_classes({label for _, label in train + test})
     _check_classes(names, train, place)
     if not test:
@@ -85,10 +85,10 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
         say(f"nothing is given to test on: {len(test):,} of {len(train) + len(test):,} texts, {SHARE:.0%} of each "
             "class and always the same ones, are set aside for it")
     _remark(names, train, test, say)
-    imdb.check_overlap(*([text for text, *_ in half] for half in (train, test)), unsup, place, say)
+    imdb.check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place, say)
     number = {label: y for y, group in enumerate(names.values()) for label in group}
-    halves = ([(text, number[label]) for text, label in half] for half in (train, test))
-    return Own(*halves, unsup, CLASSES if tuple(names) == ("neg", "pos") and place.is_dir() else tuple(names))
+    learnt, tested = ([(text, number[label]) for text, label in half] for half in (train, test))
+    return Own(learnt, tested, unsup, CLASSES if tuple(names) == ("neg", "pos") and place.is_dir() else tuple(names))
 
 
 def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:
