@@ -98,7 +98,7 @@ def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, classes:
                 answer["words"] = [(word, round(weight, 6)) for word, weight in words]
             yield json.dumps(answer)
         else:
-            yield f"{classes[label]} {of_classes[label]:.2f}  {shown(text)}"
+            yield f"{one_line(classes[label])} {of_classes[label]:.2f}  {shown(text)}"
             if weigh:
                 yield from weightiest(weigh(text=clean(text), label=label))
 

@@ -77,7 +77,7 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
         train, test, unsup = _read_folder(place, say)
     else:
         halves = (tables.read_pairs(Path(path), text_column, label_column, say) for path in data)
-        train, test = [*([(imdb.review_text(text), label) for text, label in half] for half in halves), []][:2]  # or none
+        train, test = [*([(imdb.review_text(text), label) for text, label in half] for half in halves), []][:2]
     names = sort_classes({label for _, label in train + test})
     _check_classes(names, train, place)
     if not test:
@@ -167,7 +167,7 @@ def _read_folder(place: Path, say: Say) -> tuple[Pairs, Pairs, list[str]]:
     pairs: dict[str, Pairs] = {half: [] for half in ("train", "test")}
     for folder, texts in files.items():
         half, _, name = folder.partition("/")
-        pairs[half] += [(text, name) for text in texts.values()]
+        pairs[half] += [(text, one_line(name)) for text in texts.values()]
     for half in halves:
         if not pairs[half]:
             raise DataError(f"{place / half} has no folder of texts (there is {imdb.listed(place / half)})",

@@ -239,7 +239,7 @@ def test_what_data_names_is_there_or_an_error_with_the_nearest_name(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"train.csv": GOOD, "shop/train/a/1.txt": "x"})
     for data, what in {
-        ("imbd",): "imbd is none of auto, imdb, sample, and there is no such file or folder. Fix: write imdb, if that is meant",
+        ("imbd",): "imbd is none of auto, imdb, sample, and there is no such file or folder. Fix: write imdb, if",
         ("trian.csv",): "no such file or folder. Fix: write train.csv, if",
         ("nowhere/a.csv",): "no such file or folder. Fix: check its spelling",
         ("train.csv", "train.csv"): "to train on and to test on: an accuracy",
