@@ -33,13 +33,14 @@ def read_pairs(path: Path, text_column: str | None, label_column: str | None, sa
 
     Raises: UsageError if the columns are not to be found; DataError for what cannot be read, or has bad rows.
     """
-    columns, rows = read_table(path)
+    tally: Counter[str] = Counter()
+    columns, rows = read_table(path, tally)
     text = find_column(columns, text_column, "--text-column", path)
     label = find_column(columns, label_column, "--label-column", path)
     if text == label:
         raise UsageError(f"column {columns[text]!r} of {path} cannot be text and label at once",
                          "name two columns by --text-column and --label-column")
-    pairs, bad, tally = [], [], Counter[str]()
+    pairs, bad = [], []
     for where, values in rows:
         flaw = values if isinstance(values, str) else _flaw(values, len(columns), text, label)
         if flaw:
@@ -55,20 +56,15 @@ def read_pairs(path: Path, text_column: str | None, label_column: str | None, sa
     return pairs
 
 
-def read_table(path: Path) -> tuple[list[str], Iterator[Row]]:
-    """Return the names of a file's columns, and its rows.
+def read_table(path: Path, tally: Counter) -> tuple[list[str], Iterator[Row]]:
+    """Return the names of a file's columns, and its rows; the file has one of ENDINGS. tally: as for `clean_text`.
 
-    Raises: UsageError for another ending, or a Parquet file without pyarrow; DataError for a file that is damaged.
+    Raises: UsageError for a Parquet file without pyarrow; DataError for a file that is damaged.
     """
     ending = path.suffix.lower()
     if ending in (".csv", ".tsv"):
-        return _read_csv(path, "\t" if ending == ".tsv" else ",;\t")
-    if ending == ".parquet":
-        return _read_parquet(path)
-    if ending in ENDINGS:
-        return _read_json_lines(path)
-    raise UsageError(f"{path} does not end as a table does: {', '.join(ENDINGS)}",
-                     "give a CSV, TSV, JSON-lines or Parquet file under its usual ending, or a folder")
+        return _read_csv(path, tally, "\t" if ending == ".tsv" else ",;\t")
+    return _read_parquet(path) if ending == ".parquet" else _read_json_lines(path, tally)
 
 
 def find_column(columns: Sequence[str], asked: str | None, flag: str, path: Path) -> int:
@@ -112,9 +108,9 @@ def _flaw(values: Sequence[Any], num_columns: int, text: int, label: int) -> str
     return "" if as_label(values[label]) else "has no label"
 
 
-def _read_csv(path: Path, delimiters: str) -> tuple[list[str], Iterator[Row]]:
+def _read_csv(path: Path, tally: Counter, delimiters: str) -> tuple[list[str], Iterator[Row]]:
     """The columns and rows of a CSV file, whose delimiter is the most frequent one of its first line."""
-    lines = _decoded_lines(path)
+    lines = _decoded_lines(path, tally)
     first = next(lines, "")
     delimiter = max(delimiters, key=first.count)
     rows = _csv_rows(csv.reader(chain([first], lines), delimiter=delimiter, strict=True), path)
@@ -137,10 +133,10 @@ def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[str, list[str]]]:
                         ) from error
 
 
-def _read_json_lines(path: Path) -> tuple[list[str], Iterator[Row]]:
+def _read_json_lines(path: Path, tally: Counter) -> tuple[list[str], Iterator[Row]]:
     """The names that any row has, in the order in which they come, and the rows."""
     rows: list[tuple[str, Any]] = []
-    for number, line in enumerate(_decoded_lines(path), start=1):
+    for number, line in enumerate(_decoded_lines(path, tally), start=1):
         if line.strip():
             rows.append((f"line {number:,} of {path}", _parsed(line)))
     columns = list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row))
@@ -159,10 +155,10 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _decoded_lines(path: Path) -> Iterator[str]:
+def _decoded_lines(path: Path, tally: Counter) -> Iterator[str]:
     """The lines of a file as clean text with their line ends. Raises: DataError naming the line that is not UTF-8."""
     for number, raw in enumerate(file_lines(path), start=1):
-        yield from decode(raw, f"line {number:,} of {path}", Counter()).splitlines(keepends=True)
+        yield from decode(raw, f"line {number:,} of {path}", tally).splitlines(keepends=True)
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 
 import pytest
-from corpus_files import review_files, write
+from corpus_files import corpus_of, review_files, write
 
 from minitransfer.apparatus.errors import DataError, MinitransferError, UsageError
 from minitransfer.text import own, tables
@@ -159,6 +159,15 @@ def test_what_may_be_a_mistake_and_may_not_is_a_warning(tmp_path):
         "warning: class 'good' has a name that another one has but for capital letters",
         "warning: of the texts of the test half 1 are in the training half too, and 0 among the unlabelled reviews, "
         "which encoders may be pretrained on"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_invisible_characters_of_a_table_are_normalised_and_counted_aloud(tmp_path, name):
+    said, rows = [], [(f"text {n}", "ab"[n % 2]) for n in range(8)] + [("nul\x00and \u200bmore", y) for y in "ab"]
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    reviews = read(file(tmp_path, name, as_csv(rows) if name == "a.csv" else "\n".join(lines)), said=said)
+    assert "nul and more" in reviews.train_texts + reviews.test_texts
+    assert f"{name}: 4 control or zero-width characters normalised" in said
 
 
 # What is refused, each in one line
@@ -316,6 +325,9 @@ def test_the_layout_of_the_hub_is_imdb(tmp_path, below):
         assert reviews.classes == ("negative", "positive") and reviews.unsup_texts == ["free", "more"]
         assert pairs(reviews) == [(f"train {y} {n}\nx", reviews.classes[y]) for y in (0, 1) for n in range(3)]
         assert reviews.test_labels.tolist() == [0, 0, 1, 1]
+    corpus = corpus_of(["imdb"], tmp_path)
+    expected = {f"train {y} {n}\nx" for y in (0, 1) for n in range(3)} | {"free", "more"}
+    assert {*corpus.train, *corpus.validation} == expected and "Parquet files of the hub" in corpus.source
     parquet_file(folder / "train-00000-of-00001.parquet", {"text": ["a", "b"], "label": [0, 4]})
     with pytest.raises(DataError, match="row 2 of .* is no review of IMDB: it has the label 4"):
         read(folder)
