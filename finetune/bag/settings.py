@@ -6,14 +6,13 @@ Read next: `finetune.bag.train`.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from finetune.imdb.settings import check_labels
+from finetune.settings import ReviewSettings, check_labels
 from minitransfer.apparatus.options import positive_float, positive_int
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag
-from minitransfer.text import REVIEWS
+from minitransfer.apparatus.settings import flag, out_flag
 
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 
-DESCRIPTION = """Train a sentiment classifier that counts words and pairs of words, and knows nothing beforehand.
+DESCRIPTION = """Train a classifier that counts words and pairs of words, and knows nothing beforehand.
 
 examples:
   python -m finetune.bag
@@ -25,7 +24,7 @@ on 2 cores, all of IMDB: about a minute"""
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(ReviewSettings):
     """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints.
 
     The constants stand where a run of `finetune.imdb` has flags: results.json of both has the same fields.
@@ -40,9 +39,8 @@ class Settings(RunSettings):
     max_tokens: ClassVar[None] = None
     trial: ClassVar[None] = None
 
-    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
     labels: int | None = flag(
-        "learn from N labelled reviews, half of each class, validation included (default: all)", positive_int,
+        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
         metavar="N", default=None)
     strengths: tuple[float, ...] = flag(
         "L2 penalties λ; the held-out reviews choose one of these "
@@ -53,8 +51,9 @@ class Settings(RunSettings):
     @classmethod
     def of(cls, **given: Any) -> Self:
         """Complete settings, each strength once. Raises: UsageError for a --labels that no corpus could serve."""
-        check_labels(given.get("labels"))
-        return super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+        settings = super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+        check_labels(settings.labels, settings.is_own)
+        return settings
 
     def config(self) -> dict[str, Any]:
         """What config.json has of the settings."""

@@ -4,10 +4,12 @@ import sys
 
 from finetune.compare.settings import Settings
 from minitransfer.apparatus.options import run_command
+from minitransfer.text.own import check_data
 
 
 def main(settings: Settings) -> int:
     """Compare, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait."""
+    check_data(settings.data)
     from finetune.compare.run import main as compare
 
     return compare(settings)

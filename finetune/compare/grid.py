@@ -23,6 +23,7 @@ from finetune.imdb import __main__ as imdb
 from finetune.imdb.model import default_max_tokens
 from finetune.imdb.settings import MODES
 from finetune.reports import fingerprints
+from finetune.settings import COLUMNS
 from minitransfer.apparatus.checkpoint import COMPLETE, load_run
 from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
 from minitransfer.apparatus.errors import CheckpointError, UsageError
@@ -34,7 +35,7 @@ from minitransfer.transfer.loading import load_encoder
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
 BAG, RESULTS = "bag", "results.json"
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
-SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
+SHARED = (*COLUMNS, "data_dir", "device", "threads", "save_every", "log_every")  # handed on if not the default
 EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
 
 
@@ -89,16 +90,16 @@ def modes_of(kind: str, modes: Sequence[str], baselines: bool) -> list[str]:
     return list(dict.fromkeys([*modes, *controls] if baselines else modes))
 
 
-def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: Sequence[int],
+def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: Sequence[str], labels: Sequence[int],
          settings: Settings) -> list[Cell]:
     """All cells, few labels first, so that the whole picture is there early, if coarse.
 
-    kinds and paths: of each encoder by its name; data: the reviews' name.
+    kinds and paths: of each encoder by its name; data: what --data says in each cell.
     """
     lines = [] if settings.no_baselines else [(BAG, BAG)]
     lines += [(name, mode) for name, kind in kinds.items()
               for mode in modes_of(kind, settings.modes, not settings.no_baselines)]
-    shared = ["--data", data, *(["--offline"] if settings.offline else [])]
+    shared = ["--data", *data, *(["--offline"] if settings.offline else [])]
     for name in SHARED:
         if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
             shared += [f"--{name.replace('_', '-')}", str(value)]
@@ -138,7 +139,7 @@ def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, st
 
     encoders: what `describe_encoder` gives of each by its name. The reviews' fingerprint is taken once for all cells.
     """
-    data, expected = fingerprints(reviews), {}
+    data, expected = {"data": fingerprints(reviews), "classes": reviews.classes}, {}
     for cell in cells:
         settings = COMMANDS[cell.module].Settings.parse_args(cell.flags)
         if cell.mode == BAG:
@@ -149,7 +150,7 @@ def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, st
             own |= {"encoder_fingerprint": fingerprint, "max_tokens": longest}
             for name in EITHER_WAY if settings.precision != "auto" else (*EITHER_WAY, "precision"):
                 del own[name]
-        expected[cell] = json.loads(json.dumps({"data": data, **own}))  # tuples are lists in a config
+        expected[cell] = json.loads(json.dumps({**data, **own}))  # tuples are lists in a config
     return expected
 
 

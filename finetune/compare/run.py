@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from finetune.compare import tables
 from finetune.compare.grid import (
     Cell,
@@ -59,12 +61,13 @@ def run_grid(settings: Settings, with_plots: bool) -> int:
     paths = encoder_names(settings.encoders)
 
     encoders = {name: describe_encoder(path) for name, path in paths.items()}
-    reviews = corpora.load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
-    counts = settings.labels or LABELS[reviews.name]
+    data_dir = find_data_dir(settings.data_dir)
+    reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+    counts = settings.labels or LABELS.get(reviews.name) or usual_counts(reviews)
     for n in counts:
-        choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer
+        choose_labelled(reviews.train_labels, n, seed=0, classes=reviews.classes)  # raises where there are fewer
     kinds = {name: kind for name, (kind, *_) in encoders.items()}
-    cells = grid(kinds, paths, reviews.name, counts, settings)
+    cells = grid(kinds, paths, settings.data if settings.is_own else [reviews.name], counts, settings)
     expected, out = expected_configs(cells, encoders, reviews), Path(settings.out)
     record = functools.partial(write_results, cells, expected, reviews, out)
     if settings.show and not any(results_of(cell, expected[cell]) for cell in cells):
@@ -79,6 +82,16 @@ def run_grid(settings: Settings, with_plots: bool) -> int:
         if rows:
             draw_up(rows, out, with_plots)
     return code
+
+
+def usual_counts(reviews: Reviews) -> list[int]:
+    """The numbers of labels that are tried on IMDB, as far as these reviews have them, or the most that they have.
+
+    Each is made a multiple of the number of classes.
+    """
+    Y = len(reviews.classes)
+    most = Y * int(np.bincount(reviews.train_labels, minlength=Y).min())
+    return [n - n % Y for n in LABELS["imdb"] if 2 * Y <= n - n % Y <= most] or [most]
 
 
 def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus.options import run_command
+from minitransfer.text.own import check_data
 
 
 def main(settings: Settings, reviews: Any = None) -> int:
@@ -12,6 +13,7 @@ def main(settings: Settings, reviews: Any = None) -> int:
 
     reviews: those of --data, where they are known already.
     """
+    check_data(settings.data)
     from finetune.imdb import run
 
     return run.main(settings, reviews)

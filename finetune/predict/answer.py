@@ -32,7 +32,6 @@ from minitransfer.transfer.erasure import word_importances
 from minitransfer.transfer.examples import predict
 from minitransfer.transfer.tokens import TokenisedTexts
 
-LABELS = ("negative", "positive")
 SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
 LEAST = 0.005  # log odds: what would be shown as 0.00 is not
@@ -49,7 +48,7 @@ def main(settings: Settings) -> None:
     texts = iter(settings.texts) if settings.texts else stdin_lines()
     while batch := list(islice(texts, settings.batch_size)):
         tokenised = model.encoder.tokenise([clean(text) for text in batch], max_tokens)
-        for line in answers(batch, tokenised, predict(model, tokenised), settings.json, weigh):
+        for line in answers(batch, tokenised, predict(model, tokenised), model.classes, settings.json, weigh):
             print(line, flush=True)
 
 
@@ -81,9 +80,9 @@ def clean(text: str) -> str:
     return LINE_BREAK.sub("\n", clean_text(text, Counter()))
 
 
-def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, as_json: bool,
+def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, classes: Sequence[str], as_json: bool,
             weigh: Callable[..., list[tuple[str, float]]] | None = None) -> Iterator[str]:
-    """One line for each text, from the probabilities of its classes, (N, 2).
+    """One line for each text, from the probabilities of its classes, (N, Y).
 
     With `weigh`, which gives each word its weight in the answer, a line of JSON holds these, and another line is
     followed by the words that weigh most.
@@ -92,14 +91,14 @@ def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, as_json:
     for text, of_classes, tokens, shortened in rows:
         label = max(range(len(of_classes)), key=of_classes.__getitem__)
         if as_json:
-            answer: dict[str, Any] = {"label": LABELS[label], "probability": round(of_classes[label], 6),
+            answer: dict[str, Any] = {"label": classes[label], "probability": round(of_classes[label], 6),
                                       "tokens": tokens, "shortened": shortened}
             if weigh:
                 words = weigh(text=clean(text), label=label)
                 answer["words"] = [(word, round(weight, 6)) for word, weight in words]
             yield json.dumps(answer)
         else:
-            yield f"{LABELS[label]} {of_classes[label]:.2f}  {shown(text)}"
+            yield f"{one_line(classes[label])} {of_classes[label]:.2f}  {shown(text)}"
             if weigh:
                 yield from weightiest(weigh(text=clean(text), label=label))
 

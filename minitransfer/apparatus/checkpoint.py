@@ -61,6 +61,7 @@ COMPLETE, STATES = "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
+ADDED = {"classes": ["negative", "positive"]}  # settings that the configs of older runs lack, as these runs had them
 
 
 class RunDirectory:
@@ -262,7 +263,7 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
     Raises: CheckpointError listing each setting that differs, as it was and as it was asked for.
     """
     old, new = _flat(saved), _flat(asked)
-    differing = [key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent")]
+    differing = [key for key in {**old, **new} if old.get(key, ADDED.get(key, "absent")) != new.get(key, "absent")]
     told = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
     settings = [text for key, text in told.items() if not key.startswith("environment.")]
     if settings:

@@ -134,7 +134,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
         return fit(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "fit", stopping)
+        patched.setattr(baselines, "fit", stopping)
         assert run(tmp_path / "cut", *flags) == 143
     assert "to go on: python -m finetune.bag" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()

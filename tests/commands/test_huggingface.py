@@ -24,13 +24,12 @@ from huggingface_folders import (
 from torch.nn import functional as F
 
 from finetune.imdb import __main__ as imdb
-from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.huggingface import exchange as huggingface
 from minitransfer.huggingface.names import SMALL, linear_through_tanh
-from minitransfer.text import corpora
+from minitransfer.text import CLASSES, corpora
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.examples import logits_of
@@ -161,7 +160,7 @@ def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mod
 
 
 def test_labels_are_called_what_predictions_call_them():
-    assert huggingface.LABELS == predict.LABELS
+    assert huggingface.LABELS == CLASSES
 
 
 @pytest.fixture(scope="module")

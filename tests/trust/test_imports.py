@@ -39,7 +39,7 @@ NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora", "minitr
 PRETRAINING = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.distil", "pretrain.shared")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 TORCH_FREE = ("errors", "options", "settings")
-OPTIONAL = ("matplotlib", "transformers")
+OPTIONAL = ("matplotlib", "transformers", "pyarrow")
 LATE = {  # imported inside functions, though neither by a door nor of something optional; and why
     ("minitransfer.apparatus.options", "minitransfer.apparatus.distributed.joined"): "torch; for several processes",
     ("minitransfer.apparatus.progress", "tqdm.tqdm"): "a door that needs tqdm could not say that it is missing",
