@@ -279,10 +279,10 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The settings of nested objects under dotted names, such as "environment.threads"."""
-    flat: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return named
 
 
 def _brief(settings: Mapping[str, Any], key: str) -> str:
