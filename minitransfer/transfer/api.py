@@ -109,7 +109,7 @@ class FrozenEncoder(FromRun):
                pretrained on, if fewer
     """
 
-    options = ("run", "layer", "max_tokens", "device")
+    options: tuple[str, ...] = ("run", "layer", "max_tokens", "device")
 
     def __init__(self, run: str | os.PathLike, *, layer: int | None = None, max_tokens: int | None = None,
                  device: str = "auto"):
@@ -180,7 +180,7 @@ class FrozenEncoder(FromRun):
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_encoder(load_run(self.run), self._device)
+        return load_encoder(load_run(Path(self.run)), self._device)
 
     @cached_property
     def _token_vectors(self) -> TokenVectors:
@@ -250,7 +250,7 @@ class TextClassifier(Predicting, FrozenEncoder):
 
     @cached_property
     def _run(self) -> LoadedRun:
-        return load_run(self.run, "transfer")
+        return load_run(Path(self.run), "transfer")
 
     @property
     def _encoder(self) -> Encoder:  # type: ignore[override]
@@ -289,7 +289,7 @@ class BagOfNgrams(Predicting):
 
     @cached_property
     def _run(self) -> LoadedRun:
-        return load_run(self.run, "bag")
+        return load_run(Path(self.run), "bag")
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

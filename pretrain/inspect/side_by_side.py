@@ -42,7 +42,8 @@ def settings_and_results(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if completion is None:
         logged = read_rows(path / METRICS)
         return config, {"step": logged[-1].get("step") if logged else 0, "finished": "no"}
-    numbers, words = {}, {}
+    numbers: dict[str, Any] = {}
+    words: dict[str, Any] = {}
     for name, value in flat(completion).items():
         is_number = isinstance(value, (int, float, list)) and not isinstance(value, bool)
         if name not in config and not name.startswith("seconds"):
