@@ -191,10 +191,12 @@ def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, 
     flags = [*GRID, "--save-every", "1000"]
     with monkeypatch.context() as patched:
         patched.setattr(optim, "clip_gradients", counting)
-        patched.setattr(sys, "argv", ["compare", "--out", "here", "--labels", "8"])
+        patched.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])  # nobody's flags
         assert run(encoders, tmp_path / "cut", *flags) == 143
     err = capsys.readouterr().err
-    assert err.count("python -m finetune.compare --out here --labels 8 --resume") == 1
+    [line] = [line for line in err.splitlines() if "to go on: " in line]
+    again = shlex.split(line.partition("to go on: python -m finetune.compare ")[2])
+    assert again[-1] == "--resume" and str(tmp_path / "cut") in again and "kernel.json" not in err
     done = len(lines_of(tmp_path / "cut"))
     assert runs[-1] not in {row["cell"] for row in lines_of(tmp_path / "cut")} and 0 < done < 20
     half = runs[-1]
