@@ -208,7 +208,7 @@ def test_a_frozen_encoder_is_a_step_of_a_pipeline(runs):
     assert clone(encoder).get_params() == encoder.get_params() and clone(encoder) is not encoder
     pipeline = make_pipeline(encoder, StandardScaler(), LogisticRegression()).fit(texts, labels)
     texts, labels = zip(*test[:200])
-    assert pipeline.score(texts, labels) > 0.75  # of 0.5 by chance: the oracle's first dimension is the polarity of each word
+    assert pipeline.score(texts, labels) > 0.75  # the oracle's first dimension is the polarity of each word
     by_hand = pipeline[1:].predict_proba(encoder.encode(texts))
     assert np.allclose(pipeline.predict_proba(texts), by_hand, atol=1e-5)
     search = GridSearchCV(make_pipeline(minitransfer.load(runs / "bilm"), LogisticRegression()),

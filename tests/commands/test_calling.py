@@ -62,7 +62,8 @@ def test_the_bag_the_comparison_and_the_prediction_return_their_results(oracle, 
     grid = {"encoders": [oracle], "modes": ["frozen"], "labels": [8], "seeds": [0], "epochs": 1, "plots": False,
             "no_baselines": True, "out": tmp_path / "compare"}
     (row,) = minitransfer.run("finetune.compare", **grid, **SAMPLE)
-    assert row == json.loads((tmp_path / "compare" / "results.jsonl").read_text()) and row["cell"] == "oracle-frozen-8-0"
+    assert row == json.loads((tmp_path / "compare" / "results.jsonl").read_text())
+    assert row["cell"] == "oracle-frozen-8-0"
     again = minitransfer.run("finetune.compare", draw=[tmp_path / "compare"], plots=False, out=tmp_path / "again")
     assert again == [row]
     answers = minitransfer.run("finetune.predict", run=bag["out"], texts=["-5 of 10", ""], batch_size=2)
