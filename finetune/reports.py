@@ -4,7 +4,6 @@ Read next: `finetune.imdb.forgetting`.
 """
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import of_processes
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import say
 from minitransfer.text.corpora import Reviews, fingerprint
 from minitransfer.transfer.classifier import Classifier
@@ -97,7 +97,7 @@ def report(results: dict[str, Any], path: Path) -> None:
     print(f"seconds: {results['seconds_encoding']:.1f} encoding, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
     if results["encoder"]:
-        print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')
+        print(f'next: python -m finetune.predict {shell_line([str(path)])} "A film I will not forget."')
 
 
 def report_classes(results: dict[str, Any]) -> None:

@@ -4,13 +4,13 @@ Read next: `pretrain.static.train`.
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text import CORPORA
@@ -92,4 +92,4 @@ def next_command(settings: PretrainSettings, module: str, *more: str) -> str:
     elif settings.corpus == ("sample",):
         words += ["--data", "sample"]
     words += ["--data-dir", settings.data_dir] if settings.data_dir else []
-    return shlex.join([*words, "--offline"] if settings.offline else words)
+    return shell_line([*words, "--offline"] if settings.offline else words)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from finetune.bag.settings import Settings
 from finetune.reports import fingerprints, report, summary
+from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
@@ -35,7 +37,7 @@ from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 SHOWN = 6  # n-grams that speak most for each class
 
 
-def main(settings: Settings, reviews: Reviews | None = None) -> int:
+def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     if not settings.resume:
         check_free(Path(settings.out))  # now, and not after a download
@@ -51,15 +53,16 @@ def main(settings: Settings, reviews: Reviews | None = None) -> int:
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
         if run.completed is not None:
             print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
-            return 0
+            return checkpoint.results(run.path)
         say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
             f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
-        return learn_and_score(reviews, split, settings, run, device)
+        learn_and_score(reviews, split, settings, run, device)
+    return checkpoint.results(settings.out)
 
 
 def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], settings: Settings,
-                    run: RunDirectory, device: torch.device) -> int:
-    """Count both halves, train on the one, score the other once, and save everything; returns the exit code."""
+                    run: RunDirectory, device: torch.device) -> None:
+    """Count both halves, train on the one, score the other once, and save everything."""
     started = time.monotonic()
     parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows]) for rows in split]
     names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device)
@@ -78,7 +81,6 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
     run.mark_complete(outcome.step, results)
     show(names, best["weights"], reviews.classes)
     report(results, run.path)
-    return 0
 
 
 def train(learn: Half, choose: Half, classes: Sequence[str], num_ngrams: int, strengths: Sequence[float],

@@ -9,7 +9,6 @@ Read next: `finetune.compare.running`.
 import json
 import math
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ import torch
 from finetune.bag import __main__ as bag
 from finetune.compare.settings import Settings
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.model import default_max_tokens
 from finetune.imdb.settings import MODES
 from finetune.reports import fingerprints
 from finetune.settings import COLUMNS
@@ -28,12 +26,14 @@ from minitransfer.apparatus.checkpoint import COMPLETE, load_run
 from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS, parse_row, read_rows
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text.corpora import Reviews
+from minitransfer.transfer.encoders import default_max_tokens
 from minitransfer.transfer.loading import load_encoder
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-BAG, RESULTS = "bag", "results.json"
+BAG, RESULTS, LINES = "bag", "results.json", "results.jsonl"  # of a run, of a comparison
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = (*COLUMNS, "data_dir", "device", "threads", "save_every", "log_every")  # handed on if not the default
 EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
@@ -59,7 +59,7 @@ class Cell:
     @property
     def command(self) -> str:
         """What a reader would type to have this run."""
-        return f"python -m {self.module} {shlex.join(self.flags)}"
+        return f"python -m {self.module} {shell_line(self.flags)}"
 
 
 def encoder_names(paths: Sequence[str]) -> dict[str, str]:
@@ -205,12 +205,13 @@ def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str
 def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The lines of several results.jsonl, one after the other: pieces of a comparison, run wherever they were.
 
+    Each is named itself, or by the directory it is in.
     Raises: UsageError if a cell stands there twice; CheckpointError for what is no such file.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for path in paths:
+    for path in map(lines_of, paths):
         try:
-            lines = Path(path).read_bytes().splitlines()
+            lines = path.read_bytes().splitlines()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}", "name results.jsonl of a comparison")
         for number, line in enumerate(lines, start=1):
@@ -224,6 +225,14 @@ def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
     if not rows:
         raise CheckpointError(f"there are no lines in {', '.join(paths)}", "name results.jsonl of a comparison")
     return list(rows.values())
+
+
+def lines_of(name: str) -> Path:
+    """The results.jsonl that a path names: itself, by its directory, or as results.json, where there is none."""
+    path = Path(name)
+    if path.is_dir():
+        return path / LINES
+    return path.with_name(LINES) if path.name == RESULTS and path.with_name(LINES).is_file() else path
 
 
 def _can_be_drawn(row: Mapping[str, Any]) -> bool:

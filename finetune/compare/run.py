@@ -35,7 +35,7 @@ from finetune.compare.running import run_all
 from finetune.compare.settings import Settings
 from minitransfer.apparatus.checkpoint import check_free
 from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock, write_file
-from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.errors import CheckpointError, Stopped, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import interruptible
@@ -47,8 +47,8 @@ LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
 RESULTS, TABLE = "results.jsonl", "table.md"
 
 
-def main(settings: Settings) -> int:
-    """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns the exit code."""
+def main(settings: Settings) -> list[dict[str, Any]]:
+    """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns its rows."""
     check_out(Path(settings.out), settings.resume or settings.show)
     with_plots = can_plot(settings.plots)
     if settings.draw:
@@ -56,8 +56,11 @@ def main(settings: Settings) -> int:
     return run_grid(settings, with_plots)
 
 
-def run_grid(settings: Settings, with_plots: bool) -> int:
-    """Check everything that can be checked beforehand, run what is not yet done, and draw up the results."""
+def run_grid(settings: Settings, with_plots: bool) -> list[dict[str, Any]]:
+    """Check everything that can be checked beforehand, run what is not yet done, and draw up the results.
+
+    Raises: once these are drawn up, what the first cell that failed did, or Stopped if a signal has ended it all.
+    """
     paths = encoder_names(settings.encoders)
 
     encoders = {name: describe_encoder(path) for name, path in paths.items()}
@@ -76,12 +79,18 @@ def run_grid(settings: Settings, with_plots: bool) -> int:
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock)
-        with interruptible():
-            code = 0 if settings.show else run_all(cells, expected, reviews, record)
+        failure: BaseException | None
+        try:
+            with interruptible():
+                failure = None if settings.show else run_all(cells, expected, reviews, record)
+        except Stopped as stop:
+            failure = stop
         rows = record()
         if rows:
             draw_up(rows, out, with_plots)
-    return code
+    if failure is not None:
+        raise failure
+    return rows
 
 
 def usual_counts(reviews: Reviews) -> list[int]:
@@ -94,14 +103,14 @@ def usual_counts(reviews: Reviews) -> list[int]:
     return [n - n % Y for n in LABELS["imdb"] if 2 * Y <= n - n % Y <= most] or [most]
 
 
-def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> int:
+def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> list[dict[str, Any]]:
     """Table and figures from lines that were recorded before, here or elsewhere; nothing is run, and no review read."""
     rows = recorded(files)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_rows(rows, out)
     draw_up(rows, out, with_plots)
-    return 0
+    return rows
 
 
 def check_out(out: Path, resume: bool) -> None:

@@ -52,8 +52,9 @@ class Settings(ReviewSettings):
     show: bool = flag("run nothing: draw up what is done of this grid, of whatever pieces it was run in; implies "
                       "--resume", bool, default=False)
     draw: tuple[str, ...] = flag(
-        "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, such as pieces "
-        "of a grid that were run on several machines", metavar="FILE", many=True, default=())
+        "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, or of those in "
+        "these directories, such as pieces of a grid that were run on several machines", metavar="FILE", many=True,
+        default=())
     plots: bool | None = flag("draw the figures (default: if matplotlib is installed)", bool, default=None)
     precision: str = precision_flag()
     seed: int | None = shared_flag("of one run, and no flag of a comparison: see --seeds", non_negative_int,

@@ -18,11 +18,10 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.optim import weight_decay_groups
 from minitransfer.text import CLASSES
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.encoders import Encoder
+from minitransfer.transfer.encoders import Encoder, default_max_tokens
 from minitransfer.transfer.freezing import encoder_parameter_groups, learning_depth, unfreeze_top
 from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
-MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
 
 
@@ -77,8 +76,3 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
         raise UsageError(f"--max-tokens {settings.max_tokens} has no room for a piece between [CLS] and [SEP]",
                          "use --max-tokens 3 or more")
     return settings
-
-
-def default_max_tokens(encoder: Encoder) -> int:
-    """How many tokens of a review are encoded, where no flag says so: no more than the encoder was pretrained on."""
-    return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)

@@ -9,6 +9,7 @@ Read next: `finetune.imdb.train`, the command.
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ from minitransfer.transfer.labels import choose_labelled, set_aside, split_valid
 from minitransfer.transfer.stopping import scores_of
 
 
-def main(settings: Settings, reviews: Reviews | None = None) -> int:
+def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     check_batch_size(settings.batch_size)
     if not settings.resume:
@@ -71,15 +72,16 @@ def main(settings: Settings, reviews: Reviews | None = None) -> int:
         if run.completed is not None:
             if is_first():
                 print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
-            return 0
+            return checkpoint.results(run.path)
         banner(model, encoder_run, reviews, split, settings)
-        return learn_and_score(model, encoder_run, reviews, chosen, split, settings, run, held_out)
+        learn_and_score(model, encoder_run, reviews, chosen, split, settings, run, held_out)
+    return checkpoint.results(settings.out)
 
 
 def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
                     split: tuple[np.ndarray, np.ndarray], settings: Settings, run: RunDirectory,
-                    held_out: HeldOut | None = None) -> int:
-    """Encode both halves, train on the one, score the other once, and save everything; returns the exit code.
+                    held_out: HeldOut | None = None) -> None:
+    """Encode both halves, train on the one, score the other once, and save everything.
 
     What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
     when it begins, since a saved state is taken up only in `train`. Of several processes the first measures it, and
@@ -99,7 +101,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
         logits = score(model, test, lambda: stop_together(stop), settings.log_every)
         stop_together(stop)
     if not is_first():
-        return 0
+        return
     scores = scores_of(logits, test.labels)
     results = summary(model, encoder_run, reviews, len(chosen), outcome, scores, encoding, settings)
     results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
@@ -107,4 +109,3 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     run.save_model(model.state_dict(), files)
     run.mark_complete(outcome.step, results)
     report(results, run.path)
-    return 0

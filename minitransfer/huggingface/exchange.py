@@ -12,7 +12,6 @@ Read next: `minitransfer.huggingface.names`, how the same weights are called the
 """
 
 import hashlib
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch import Tensor
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_run
 from minitransfer.apparatus.durable import disk_errors, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
 from minitransfer.apparatus.saved import check_depth
@@ -174,4 +174,4 @@ def import_folder(folder: Path, path: Path) -> None:
         run.mark_complete(0, {})
     headless = "" if "bias" in tensors else " (the encoder alone: there is no head to name masked pieces with)"
     say(f"a BERT of {shape.num_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} pieces is in {path}"
-        f"{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shlex.quote(str(path))}")
+        f"{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shell_line([str(path)])}")

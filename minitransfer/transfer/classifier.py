@@ -97,15 +97,24 @@ class Classifier(nn.Module):
 
     def classify_pooled(self, pooled: Tensor) -> Tensor:
         """Shapes: what `encode_pooled` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
+        x = self.head_inputs(pooled)
+        return self.head.classify(x) if isinstance(self.head, BiLSTMHead) else self.head(x)
+
+    def head_inputs(self, pooled: Tensor) -> Tensor:
+        """The one vector of each text that the head classifies.
+
+        Shapes: as `classify_pooled`, but -> (B, W): for mean γ Σ_k s_k standardised(pooled_k), for bilstm the mean of
+        its states, for cls h_[CLS].
+        """
         if self.training:  # Every process classifies the whole batch, so the head must drop the same units in each;
             # but the encoder's dropout has just drawn from this generator, in each for other rows.
             broadcast_generator(default_generator(pooled.device))
         if isinstance(self.head, BiLSTMHead):
-            return self.head.classify(pooled)
+            return pooled
         if isinstance(self.head, ClsHead):
-            return self.head(pooled[:, -1])
+            return pooled[:, -1]
         learning = self.training and not self.encoder.frozen
-        return self.head(self.mix(self.standardise(pooled, learning).transpose(0, 1)))
+        return self.mix(self.standardise(pooled, learning).transpose(0, 1))
 
     def encode(self, x: Tensor, mask: Tensor, cls_alone: bool = False) -> Tensor:
         """The encoder's layers, or the state of [CLS] in its last one.

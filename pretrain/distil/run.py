@@ -9,6 +9,8 @@ saved, resumed, measured and transferred like any BERT.
 Read next: `finetune.compare.run`, which sets everything side by side.
 """
 
+from typing import Any
+
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.bert.distillation import DistillationWeights, Student
@@ -19,8 +21,8 @@ from pretrain.bert.text import Text
 from pretrain.distil.settings import Settings
 
 
-def main(settings: Settings) -> int:
-    """Teach, in the run that `pretrain.bert` would make; returns the exit code."""
+def main(settings: Settings) -> dict[str, Any]:
+    """Teach, in the run that `pretrain.bert` would make; returns what that run came to."""
     return bert.main(settings, build_student)
 
 

@@ -1,9 +1,10 @@
-"""Parts II to V, the command: look into runs. What is in a word, a gap, a mix of layers, a training?
+"""Parts II to V, the command: look into runs. What is in a word, a gap, a mix, a training?
 
     python -m pretrain.inspect runs/bilm --word bank                     # one word in many sentences (lecture 2.2)
     python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."  # what is thought to be missing
     python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
     python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb         # how they got there
+    python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500 # in what they differ, and what came of it
 
 Nothing is trained, and nothing is written but a picture, if matplotlib is there to draw one.
 
@@ -12,6 +13,7 @@ Read next: `pretrain.inspect.occurrences`, the first of the files around this on
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +31,7 @@ from pretrain.inspect.filling import ask, guesses
 from pretrain.inspect.occurrences import encode, windows_of
 from pretrain.inspect.pictures import draw_curves, draw_mix, make_room, require_matplotlib, save
 from pretrain.inspect.settings import Settings
+from pretrain.inspect.side_by_side import compare_runs, table
 from pretrain.inspect.words import layer_names, tell_history, tell_picture
 
 GUESSES = 10
@@ -52,7 +55,7 @@ def machine(settings: Settings) -> torch.device:
     return choose_device(settings.device)
 
 
-def look_at_word(settings: Settings) -> None:
+def look_at_word(settings: Settings) -> Path | None:
     """Find a word in a corpus, encode the lines around it, and tell what becomes of it in each."""
     device, word, run = machine(settings), settings.word, load_run(settings.runs[0])
     showing.check_kind(run)
@@ -72,22 +75,26 @@ def look_at_word(settings: Settings) -> None:
     showing.tell_static(near)
     showing.tell_nearest(words[layer], occurrences, chosen, layer)
     showing.tell_picture(path)
+    return path
 
 
-def look_at_gaps(settings: Settings) -> None:
+def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     """Say what a BERT would put for each [MASK] in a text."""
     device = machine(settings)
     model, encoder = load_masked_lm(load_run(settings.runs[0], "bert"), device)
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if question.unknown:
         say(f"warning: words of the text that the pieces of this run cannot spell: {question.unknown}")
-    for number, of_mask in enumerate(guesses(model, question, GUESSES), start=1):
+    found = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
+             for of_mask in guesses(model, question, GUESSES)]
+    for number, of_mask in enumerate(found, start=1):
         print(f"[MASK] {number} of {len(question.masks)}")
-        for token_id, p in of_mask:
-            print(f"  {p:.3f}  {one_line(encoder.wordpiece.pieces[token_id])}")
+        for piece, p in of_mask:
+            print(f"  {p:.3f}  {one_line(piece)}")
+    return found
 
 
-def look_at_mix(settings: Settings) -> None:
+def look_at_mix(settings: Settings) -> dict[str, float]:
     """Say how a task weighs the layers of its encoder."""
     run = load_run(settings.runs[0], "transfer")
     mix = load_classifier(run, machine(settings)).mix
@@ -103,9 +110,10 @@ def look_at_mix(settings: Settings) -> None:
     if path is not None:
         save(draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
     tell_picture(path)
+    return {**dict(zip(names, weights)), "γ": gamma}
 
 
-def look_at_curves(settings: Settings) -> None:
+def look_at_curves(settings: Settings) -> Path | None:
     """Draw how runs went, and say where each of them is."""
     require_matplotlib()  # before anything is read
     histories = [read_history(run) for run in settings.runs]
@@ -115,15 +123,23 @@ def look_at_curves(settings: Settings) -> None:
     names = [f"{history.name} ({history.kind})" for history in histories]
     save(draw_curves(drawn(histories, axis), names, axis), path)
     tell_picture(path)
+    return path
 
 
-def main(settings: Settings) -> None:
-    """Look into what the flags name."""
+def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
+    """Show in what runs differ, and what came of it; returns the rows of the table."""
+    rows = compare_runs(settings.runs)
+    for line in table(rows):
+        print(line)
+    return rows
+
+
+def main(settings: Settings) -> Any:
+    """Look into what the flags name; returns what is shown: numbers, or where the picture is."""
     if settings.word is not None:
-        look_at_word(settings)
-    elif settings.fill is not None:
-        look_at_gaps(settings)
-    elif settings.mix:
-        look_at_mix(settings)
-    else:
-        look_at_curves(settings)
+        return look_at_word(settings)
+    if settings.fill is not None:
+        return look_at_gaps(settings)
+    if settings.mix:
+        return look_at_mix(settings)
+    return look_side_by_side(settings) if settings.side_by_side else look_at_curves(settings)

@@ -15,12 +15,13 @@ from minitransfer.text import CORPORA
 from minitransfer.text.cleaning import clean_text
 from minitransfer.text.words import tokenize
 
-MODES = ("word", "fill", "mix", "curves")
+MODES = ("word", "fill", "mix", "curves", "runs")
+SEVERAL = ("--curves", "--runs")
 ONLY_WORD = ("layer", "occurrences", "corpus", "data_dir", "offline")
 MOST_RUNS = 7  # as many colours as can be told apart
 MOST_OCCURRENCES = 2_000  # all pairs of them are compared
 
-DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, a mix of layers, a training.
+DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, a mix, a training, or several runs.
 
 examples:
   python -m pretrain.inspect runs/bilm --word bank
@@ -28,6 +29,7 @@ examples:
   python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."
   python -m pretrain.inspect runs/frozen-500 --mix
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
+  python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500
 
 prints to stdout; --word, --mix and --curves also draw a picture, which needs `pip install -e ".[plot]"`
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
@@ -50,8 +52,8 @@ class Settings(CommandSettings):
     prog = "python -m pretrain.inspect"
     description = DESCRIPTION
 
-    runs: tuple[str, ...] = flag("the directory of a run; several for --curves", directory_name, metavar="RUN",
-                                 many=True, positional=True)
+    runs: tuple[str, ...] = flag("the directory of a run; several for --curves and --runs", directory_name,
+                                 metavar="RUN", many=True, positional=True)
     word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm or bert run encodes them",
                                  metavar="WORD", default=None)
     fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
@@ -59,6 +61,9 @@ class Settings(CommandSettings):
     curves: bool = what_flag(
         "draw loss, perplexity, accuracy and learning rate of runs, finished or not; a biLM's training loss is of its "
         "sampled softmax, so its perplexity is not e to that power", bool, default=False)
+    side_by_side: bool = what_flag(
+        "show runs side by side, in one table: the settings that differ, the results, the minutes", bool, default=False,
+        name="runs")
     layer: int | None = word_flag(
         "the layer to compare occurrences by; 0 is below all context (default: the uppermost)", non_negative_int,
         metavar="K", default=None)
@@ -81,8 +86,9 @@ class Settings(CommandSettings):
 
         Raises: UsageError for flags that contradict each other, or ask for nothing possible.
         """
-        mode = next(f"--{name}" for name in MODES if given.get(name) not in (None, False))
-        most, out = MOST_RUNS if mode == "--curves" else 1, given.get("out")
+        asked = {**given, "runs": given.get("side_by_side")}
+        mode = next(f"--{name}" for name in MODES if asked.get(name) not in (None, False))
+        most, out = MOST_RUNS if mode in SEVERAL else 1, given.get("out")
         if len(given["runs"]) > most:
             what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
             raise UsageError(what, "give fewer")
@@ -92,8 +98,8 @@ class Settings(CommandSettings):
                              "leave it out, or use --word")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
-        if mode == "--fill" and out is not None:
-            raise UsageError("--out has no meaning with --fill, which draws no picture", "leave it out")
+        if mode in ("--fill", "--runs") and out is not None:
+            raise UsageError(f"--out has no meaning with {mode}, which draws no picture", "leave it out")
         if out is not None and Path(out).suffix.lower() != ".png":
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")
         if mode == "--word":

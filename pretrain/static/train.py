@@ -13,11 +13,12 @@ Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `settings`, 
 
 import math
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.keeper import Keeper
@@ -82,12 +83,12 @@ def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Te
     return blocks[order].split(model.config.blocks_per_step)
 
 
-def main(settings: Settings) -> int:
-    """Read the text, learn vectors from it, and say what can be done with them; returns the exit code."""
+def main(settings: Settings) -> dict[str, Any]:
+    """Read the text, learn vectors from it, and say what can be done with them; returns what the run came to."""
     settings = with_corpus_begun(settings)
     check_out(settings.out, "static", resume=settings.resume)
     if already_complete(settings, settings.known()):
-        return 0
+        return results(settings.out)
     choose_device(settings.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
     set_threads(settings.threads)
     corpus = read_corpus(settings)
@@ -97,7 +98,7 @@ def main(settings: Settings) -> int:
     reader = "bilm" if settings.pieces is None else "bert"
     following = next_command(settings, f"pretrain.{reader}", "--warm-start", settings.out)
     say(f"vectors are in {settings.out}. Next: {following}")
-    return 0
+    return results(settings.out)
 
 
 def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, str], stop: Stop) -> None:

@@ -20,7 +20,6 @@ from markdown_tables import table_rows
 
 import finetune.bag.__main__
 import finetune.imdb.__main__
-import finetune.imdb.model
 from finetune.compare import grid, tables
 from finetune.compare import run as compare
 from finetune.compare.run import Settings, main
@@ -30,6 +29,7 @@ from minitransfer.apparatus.durable import take_lock
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
+from minitransfer.transfer import encoders as encoders_chapter
 
 GRID = ("--labels", "12", "30", "--seeds", "0", "3", "--modes", "frozen", "--epochs", "2", "--no-plots")
 LINES = [("bag", "bag"), ("oracle", "frozen"), ("oracle", "scratch"), ("bilm", "frozen"), ("bilm", "scratch")]
@@ -191,10 +191,12 @@ def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, 
     flags = [*GRID, "--save-every", "1000"]
     with monkeypatch.context() as patched:
         patched.setattr(optim, "clip_gradients", counting)
-        patched.setattr(sys, "argv", ["compare", "--out", "here", "--labels", "8"])
+        patched.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])  # nobody's flags
         assert run(encoders, tmp_path / "cut", *flags) == 143
     err = capsys.readouterr().err
-    assert err.count("python -m finetune.compare --out here --labels 8 --resume") == 1
+    [line] = [line for line in err.splitlines() if "to go on: " in line]
+    again = shlex.split(line.partition("to go on: python -m finetune.compare ")[2])
+    assert again[-1] == "--resume" and str(tmp_path / "cut") in again and "kernel.json" not in err
     done = len(lines_of(tmp_path / "cut"))
     assert runs[-1] not in {row["cell"] for row in lines_of(tmp_path / "cut")} and 0 < done < 20
     half = runs[-1]
@@ -285,7 +287,7 @@ def test_an_encoder_trained_anew_does_not_pass_for_the_old_one(copy, encoders, t
 
 
 def test_cells_that_read_fewer_tokens_do_not_pass_for_cells_of_now(copy, encoders, monkeypatch, capsys):
-    monkeypatch.setattr(finetune.imdb.model, "MAX_TOKENS", 23)
+    monkeypatch.setattr(encoders_chapter, "MAX_TOKENS", 23)
     assert run(encoders, copy, *GRID, "--resume") == 4
     err = capsys.readouterr().err
     assert "max_tokens: 512 there, 23 now" in err and "16 of 20 cells failed" in err
@@ -345,6 +347,14 @@ def test_recorded_lines_are_drawn_up_without_encoders_or_reviews(whole, tmp_path
     for name in ("results.jsonl", "table.md"):
         assert (tmp_path / "out" / name).read_text() == (whole / name).read_text()
     assert capsys.readouterr().out.startswith("|  | 12 labels | 30 labels |")
+
+
+@pytest.mark.parametrize("name", ["", "results.json", "results.jsonl"])
+def test_recorded_lines_are_named_by_their_directory_too(whole, tmp_path, name, capsys):
+    assert draw(tmp_path / "out", whole / name) == 0
+    assert lines_of(tmp_path / "out") == lines_of(whole)
+    assert draw(tmp_path / "other", whole / "bag-30-0" / "results.json") == 4  # of a run, beside no comparison
+    assert "is not of a comparison" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spoil", [

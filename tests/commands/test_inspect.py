@@ -25,6 +25,7 @@ from pretrain.inspect import pictures
 from pretrain.inspect.curves import History, common_axis, read_history
 from pretrain.inspect.geometry import cosines
 from pretrain.inspect.occurrences import CONTEXT, Occurrence, encode, find, windows_of
+from pretrain.inspect.side_by_side import compare_runs
 
 PNG = b"\x89PNG\r\n"
 SMALL = dict(hidden_size=24, projection_size=12, filters=((1, 8), (3, 40), (5, 40)), vocab_size=3_000, epochs=2,
@@ -247,7 +248,7 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
 
 @pytest.mark.parametrize("run, flags, code, told", [
     ("bilm", "--word", 2, "expected one argument"),
-    ("bilm", "", 2, "one of the arguments --word --fill --mix --curves is required"),
+    ("bilm", "", 2, "one of the arguments --word --fill --mix --curves --runs is required"),
     ("bilm", "--word bank --mix", 2, "not allowed with"),
     ("bilm", "--wrod bank --word bank", 2, "did you mean --word?"),
     ("bilm", "--word river-bank", 2, "is 3 words to an encoder: river, -, bank"),
@@ -317,3 +318,35 @@ def test_help_and_typos_are_answered_without_torch():
                "print(codes, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith("[0, 2, 2, 2, 2] False\n") and "examples:" in done.stdout
+
+
+def test_runs_stand_side_by_side_in_what_differs_and_what_came_of_it(runs, capsys):
+    names = [str(runs / name) for name in ("frozen", "cls", "begun", "bilm")]
+    assert run_command(inspect.main, inspect.Settings, ["--runs", *names]) == 0
+    head, *told = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    table = {cells[0]: [cell.strip() for cell in cells[1:] if cell.strip()] for cells in told}
+    assert head[0] == "run" and all(len(row) == 4 for row in table.values())
+    assert table["kind"] == ["transfer", "transfer", "bert", "bilm"]
+    assert table["model.head"][:2] == ["mean", "cls"] and table["finished"] == ["-", "-", "no", "-"]
+    results = [json.loads((runs / name / "results.json").read_text()) for name in ("frozen", "cls")]
+    assert table["test_accuracy"] == [*(f"{told['test_accuracy']:.4g}" for told in results), "-", "-"]
+    assert table["minutes"][:2] == [f"{round(told['seconds'] / 60, 1):.4g}" for told in results]
+    assert table["step"][2] == "9" and not any(name.startswith(("environment", "encoder.")) for name in table)
+
+
+def test_what_is_the_same_in_all_runs_is_no_row_and_results_always_are(runs):
+    rows = compare_runs([str(runs / "frozen")] * 2)
+    assert "model.head" not in rows and "kind" not in rows and rows["test_accuracy"][0] == rows["test_accuracy"][1]
+
+
+@pytest.mark.parametrize("flags, code, told", [
+    (["--runs", "{}/frozen", "{}/nowhere"], 4, "no such directory"),
+    (["--runs", *["{}/bilm"] * 8], 2, "--runs looks into 7 runs at most, and 8 are given"),
+    (["--runs", "{}/bilm", "--out", "a.png"], 2, "--out has no meaning with --runs"),
+    (["--runs", "{}/bilm", "--layer", "1"], 2, "--layer has no meaning with --runs"),
+    (["--runs", "--mix", "{}/bilm"], 2, "not allowed with"),
+    (["--runs"], 2, "required: RUN"),
+])  # fmt: skip
+def test_runs_that_cannot_stand_side_by_side_are_refused(runs, capsys, flags, code, told):
+    assert run_command(inspect.main, inspect.Settings, [flag.format(runs) for flag in flags]) == code
+    assert told in capsys.readouterr().err.splitlines()[-1]

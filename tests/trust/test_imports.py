@@ -39,10 +39,14 @@ NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora", "minitr
 PRETRAINING = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.distil", "pretrain.shared")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 TORCH_FREE = ("errors", "options", "settings")
-OPTIONAL = ("matplotlib", "transformers", "pyarrow")
+OPTIONAL = ("matplotlib", "transformers", "pyarrow", "sklearn")
+FRONT = "minitransfer.__init__"  # what `import minitransfer` loads
+OFFERED = ("minitransfer.apparatus.calling.call", "minitransfer.transfer.api.load")  # there, once they are called
 LATE = {  # imported inside functions, though neither by a door nor of something optional; and why
     ("minitransfer.apparatus.options", "minitransfer.apparatus.distributed.joined"): "torch; for several processes",
     ("minitransfer.apparatus.progress", "tqdm.tqdm"): "a door that needs tqdm could not say that it is missing",
+    (FRONT, "minitransfer.transfer.api.load"): "torch; `import minitransfer` takes a moment, and --help begins with it",
+    (FRONT, "minitransfer.apparatus.calling.call"): "so that a Python which is too old is told so first",
     ("finetune.compare.run", "finetune.compare.plots"): "has matplotlib, which is optional, at its top",
 }
 MOST_LATE = 25  # statements inside functions, those of doors and of optional packages included
@@ -114,6 +118,8 @@ def allowed(importer: str, name: str) -> bool:
         return False
     if any(inside(importer, earlier) for earlier in PRETRAINING) and inside(name, "minitransfer.transfer"):
         return False
+    if importer == FRONT and name in OFFERED:
+        return True
     here, there = part_of(importer), part_of(name)
     if there is None or there in (here, APPARATUS):
         return True
