@@ -8,6 +8,7 @@ Read next: `minitransfer.text.batching`.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,14 +23,32 @@ BEGIN_OF_WORD, END_OF_WORD, UNK_CHAR, EOS_CHAR = range(257, 261)
 NUM_CHARS = 261
 MAX_BYTES = 24  # with both marks; 99.9 % of the running words of WikiText-2 and IMDB are shorter
 
+# Scripts written without spaces, of which each character is a token, since only a dictionary could tell where a word
+# ends: Unicode's line breaking (UAX #14) names them, Han and kana in its class ID and the others in its class SA.
+# Hangul has spaces, and Tibetan parts its syllables by a mark, so these two keep their words.
+WITHOUT_SPACES = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f"  # Myanmar
+    "\u1780-\u17ff\u19e0-\u19ff"  # Khmer
+    "\u1950-\u19df\u1a20-\u1aaf\uaa80-\uaadf\U00011700-\U0001174f"  # Tai Le to Ahom
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
+    "\U00020000-\U0003ffff"  # Han, rarer ones
+    "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001aff0-\U0001b16f"  # Hiragana, Katakana
+)
+# Accents, vowel signs, variation selectors: what stands on the character before it. Python's \w leaves them out.
+MARKS = "".join(c for c in map(chr, (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0)))
+                if unicodedata.category(c)[0] == "M")
+FLAGS = "\U0001f1e6-\U0001f1ff"  # letters, of which two are the flag of a country
+
 TOKEN = re.compile(
-    r"""
-    (?:[^\W\d_]\.){2,}                     # initials and abbreviations: u.s.  e.g.
-    | (?:mr|mrs|ms|dr|st|jr|vs)\.(?!\w)    # titles keep their full stop, as in WikiText
-    | '(?:s|t|re|m|ve|ll|d)(?!\w)          # don't -> don 't, again as in WikiText
-    | [^\W_]+                              # a run of letters and digits
-    | \.{2,}                               # an ellipsis
-    | [^\w\s] | _                          # any other mark stands alone
+    rf"""
+    (?:[^\W\d_{WITHOUT_SPACES}]\.){{2,}}       # initials and abbreviations: u.s.  e.g.
+    | (?:mr|mrs|ms|dr|st|jr|vs)\.(?!\w)        # titles keep their full stop, as in WikiText
+    | '(?:s|t|re|m|ve|ll|d)(?!\w)              # don't -> don 't, again as in WikiText
+    | [^\W_{WITHOUT_SPACES}]+(?:[{MARKS}]+[^\W_{WITHOUT_SPACES}]*)*  # a run of letters and digits, with what is on them
+    | \.{{2,}}                                  # an ellipsis
+    | [{FLAGS}]{{2}}                           # a flag
+    | (?:[{WITHOUT_SPACES}]|[^\w\s]|_)[{MARKS}]*  # a character of a script without spaces, or any other mark, alone
     """,
     re.VERBOSE,
 )
@@ -39,10 +58,11 @@ def tokenize(text: str, marks_unknown: bool = False) -> list[str]:
     """Split one line into lower-case word tokens.
 
     A mark is a token whether or not a space stands beside it, so `don 't - stop`, as WikiText has it, and
-    `don't-stop`, as a review has it, give the same tokens. With `marks_unknown`, as in WikiText, a literal `<unk>` is
-    one token; in a review it is text: `<`, `unk`, `>`.
+    `don't-stop`, as a review has it, give the same tokens; and so is each character of a script without spaces. With
+    `marks_unknown`, as in WikiText, a literal `<unk>` is one token; in a review it is text: `<`, `unk`, `>`.
 
     Example: "It isn't Mr. Bean's, e.g." -> it isn 't mr. bean 's , e.g.
+    Example: "映画は最高!" -> 映 画 は 最 高 !
     """
     if not marks_unknown or UNK_WORD not in text:
         return TOKEN.findall(text.lower())

@@ -46,13 +46,14 @@ from minitransfer.apparatus.runtime import (
 )
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.softmax import draw
+from minitransfer.text.corpora import as_saved_corpus
 from minitransfer.text.words import PAD_ID
 from pretrain.bilm.both import CarriedStates, Directions
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, epoch_windows, perplexity, read_text
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.vectors import as_begun, find_or_learn
 
 WARMUP_STEPS = 100  # or half of all steps, if these are fewer
