@@ -23,8 +23,9 @@ class PretrainSettings(RunSettings):
 
     corpus: tuple[str, ...] = flag(
         f"text to learn from, one or several of {', '.join(CORPORA)}, or of your own files and folders of UTF-8 text "
-        f"({', '.join(ENDINGS)}; blank lines part documents; docs/own-text.md); auto is wikitext-2 if it can be had, "
-        "and else the sample (default: auto)", corpus_name, metavar="NAME", many=True, default=("auto",), decides=False)
+        f"({', '.join(ENDINGS)}; blank lines part documents, see docs/own-text.md); auto is wikitext-2 if it can be "
+        "had, and else the sample (default: auto)", corpus_name, metavar="NAME", many=True, default=("auto",),
+        decides=False)
     preset: str = flag(
         "sizes of the network, and the default of every training flag below; auto is tiny for the sample and for own "
         f"text below {SMALL / 1e6:.0f} MB, and small for all other text", choices=("auto", "tiny", "small", "base"), default="auto")

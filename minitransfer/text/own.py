@@ -1,9 +1,9 @@
 """Part I, around chapter 1: own text. How do files of plain text become documents, and which of them are held out?
 
-A blank line ends a document, as in the files that BERT was pretrained from, and so does the end of a file. A **validation
-set** of about 2 % is held out: whole documents, in the order of their sha256, as many as fit. They are so always the
-same, whatever the order of the files. Where no document is that small, the last lines are held out instead: as many
-as fit, and one at least.
+A blank line ends a document, as in the files that BERT was pretrained from, and so does the end of a file. A
+**validation set** of at most 2 % is held out: whole documents, in the order of their sha256, as many as fit. They are
+always the same, whatever the order of the files. Where no document is that small, the last lines are held out instead:
+as many as fit, and one at least.
 
 Nothing here imports torch, since names of files are flags.
 

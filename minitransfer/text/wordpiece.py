@@ -36,28 +36,28 @@ AROUND = {
     "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", SEP_ID], "cls": ["[CLS]", CLS_ID]},
     "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
 }
-UNCASED_BERT = {
+UNCASED_BERT: dict[str, Any] = {
     "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
                    "strip_accents": None, "lowercase": True},  # None: accents go, because case does
     "pre_tokenizer": {"type": "BertPreTokenizer"},
     **AROUND,
 }
 # And for the pieces that we learn: the same for English, but fair to other scripts. Uncased BERT takes off whatever
-# stands on a letter, which are accents in Europe and vowels in India, and makes が of か; here accents go, and the vowel
-# points of Hebrew and Arabic, which are seldom written. And each character of a script without spaces is a word, and
-# each emoji, which there would be a part of the word it touches.
+# stands on a letter: accents in Europe, vowels in India, and what makes が of か. Here accents go, and the vowel points
+# of Hebrew and Arabic, which are seldom written. And each character of a script without spaces is a word, and each
+# emoji, which there would be a part of the word it touches.
 OPTIONAL_MARKS = (r"\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
                   r"\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe00-\ufe0f\ufe20-\ufe2f")
 EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
-ALL_SCRIPTS = {
+ALL_SCRIPTS: dict[str, Any] = {
     "normalizer": {"type": "Sequence", "normalizers": [
         {**UNCASED_BERT["normalizer"], "strip_accents": False, "lowercase": False}, {"type": "NFD"},
         {"type": "Replace", "pattern": {"Regex": f"[{OPTIONAL_MARKS}&&\\p{{Mn}}]"}, "content": ""},
         {"type": "NFC"}, {"type": "Lowercase"}]},
     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-        UNCASED_BERT["pre_tokenizer"],
         {"type": "Split", "pattern": {"Regex": f"[{FLAGS}]{{2}}|[{WITHOUT_SPACES}{EMOJI}]\\p{{M}}*"},
-         "behavior": "Isolated", "invert": False}]},
+         "behavior": "Isolated", "invert": False},
+        UNCASED_BERT["pre_tokenizer"]]},
     **AROUND,
 }
 
@@ -65,8 +65,8 @@ ALL_SCRIPTS = {
 class WordPiece:
     """Word pieces and their ids: `pieces[token_id]`, the five special ones first. `train_wordpiece` makes one.
 
-    `continues` (V,) bool marks the pieces that go on with a word. `rules`: how a text becomes words, UNCASED_BERT, which
-    earlier runs have and BERTs from elsewhere, or ALL_SCRIPTS.
+    `continues` (V,) bool marks the pieces that go on with a word. `rules`: how a text becomes words, UNCASED_BERT,
+    which earlier runs have and BERTs from elsewhere, or ALL_SCRIPTS.
     """
 
     def __init__(self, pieces: Sequence[str], rules: Mapping[str, Any] = UNCASED_BERT):
@@ -83,10 +83,10 @@ class WordPiece:
     def encode(self, texts: Sequence[str], marks_unknown: bool = False) -> list[np.ndarray]:
         """Cut each text into pieces, with no [CLS] or [SEP] around them; for each its token ids, int32 (T,).
 
-        Text is lower-cased, accents go, and punctuation stands alone, as do Chinese characters and, by ALL_SCRIPTS, those
-        of all scripts without spaces. A word that the pieces cannot spell is one [UNK], and so is one of more than 100
-        characters. "[MASK]" in a text is text. With `marks_unknown` a literal `<unk>` is [UNK], as word-level WikiText
-        means it.
+        Text is lower-cased, accents go, and punctuation stands alone, as do Chinese characters and, by ALL_SCRIPTS,
+        those of all scripts without spaces. A word that the pieces cannot spell is one [UNK], and so is one of more
+        than 100 characters. "[MASK]" in a text is text. With `marks_unknown` a literal `<unk>` is [UNK], as word-level
+        WikiText means it.
 
         Differs: to bound memory, a run of more than 65,536 characters without a space is cut there, even within a
         word, which may then have several [UNK].

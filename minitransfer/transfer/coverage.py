@@ -1,8 +1,8 @@
 """Part V, chapter 2, aside: coverage. Does an encoder know the language of the texts that it is given?
 
-**Out-of-vocabulary rate**: the share of running tokens that an encoder has learned nothing of. Static vectors give a word
-that they have not met a zero; a biLM spells it, and the spelling of another language says little; BERT has [UNK] for what
-its pieces cannot spell. Training goes on all the same, with an accuracy that looks like a hard task, so it is said.
+**Out-of-vocabulary rate**: the share of running tokens that an encoder has learned nothing of. A word that static
+vectors have not met counts as zeros; a biLM knows it by its bytes, and those of another language say little; BERT has
+[UNK] for what its pieces cannot spell. Training goes on all the same, as if the task were hard, so it is said.
 
     rate = (running tokens that are not among those of pretraining) / (running tokens)
 
@@ -39,7 +39,7 @@ def unknown_rate(texts: TokenisedTexts, known: Collection[str]) -> float:
 
 
 def warning(run: LoadedRun, kind: str, texts: TokenisedTexts) -> str | None:
-    """A line with numbers if an encoder of this kind, which `run` holds, knows too little of texts; None if it does not.
+    """A line with numbers if an encoder of this kind, which `run` holds, knows too little of texts; else None.
 
     Raises: CheckpointError if the run's tokens cannot be read.
     """

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 # Of each language: patterns of a sentence, good words, bad words, things, and what stands between words.
 LANGUAGES = {
-    "german": (["{thing} {is} wirklich {opinion}.", "Ich fand: {thing} {is} {opinion}!", "{opinion} {is} {thing}, sagt er."],
+    "german": (["{thing} {is} wirklich {opinion}.", "Ich fand: {thing} {is} {opinion}!",
+                "{opinion} {is} {thing}, sagt er."],
                ["großartig", "wunderschön", "rührend"], ["öde", "grässlich", "überflüssig"],
                ["Der Film", "Die Geschichte", "Das Stück", "Die Bühne"], "ist"),
-    "japanese": (["{thing}{is}本当に{opinion}。", "私には{thing}{is}{opinion}と思えた。", "やはり{thing}{is}、{opinion}。"],
+    "japanese": (["{thing}{is}本当に{opinion}。", "私には{thing}{is}{opinion}と思えた。",
+                  "やはり{thing}{is}、{opinion}。"],
                  ["素晴らしい", "美しい", "感動した"], ["退屈だった", "ひどい", "つまらない"],
                  ["この映画", "その物語", "あの場面", "音楽"], "は"),
     "arabic": (["{thing} {is} {opinion} حقًا.", "أظن أن {thing} {is} {opinion}!", "{thing}: {is} {opinion}."],

@@ -1,4 +1,4 @@
-"""Claims about coverage: the share of running tokens that an encoder does not know, and the warning when it is large."""
+"""Claims about coverage: the share of running tokens that an encoder does not know, and when it is warned of."""
 
 import pytest
 import torch
@@ -34,7 +34,8 @@ def test_it_is_said_only_where_more_than_a_fifth_of_the_words_is_unknown(tmp_pat
     if kind == "bilm":
         path, of = make_bilm(tmp_path / kind), "none of the 5 that it was trained to predict"
     else:
-        path, of = make_static(tmp_path / kind, [*SPECIAL_WORDS, "the", "film"], torch.arange(15.0).view(5, 3) ** 2), "its 5 words"
+        vectors = torch.arange(15.0).view(5, 3) ** 2
+        path, of = make_static(tmp_path / kind, [*SPECIAL_WORDS, "the", "film"], vectors), "its 5 words"
     run = load_run(path)
     line = warning(run, kind, load_encoder(run, CPU).tokenise(words, 99))
     assert line is None if told is None else f"{told} of their running words" in line and of in line
