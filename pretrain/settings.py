@@ -28,7 +28,8 @@ class PretrainSettings(RunSettings):
         decides=False)
     preset: str = flag(
         "sizes of the network, and the default of every training flag below; auto is tiny for the sample and for own "
-        f"text below {SMALL / 1e6:.0f} MB, and small for all other text", choices=("auto", "tiny", "small", "base"), default="auto")
+        f"text below {SMALL / 1e6:.0f} MB, and small for all other text", choices=("auto", "tiny", "small", "base"),
+        default="auto")
     given: Mapping[str, Any] = field(kw_only=True, repr=False, metadata={"by_preset": False, "decides": False})
 
     @classmethod

@@ -15,13 +15,14 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from minitransfer.apparatus.errors import DataError
 
 OFFICIAL = "replace it with the official file, or have it downloaded again by moving this one away"
-UNPACK = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # by the ending of a file's name
+UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # by the ending of a file's name
 MAX_HEADER_BYTES = 1 << 18  # between two tar members: long names and attributes, which tarfile holds in memory
 
 

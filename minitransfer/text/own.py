@@ -98,7 +98,8 @@ def find_files(name: str) -> tuple[list[Path], list[Path]]:
     top = Path(name)
     if not top.is_dir():
         return [checked(top)], []
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for folder, folders, files in os.walk(top, onerror=_refuse):
         here = Path(folder)
         others += [here / sub for sub in folders if sub.startswith(".") or (here / sub).is_symlink()]
