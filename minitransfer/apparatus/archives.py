@@ -22,7 +22,7 @@ from typing import Any
 from minitransfer.apparatus.errors import DataError
 
 OFFICIAL = "replace it with the official file, or have it downloaded again by moving this one away"
-UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # by the ending of a file's name
+UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # by ending
 MAX_HEADER_BYTES = 1 << 18  # between two tar members: long names and attributes, which tarfile holds in memory
 
 
