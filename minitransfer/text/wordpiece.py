@@ -46,7 +46,7 @@ UNCASED_BERT: dict[str, Any] = {
 # stands on a letter: accents in Europe, vowels in India, and what makes が of か. Here accents go, and the vowel points
 # of Hebrew and Arabic, which are seldom written. And each character of a script without spaces is a word, and each
 # emoji, which there would be a part of the word it touches.
-OPTIONAL_MARKS = (r"\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+OPTIONAL_MARKS = (r"\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06ed"
                   r"\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe00-\ufe0f\ufe20-\ufe2f")
 EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
 ALL_SCRIPTS: dict[str, Any] = {
