@@ -19,7 +19,7 @@ from minitransfer.transfer.loading import read_tokens
 from minitransfer.transfer.tokens import TokenisedTexts
 
 AROUND = {SPECIAL_PIECES[CLS_ID], SPECIAL_PIECES[SEP_ID]}  # they stand around every text, and are no part of it
-# With encoders of WikiText-2, reviews have 6 % such words at most, and texts of another language 60 % and more.
+# With encoders of WikiText-2, 5.5 % of the running words of IMDB are unknown at most, and of German ones 37 % at least.
 MUCH = 0.2
 
 

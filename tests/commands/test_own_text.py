@@ -22,7 +22,8 @@ from pretrain.static import train as static
 
 COMMANDS = {"static": static, "bilm": bilm, "bert": bert}
 TINY = {"static": {**PRESETS["static"], "epochs": 20},
-        "bilm": {**PRESETS["bilm"], "projection_size": 16, "hidden_size": 32, "dropout": 0.0, "epochs": 4},
+        "bilm": {**PRESETS["bilm"], "projection_size": 16, "hidden_size": 32, "dropout": 0.0,
+                 "filters": ((2, 41), (3, 79), (5, 83))},
         "bert": {**BERT, "hidden_size": 33, "vocab_size": 400, "dropout": 0.0, "max_positions": 71, "seq_length": 61}}
 
 

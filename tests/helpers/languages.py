@@ -29,7 +29,7 @@ def reviews_in(language: str, number: int, seed: int) -> tuple[list[str], list[i
     return texts, labels
 
 
-def own_text(languages: Sequence[str], lines: int = 400) -> str:
+def own_text(languages: Sequence[str], lines: int = 200) -> str:
     """Text to pretrain on, ten lines to a document."""
     everything = [text for language in languages for text in reviews_in(language, lines, seed=7)[0]]
     return "\n\n".join("\n".join(everything[i : i + 10]) for i in range(0, len(everything), 10)) + "\n"
