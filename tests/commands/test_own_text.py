@@ -67,9 +67,9 @@ def transfer(encoder, out, reviews, *flags):
 @pytest.mark.parametrize("kind", COMMANDS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_text_of_any_language_goes_from_a_file_to_an_accuracy(encoders, tmp_path, capsys, language, kind):
-    reviews = as_reviews(language, reviews_in(language, 200, seed=1), reviews_in(language, 80, seed=2))
-    found = transfer(encoders / kind, tmp_path / "run", reviews, "--epochs", "30")
-    assert found["test_accuracy"] > (0.9 if kind == "static" else 0.75)  # the other two are tiny; chance is 0.5
+    reviews = as_reviews(language, reviews_in(language, 200, seed=1), reviews_in(language, 200, seed=2))
+    found = transfer(encoders / kind, tmp_path / "run", reviews)
+    assert found["test_accuracy"] > (0.9 if kind == "static" else 0.65)  # the other two are tiny; by chance 0.5 ± 0.04
     assert found["encoder_corpus"] == str(encoders / "text.txt")
     assert "may not know the language" not in capsys.readouterr().err
 
