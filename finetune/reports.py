@@ -17,10 +17,12 @@ from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import say
 from minitransfer.text.corpora import Reviews, fingerprint
+from minitransfer.transfer import coverage
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.stopping import Outcome, Scores
 
 UNTRAINED = "random weights of its shape"
+LOOKED_AT = 200  # texts, about, whose words are looked up to see whether the encoder knows their language
 
 
 def fingerprints(reviews: Reviews) -> dict[str, str]:
@@ -73,6 +75,11 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
         f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(settings.patience)}{settings.epochs} epochs of "
         f"{steps:,} steps")
+    if settings.mode != "scratch":
+        some = reviews.train_texts[:: max(1, len(reviews.train_texts) // LOOKED_AT)]
+        texts = model.encoder.tokenise(some, settings.max_tokens)
+        if told := coverage.warning(encoder_run, encoder_run.kind, texts):
+            say(told)
 
 
 def report(results: dict[str, Any], path: Path) -> None:

@@ -1,6 +1,7 @@
 """Part I, chapter 1: corpora. Where do the texts come from, and what exactly is one document?
 
-WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), or the built-in sample.
+WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), the built-in sample, or
+any files of plain text (`minitransfer.text.plain`).
 Each is looked for as an unpacked folder, then as an archive put there by hand, then downloaded. Under `auto` nobody
 has named a corpus: the real one is taken if it can be had, else the sample, and a banner says so. What somebody has
 named is never replaced, be it a corpus or the data folder.
@@ -19,16 +20,17 @@ somebody's own reviews, `own`.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minitransfer.apparatus.download import fetch, file_sha256
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
 from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
-from minitransfer.text import CLASSES, CORPORA, REVIEWS, imdb, own, sample, wikitext
+from minitransfer.text import CLASSES, CORPORA, REVIEWS, imdb, own, plain, sample, wikitext
 from minitransfer.text.cleaning import Say
 
 UNKNOWN = "<unk>"
@@ -38,13 +40,17 @@ UNNAMED = Path("data")  # the data folder where nobody names one; known by ident
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents to pretrain on, and others to measure perplexity on; `marks_unknown` tells what `<unk>` means."""
+    """Documents to pretrain on, and others to measure perplexity on; `marks_unknown` tells what `<unk>` means.
+
+    own_text: of each file or folder in it, by the name it was given, the sha256 of its documents.
+    """
 
     name: str
     train: list[str]
     validation: list[str]
     marks_unknown: bool
     source: str
+    own_text: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,21 +84,24 @@ def find_data_dir(flag: str | None) -> Path:
 def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say) -> Corpus:
     """Return the documents of one corpus, or of several one after the other, to pretrain on.
 
-    names: out of CORPORA; `auto` is wikitext-2, or the sample where that cannot be had. Of the IMDB reviews 2 %, always
-    the same, are held out for validation, and the test half is never part of a corpus.
+    names: out of CORPORA, or of files and folders of plain text; `auto` is wikitext-2, or the sample where that cannot
+    be had. Of the IMDB reviews and of own text 2 %, always the same, are held out for validation, and the test half of
+    the reviews is never part of a corpus.
     Raises: UsageError for other names; DataError for what cannot be read; NetworkError for a named corpus that is
     absent and cannot be downloaded, and ResourceError where the disk will not take it.
     """
     distinct = {"wikitext-2" if name == "auto" else name for name in names}
-    if not names or len(distinct) != len(names) or not distinct <= set(CORPORA):
-        raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones out of "
-                         f"{', '.join(CORPORA)}", "name one of these, or several once each")
+    if not names or len(distinct) != len(names):
+        raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones",
+                         f"name one of {', '.join(CORPORA)} or of your own texts, or several once each")
+    plain.check_names(names)
     parts = [_load_one(name, data_dir, offline, say) for name in names]
     if len({part.name for part in parts}) < len(parts):
         raise UsageError("auto stands for the sample here, which is named beside it", "leave one of the two out")
     merged = Corpus("+".join(part.name for part in parts), [text for part in parts for text in part.train],
                     [text for part in parts for text in part.validation],
-                    any(part.marks_unknown for part in parts), "; ".join(part.source for part in parts))
+                    any(part.marks_unknown for part in parts), "; ".join(part.source for part in parts),
+                    {name: sha256 for part in parts for name, sha256 in part.own_text.items()})
     say(describe(merged))
     return merged
 
@@ -116,6 +125,20 @@ def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, sa
     return _reviews("imdb", *imdb.read_reviews(place, say), source)
 
 
+def as_saved_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What a run's config.json has of a corpus: its name, the sha256 of what is trained on, and those of own text."""
+    saved = {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
+    return {**saved, "own_text": dict(corpus.own_text)} if corpus.own_text else saved
+
+
+def names_of(saved: Any) -> list[str]:
+    """The names of the corpora that `as_saved_corpus` tells of; none if it is something else, or one is not known."""
+    name, own_text = (saved.get(key) for key in ("name", "own_text")) if isinstance(saved, dict) else (None, None)
+    names = name.split("+") if isinstance(name, str) else []
+    known = {*CORPORA[1:], *(own_text if isinstance(own_text, dict) else ())}
+    return names if set(names) <= known and len(set(names)) == len(names) else []
+
+
 def describe(corpus: Corpus) -> str:
     """Return a corpus in one line."""
     sizes = [f"{len(texts):,} documents ({sum(map(len, texts)) / 1e6:.1f} M characters)"
@@ -134,6 +157,8 @@ def fingerprint(documents: Iterable[str]) -> str:
 
 def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
     """Load a single corpus."""
+    if name not in CORPORA:
+        return _own_text(name, say)
     real = "wikitext-2" if name == "auto" else name
     place, source = _place(real, name, data_dir, offline, say)
     if place is None:
@@ -146,6 +171,16 @@ def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
     if not marks_unknown:
         train, validation = _unmarked(train), _unmarked(validation)
     return Corpus(real, train, validation, marks_unknown, source)
+
+
+def _own_text(name: str, say: Say) -> Corpus:
+    """Load a file or folder of plain text, and hold a slice of it out."""
+    documents = _unmarked(plain.read_documents(name, say))
+    train, validation = plain.hold_out(documents, name)
+    characters = sum(map(len, validation))
+    say(f"{name}: {characters:,} of {characters + sum(map(len, train)):,} characters are held out, "
+        f"{len(validation):,} documents")
+    return Corpus(name, train, validation, False, name, {name: fingerprint(documents)})
 
 
 def _sample_texts() -> tuple[list[str], list[str]]:

@@ -25,12 +25,13 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.bert.encoder import MaskedLM
+from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bert.settings import Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
 from pretrain.bert.text import Text, measure, read_text
 from pretrain.bert.train import report, train
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.vectors import as_begun, find_or_learn
 
 

@@ -25,12 +25,13 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.elmo.bilm import BiLM
+from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
 from pretrain.bilm.train import train
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.vectors import as_begun, find_or_learn
 
 

@@ -13,6 +13,7 @@ from minitransfer.apparatus.options import directory_name, non_negative_int, one
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
 from minitransfer.text import CORPORA
 from minitransfer.text.cleaning import clean_text
+from minitransfer.text.plain import corpus_name
 from minitransfer.text.words import tokenize
 
 MODES = ("word", "fill", "mix", "curves", "runs")
@@ -69,8 +70,8 @@ class Settings(CommandSettings):
         metavar="K", default=None)
     occurrences: int = word_flag("lines with the word to look at, at most", positive_int, metavar="N", default=200)
     corpus: tuple[str, ...] | None = word_flag(
-        f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])} (default: what the run was "
-        "trained on)", metavar="NAME", choices=CORPORA, many=True, default=None)
+        f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])}, or own text (default: what the "
+        "run was trained on)", corpus_name, metavar="NAME", many=True, default=None)
     data_dir: str | None = word_flag(
         "where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)", directory_name,
         metavar="DIR", default=None)

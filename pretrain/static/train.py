@@ -32,8 +32,8 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, nearest_words, thin_out
-from minitransfer.text.corpora import Corpus
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus, with_corpus_begun
+from minitransfer.text.corpora import Corpus, as_saved_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings
 from pretrain.static.units import Units, count_pieces, count_words
 
@@ -101,7 +101,7 @@ def main(settings: Settings) -> dict[str, Any]:
     return results(settings.out)
 
 
-def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, str], stop: Stop) -> None:
+def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, Any], stop: Stop) -> None:
     """Count words or pieces, train, save, and show the neighbours of a few. Raises: Stopped if asked to stop.
 
     as_saved: what config.json has of the corpus.
