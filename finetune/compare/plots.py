@@ -141,8 +141,8 @@ def cost(rows: Sequence[Row]) -> Figure:
         sizes = [20 + 60 * counts.index(n) / max(1, len(counts) - 1) for n in of]
         axes.scatter(x, y, sizes, styles[line]["color"], marker=styles[line]["marker"], zorder=styles[line]["zorder"])
     known = any("seconds_pretraining" in row for row in rows)
-    of = "pretraining, encoding and training" if known else "encoding and training"
-    _log_axis(axes, f"minutes of {of}; larger marks: more labels", None)
+    counted = "pretraining, encoding and training" if known else "encoding and training"
+    _log_axis(axes, f"minutes of {counted}; larger marks: more labels", None)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")
     _legend(figure, axes, lines, telling_lines(rows))
