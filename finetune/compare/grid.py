@@ -243,7 +243,7 @@ def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     curve = row.get("validation_accuracies")
     curved = isinstance(curve, list) and all(map(_is_number, curve))
     printable = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
-    numbers = all(_is_number(row.get(name)) for name in NUMBERS)
+    numbers = all(_is_number(row.get(name)) for name in NUMBERS) and _is_number(row.get("seconds_pretraining", 0))
     return row.get("mode") in (BAG, *MODES) and printable and counts and curved and numbers
 
 

@@ -36,11 +36,10 @@ LOWEST = {"bilm": "character CNN", "bert": "embeddings", "static": "static vecto
 ABOVE = {"bilm": "LSTM layer", "bert": "block"}
 
 
-def check_kind(run: LoadedRun) -> None:
-    """Raises: CheckpointError for a run that is no contextual encoder."""
+def check_kind(run: LoadedRun, mode: str) -> None:
+    """Raises: CheckpointError for a run that is no contextual encoder, of which `mode` needs one."""
     if run.kind not in ("bilm", "bert"):
-        what = (f"{run.path} holds a run of kind {run.kind!r}, but --word needs a contextual one, 'bilm' or "
-                f"'bert'")
+        what = f"{run.path} holds a run of kind {run.kind!r}, but {mode} needs a contextual one, 'bilm' or 'bert'"
         raise CheckpointError(what, "give the directory of a run of pretrain.bilm or pretrain.bert")
 
 
