@@ -39,8 +39,8 @@ from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.examples import logits_of
 from minitransfer.transfer.examples import predict as probabilities
-from minitransfer.transfer.loading import load_encoder
-from pretrain.inspect.filling import Question, ask, guesses, load_masked_lm
+from minitransfer.transfer.loading import load_encoder, load_masked_lm
+from pretrain.inspect.filling import Question, ask, guesses
 
 TEXTS = [
     "A marvellous film, and witty.", "Café, naïve, ÉTÉ: déjà vu!", "電影 is 電影", "İstanbul, ǅ, ﬁne, Straße", "",
