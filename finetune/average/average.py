@@ -29,12 +29,14 @@ from torch import Tensor
 
 from finetune.average.settings import Settings
 from finetune.reports import LOGITS
+from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import environment, interruptible, set_threads
 from minitransfer.apparatus.saved import ANOTHER
-from minitransfer.transfer.stopping import loss_and_accuracy
+from minitransfer.transfer.classifier import classes_of
+from minitransfer.transfer.stopping import loss_and_accuracy, scores_of
 
 KINDS = ("transfer", "bag")
 SAME = {  # what all runs of an average must have in common, and how a reader calls it
@@ -61,8 +63,8 @@ class Member:
         return f"{os.path.basename(os.path.abspath(encoder))} {mode}" if isinstance(encoder, str) else mode
 
 
-def main(settings: Settings) -> int:
-    """Read the runs, find the weights, score once, and write down what came of it; returns the exit code."""
+def main(settings: Settings) -> dict[str, Any]:
+    """Read the runs, find the weights, score once, and write down what came of it; returns the results."""
     if not settings.resume:
         check_free(Path(settings.out))
     set_threads(settings.threads)
@@ -72,11 +74,11 @@ def main(settings: Settings) -> int:
         config = {"kind": "average", "mode": "average", "runs": [member.run.fingerprint for member in members],
                   "steps": settings.steps, **members[0].same, "environment": environment()}
         with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
-            if run.completed is not None:
+            if run.completed is None:
+                average(members, settings, run)
+            else:
                 print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
-                return 0
-            average(members, settings, run)
-    return 0
+    return checkpoint.results(settings.out)
 
 
 def average(members: Sequence[Member], settings: Settings, run: RunDirectory) -> None:
@@ -87,7 +89,7 @@ def average(members: Sequence[Member], settings: Settings, run: RunDirectory) ->
     weights = choose_weights(stacked["validation"], labels["validation_labels"], settings.steps)
     seconds = time.monotonic() - started
     loss, accuracy = loss_and_accuracy(geometric_mean(stacked["validation"], weights), labels["validation_labels"])
-    _, test_accuracy = loss_and_accuracy(geometric_mean(stacked["test"], weights), labels["test_labels"])
+    scores = scores_of(geometric_mean(stacked["test"], weights), labels["test_labels"])
     scored = [{part: loss_and_accuracy(member.logits[part], labels[f"{part}_labels"])[1] for part in stacked}
               for member in members]
     runs = [{"run": str(member.run.path), "fingerprint": member.run.fingerprint, "weight": weight,
@@ -100,9 +102,11 @@ def average(members: Sequence[Member], settings: Settings, run: RunDirectory) ->
     results = nothing | {
         "mode": "average", "runs": runs, "data": members[0].results["data"],
         **{name: members[0].same[name] for name in ("labels", "seed", "trial")},
-        "validation_accuracy": accuracy, "validation_loss": loss, "test_accuracy": test_accuracy,
+        "validation_accuracy": accuracy, "validation_loss": loss, "test_accuracy": scores.accuracy,
         "epochs": settings.num_weightings, "epochs_run": settings.num_weightings,  # an epoch is here one weighting
         "seconds": encoding + training + seconds, "seconds_encoding": encoding, "seconds_training": training + seconds,
+        "test_macro_f1": scores.macro_f1, "test_counts": dict(zip(members[0].same["classes"], scores.counts)),
+        "test_recalls": dict(zip(members[0].same["classes"], scores.recalls)),
     }
     row = {"cell": run.path.name, "model": " + ".join(member.name for member in members),
            "command": f"python -m finetune.average {shlex.join([*settings.runs, '--out', settings.out])}",
@@ -155,10 +159,13 @@ def read_member(path: str) -> Member:
     whole = isinstance(results, dict) and isinstance(results.get("data"), str)
     if not whole or any(type(results.get(name)) not in (int, float) for name in numbers):
         raise CheckpointError(f"{run.path / 'results.json'} does not tell what was learned from", ANOTHER)
-    classes = run.config.get("classes", ["negative", "positive"])
+    try:
+        classes = classes_of(run.config)
+    except ValueError as failure:
+        raise CheckpointError(f"{run.path / 'config.json'}: {failure}", ANOTHER) from failure
     same = {"classes": classes, "labels": results["labels"],
             **{name: run.config.get(name) for name in ("data", "trial", "seed")}}
-    return Member(run, same, results, read_logits(run, len(classes) if isinstance(classes, list) else 0))
+    return Member(run, same, results, read_logits(run, len(classes)))
 
 
 def read_logits(run: LoadedRun, num_classes: int) -> dict[str, Tensor]:

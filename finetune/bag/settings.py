@@ -6,16 +6,15 @@ Read next: `finetune.bag.train`.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from finetune.imdb.settings import check_labels
+from finetune.settings import ReviewSettings, check_labels
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import positive_float, positive_int
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag
-from minitransfer.text import REVIEWS
+from minitransfer.apparatus.settings import flag, out_flag
 
 LONGEST = 3  # words of an n-gram; the numbers that tell n-grams of four words apart would not fit 64 bits
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 
-DESCRIPTION = """Train a sentiment classifier that counts words and pairs of words, and knows nothing beforehand.
+DESCRIPTION = """Train a classifier that counts words and pairs of words, and knows nothing beforehand.
 
 examples:
   python -m finetune.bag
@@ -29,7 +28,7 @@ on 2 cores, all of IMDB: about a minute"""
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(ReviewSettings):
     """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints.
 
     The constants stand where a run of `finetune.imdb` has flags: results.json of both has the same fields.
@@ -43,9 +42,8 @@ class Settings(RunSettings):
     encoder: ClassVar[None] = None
     max_tokens: ClassVar[None] = None
 
-    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
     labels: int | None = flag(
-        "learn from N labelled reviews, half of each class, validation included (default: all)", positive_int,
+        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
         metavar="N", default=None)
     trial: int | None = flag(
         "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
@@ -64,10 +62,11 @@ class Settings(RunSettings):
 
         Raises: UsageError for a --labels that no corpus could serve, and for longer n-grams than can be told apart.
         """
-        check_labels(given.get("labels"))
-        if given.get("ngrams", 1) > LONGEST:
-            raise UsageError(f"--ngrams {given['ngrams']}: n-grams have {LONGEST} words at most", "choose 1, 2 or 3")
-        return super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+        settings = super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+        check_labels(settings.labels, settings.is_own)
+        if settings.ngrams > LONGEST:
+            raise UsageError(f"--ngrams {settings.ngrams}: n-grams have {LONGEST} words at most", "choose 1, 2 or 3")
+        return settings
 
     def config(self) -> dict[str, Any]:
         """What config.json has of the settings."""

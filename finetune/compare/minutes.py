@@ -62,10 +62,11 @@ class Line:
         return f"- {self.runs[0].path} (seed {seeds}): {self.accuracy:.1f} % in {plain(self.minutes)} min = {sums}"
 
 
-def main(root: Path) -> int:
+def main(root: Path) -> list[dict[str, Any]]:
     """Print the table of each corpus of reviews that finished runs at most two levels below `root` were scored on.
 
-    What is left out is said on stderr. Raises: CheckpointError if there is nothing to tell.
+    Returns the recipes, as dicts. What is left out is said on stderr.
+    Raises: CheckpointError if there is nothing to tell.
     """
     records = read_records(root)
     lines: dict[tuple[str, int], list[Line]] = {}  # by reviews and number of labels
@@ -81,7 +82,8 @@ def main(root: Path) -> int:
                               "give an --out beside which the runs lie, encoders included")
     for data in dict.fromkeys(data for data, _ in lines):
         print(table(data, {labels: found for (of, labels), found in sorted(lines.items()) if of == data}), end="")
-    return 0
+    return [{"run": str(line.runs[0].path), "data": data, "labels": labels, "accuracy": line.accuracy,
+             "minutes": line.minutes} for (data, labels), found in lines.items() for line in found]
 
 
 def read_records(root: Path) -> dict[str, Record]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from finetune.imdb.settings import MODES
+from finetune.settings import ReviewSettings
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, non_negative_int, positive_int
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag, precision_flag, shared_flag
-from minitransfer.text import REVIEWS
+from minitransfer.apparatus.settings import flag, out_flag, precision_flag, shared_flag
 
 ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
 GRID = ("encoders", "modes", "labels", "seeds", "epochs", "resume", "show")  # flags that say which cells there are
@@ -31,7 +31,7 @@ reviews, but one that learns encodes every token in every epoch: minutes with 50
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(ReviewSettings):
     """What `python -m finetune.compare` can be told."""
 
     prog = "python -m finetune.compare"
@@ -42,8 +42,8 @@ class Settings(RunSettings):
     modes: tuple[str, ...] = flag(f"how the encoders are transferred: {', '.join(MODES)}", metavar="MODE",
                                   choices=MODES, many=True, default=USUAL)
     labels: tuple[int, ...] | None = flag(
-        "numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400)", positive_int, metavar="N",
-        many=True, default=None)
+        "numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400; of reviews of your own those "
+        "of imdb that they have, or all)", positive_int, metavar="N", many=True, default=None)
     seeds: tuple[int, ...] = flag("each decides which reviews are labelled, and how the weights begin",
                                   non_negative_int, metavar="N", many=True, default=SEEDS)
     epochs: int | None = flag("passes at most in every cell (default: what finetune.imdb has for each mode)",
@@ -53,12 +53,12 @@ class Settings(RunSettings):
     show: bool = flag("run nothing: draw up what is done of this grid, of whatever pieces it was run in; implies "
                       "--resume", bool, default=False)
     draw: tuple[str, ...] = flag(
-        "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, such as pieces "
-        "of a grid that were run on several machines", metavar="FILE", many=True, default=())
+        "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, or of those in "
+        "these directories, such as pieces of a grid that were run on several machines", metavar="FILE", many=True,
+        default=())
     minutes: bool = flag(
         "run nothing: of the finished runs beside --out, and of those in directories beside it, tell the least minutes "
         "from raw text to each accuracy, all stages counted", bool, default=False)
-    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto")
     plots: bool | None = flag("draw the figures (default: if matplotlib is installed)", bool, default=None)
     precision: str = precision_flag()
     seed: int | None = shared_flag("of one run, and no flag of a comparison: see --seeds", non_negative_int,

@@ -4,7 +4,8 @@ Far: on film reviews a linear classifier over a bag of uni- and bigrams is hard 
 showed with the recipe below, so whoever claims that pretraining pays has to be compared with it. A text is the set
 of its words and of its pairs of neighbouring words, if asked for of three in a row as well; each of these is weighed by
 how much more often one class has it than the other, which needs no training, and then once more by a logistic
-regression, which does.
+regression, which does. Of more than two classes each is told from all the others by a regression of its own (**one
+versus rest**).
 
 Read next: `finetune.bag.train`, the command.
 """
@@ -132,9 +133,15 @@ class Half:
     labels: Tensor
 
     def logits(self, weights: Tensor, b: Tensor) -> Tensor:
-        """What a classifier of n-grams says of each text, as all others here say it: (N, 2), zero for class 0."""
-        s = scores(self.texts, weights, b)
-        return torch.stack([torch.zeros_like(s), s], dim=1)
+        """What a classifier of n-grams says of each text, as all others here say it: (N, Y).
+
+        Two classes, weights (V,) and b (1,): 0 and s, the score of class 1.
+        More, weights (Y, V) and b (Y,): log σ(s_n), the softmax of which is σ(s_n) / Σ_m σ(s_m); s_n tells n from all.
+        """
+        if weights.dim() == 1:
+            s = scores(self.texts, weights, b)
+            return torch.stack([torch.zeros_like(s), s], dim=1)
+        return F.logsigmoid(torch.stack([scores(self.texts, *of_class) for of_class in zip(weights, b)], dim=1))
 
 
 def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequence[str], np.ndarray],
@@ -158,6 +165,29 @@ def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequenc
 def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
     """The logit of class 1, Σ_{j in text} weights_j + b; that of class 0 is zero. Shapes: (V,), (1,) -> (N,)."""
     return texts.sums(weights) + b
+
+
+def fit_classes(half: Half, num_classes: int, ratios: Sequence[Tensor], strength: float,
+                check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor, int]:
+    """Fit what `Half.logits` takes: for two classes one regression, else one for each class against the rest.
+
+    ratios: r of each regression, from `class_ratios`. Returns r ∘ w, b and passes, as `fit`.
+    """
+    fits = [fit(half.texts, y, r, strength, check) for y, r in zip(_targets(half.labels, num_classes), ratios)]
+    if num_classes == 2:
+        return fits[0]
+    weights, b, passes = zip(*fits)
+    return torch.stack(weights), torch.cat(b), sum(passes)
+
+
+def class_ratios(half: Half, num_classes: int, num_ngrams: int) -> list[Tensor]:
+    """The log-count ratio of each regression of `fit_classes`."""
+    return [log_count_ratio(half.texts, y, num_ngrams) for y in _targets(half.labels, num_classes)]
+
+
+def _targets(labels: Tensor, num_classes: int) -> list[Tensor]:
+    """The labels of each regression: of two classes as they are, else 1 for a class and 0 for the rest."""
+    return [labels] if num_classes == 2 else [(labels == y).long() for y in range(num_classes)]
 
 
 def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,

@@ -23,7 +23,7 @@ from minitransfer.transfer.tokens import TokenisedTexts
 POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "concat": 3, "cls": 1}  # how many layers wide each is
 TOKENS_PER_BATCH = 16_384
 FEWEST = 4  # texts from which a spread is measured
-VERSION = 1  # of features: to be counted up whenever the same settings begin to give other numbers
+VERSION = 2  # of features: to be counted up whenever the same settings begin to give other numbers
 
 
 def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.saved import LoadedRun, build_to_fit, check_depth
-from minitransfer.bert.encoder import BertConfig
+from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.static.loading import static_vectors
 from minitransfer.text.wordpiece import WordPiece
@@ -41,6 +41,17 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
         tokens, tensors = read_tokens(run, run.kind), _below_the_softmax(run)
     encoder = build_to_fit(lambda: new_encoder(run.config, tokens, tensors), tensors, run.path).to(device)
     return encoder.freeze() if frozen else encoder
+
+
+def load_masked_lm(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
+    """The network of a pretrain.bert run with the head that guesses, and its encoder, which knows its pieces.
+
+    Raises: CheckpointError if the parts of the run do not fit together.
+    """
+    encoder = load_encoder(run, device)
+    assert isinstance(encoder, BertEncoder)  # for this is a pretrain.bert run
+    model = build_to_fit(lambda: MaskedLM(encoder.bert.config), run.tensors, run.path)
+    return model.to(device).eval(), encoder
 
 
 def new_encoder(

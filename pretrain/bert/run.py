@@ -6,12 +6,13 @@ trains; loss and accuracy are measured on all held-out text, and what came of it
 Read next: `pretrain.bert.train`, the command.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import check_batch_size, is_first, of_processes, on_first, open_run
 from minitransfer.apparatus.runtime import (
     Stop,
@@ -23,17 +24,21 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.bert.encoder import MaskedLM
+from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bert.settings import Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
 from pretrain.bert.text import Text, measure, read_text
 from pretrain.bert.train import report, train
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.vectors import as_begun, find_or_learn
 
 
-def main(settings: Settings) -> int:
-    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
+    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to.
+
+    build: makes the network, of settings, text and origin.
+    """
     settings = as_begun(settings)
     check_out(settings.out, "bert", resume=settings.resume)
     check_batch_size(settings.batch_size)
@@ -42,7 +47,7 @@ def main(settings: Settings) -> int:
         check_seq_length(settings.seq_length, settings.max_positions)
     origin = load_origin(settings)
     if already_complete(settings, known(settings, origin, device)):
-        return 0
+        return results(settings.out)
     corpus = read_corpus(settings)
     as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
@@ -62,7 +67,8 @@ def main(settings: Settings) -> int:
     if settings.warm_start == "auto":
         say("stage 2 of 2: the masked language model")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
-        return learn_and_measure(model.to(device), text, settings, seed, run, stop)
+        learn_and_measure(model.to(device), text, settings, seed, run, stop)
+    return results(settings.out)
 
 
 def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
@@ -73,19 +79,18 @@ def known(settings: Settings, origin: LoadedRun | None, device: torch.device) ->
 
 
 def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDirectory,
-                      stop: Stop) -> int:
-    """Train, measure on all held-out text, and leave a finished run; returns the exit code.
+                      stop: Stop) -> None:
+    """Train, measure on all held-out text, and leave a finished run.
 
     The first of several processes measures and writes, while the others wait.
     """
     step = train(model, text, settings, seed, run, stop)
     metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
     if not is_first():
-        return 0
+        return
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
     report(run, metrics, step, total=step, every=step)
     run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
     following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
     say(f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
         f"{settings.out}. Next: {following}")
-    return 0

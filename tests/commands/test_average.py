@@ -225,6 +225,7 @@ def test_trials_are_averaged_among_themselves(tmp_path, capsys):
     ({"seed": 2}, "has another --seed, so another validation slice than"),
     ({"trial": 5}, "has another --trial than"),
     ({"classes": ["bad", "good", "fair"]}, "has other classes than"),
+    ({"classes": ["good", "good", "bad"]}, "two classes have one name"),
     ({"kind": "bilm"}, "of kind 'bilm', which classifies nothing"),
     ({"logits": b""}, "has no logits.safetensors"),
     ({"told": {"labels": 40}}, "does not tell what was learned from"),

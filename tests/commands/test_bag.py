@@ -130,7 +130,8 @@ def test_its_results_have_the_fields_of_every_other_run(tmp_path, capsys):
     assert told | expected == told
     assert told["seconds"] == pytest.approx(told["seconds_encoding"] + told["seconds_training"])
     out = capsys.readouterr().out
-    assert "most positive: " in out and "scored once" in out and "finetune.predict" not in out
+    assert "most positive: " in out and "scored once" in out
+    assert f"next: python -m finetune.predict {tmp_path / 'bag'}" in out
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, capsys):
@@ -145,7 +146,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
         return fit(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "fit", stopping)
+        patched.setattr(baselines, "fit", stopping)
         assert run(tmp_path / "cut", *flags) == 143
     assert "to go on: python -m finetune.bag" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()

@@ -95,6 +95,33 @@ def test_what_others_reached_is_told_in_the_readme_as_in_the_results():
     assert told.groups() == result.groups()
 
 
+def minutes_of_pretraining(name):
+    """The minutes of all runs that led to an encoder, by the table of pretraining in docs/results.md."""
+    _, _, section = (ROOT / "docs" / "results.md").read_text().partition("## Pretraining")
+    runs = [row for row in table_rows(section.partition("\n## ")[0]) if len(row) == 5 and row[1].startswith("`python")]
+    commands = {tuple(shlex.split(cell.strip("`"))): float(minutes) for _, cell, _, minutes, _ in runs}
+    of = {}
+    for words, minutes in commands.items():
+        flags = dict(zip(words, words[1:]))
+        default = {"pretrain.static": "static-pieces" if "--pieces" in words else "static", "pretrain.bilm": "bilm",
+                   "pretrain.bert": "bert"}[flags["-m"]]
+        before = flags.get("--init-from", flags.get("--warm-start", "none"))
+        of[Path(flags.get("--out", default)).name] = minutes, Path(before).name
+    total = 0.0
+    while name != "none":
+        minutes, name = of[name]
+        total += minutes
+    return total
+
+
+def test_each_line_of_a_pretrained_encoder_has_the_minutes_of_its_pretraining(rows):
+    for row in rows:
+        if row["mode"] in ("bag", "scratch"):
+            assert "seconds_pretraining" not in row
+        else:
+            assert row["seconds_pretraining"] == pytest.approx(60 * minutes_of_pretraining(row["model"]), abs=0.1)
+
+
 def test_each_line_has_the_command_that_makes_it(rows):
     for row in rows:
         python, m, module, *flags = shlex.split(row["command"])

@@ -9,9 +9,12 @@ import torch
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 from minitransfer.transfer.baselines import (
     Bags,
+    Half,
     bags,
+    class_ratios,
     count_ngrams,
     fit,
+    fit_classes,
     log_count_ratio,
     ngrams,
     renumber,
@@ -175,3 +178,29 @@ def test_renumber_says_which_words_are_unknown():
         [[4, 3, -1], [], [3, 3]]
     assert seen_often(renumber(tokenise_words(["c c c b b"], 9), vocabulary), 5).tolist() == [3]
     assert bags([np.empty(0, np.int64)], 5, np.array([3])).starts.tolist() == [0, 0]
+
+
+def test_each_of_three_classes_is_told_from_the_rest_by_a_regression_of_its_own():
+    texts, _ = random_bags()
+    labels = torch.arange(23) % 3
+    half = Half(texts, labels)
+    weights, b, passes = fit_classes(half, 3, class_ratios(half, 3, 11), strength=0.7)
+    logits, of_all = half.logits(weights, b), []
+    assert weights.shape == (3, 11) and b.shape == (3,) and logits.shape == (23, 3)
+    for n in range(3):
+        y = torch.tensor([int(label == n) for label in labels.tolist()])
+        w, b_n, passes_n = fit(texts, y, log_count_ratio(texts, y, 11), 0.7)
+        assert torch.equal(weights[n], w) and torch.equal(b[n : n + 1], b_n)
+        of_all.append([1 / (1 + math.exp(-s)) for s in (dense(texts, 11) @ w.numpy() + b_n.item())])
+        passes -= passes_n
+    expected = [[p / sum(row) for p in row] for row in zip(*of_all)]
+    assert passes == 0 and logits.softmax(dim=1).numpy() == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_two_classes_are_told_apart_by_one_regression():
+    texts, labels = random_bags()
+    half = Half(texts, labels)
+    weights, b, _ = fit_classes(half, 2, class_ratios(half, 2, 11), strength=0.7)
+    w, b_1, _ = fit(texts, labels, log_count_ratio(texts, labels, 11), 0.7)
+    assert torch.equal(weights, w) and torch.equal(b, b_1)
+    assert torch.equal(half.logits(weights, b)[:, 1], scores(texts, w, b_1)) and not half.logits(w, b_1)[:, 0].any()

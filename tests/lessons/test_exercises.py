@@ -32,6 +32,7 @@ from minitransfer.transfer.erasure import word_importances
 from minitransfer.transfer.examples import predict
 from minitransfer.transfer.features import pool_tokens
 from minitransfer.transfer.freezing import group_rates
+from minitransfer.transfer.stopping import scores_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("exercises.md", "going-further.md")
@@ -225,7 +226,19 @@ def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
         assert word != "dull" or 0 < weight < alone
 
 
-def test_5_6_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
+def test_5_6_accuracy_prefers_the_classifier_that_knows_nothing_and_macro_f1_the_other():
+    neutral, good, bad = 0, 1, 2
+    labels = torch.tensor([neutral] * 90 + [good] * 6 + [bad] * 4)
+    answers = {"A": [neutral] * 100,
+               "B": [neutral] * 70 + [good] * 20 + [good] * 5 + [neutral] + [bad] * 3 + [neutral]}
+    A, B = (scores_of(torch.eye(3)[torch.tensor(given)], labels) for given in answers.values())
+    assert (A.accuracy, B.accuracy) == pytest.approx((0.9, 0.78))
+    assert A.recalls == [1, 0, 0] and B.recalls == pytest.approx([70 / 90, 5 / 6, 3 / 4])
+    assert A.macro_f1 == pytest.approx(180 / 190 / 3)
+    assert B.macro_f1 == pytest.approx((140 / 162 + 10 / 31 + 6 / 7) / 3)
+
+
+def test_5_8_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
     z, weights = torch.randn(3, 7, 4).double(), torch.tensor([0.5, 0.2, 0.3]).double()
     of_logits = torch.einsum("k,kny->ny", weights, z).softmax(dim=1)
     assert torch.allclose(geometric_mean(z, weights).exp(), of_logits, atol=1e-12)
