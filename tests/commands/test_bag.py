@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from encoder_runs import make_oracle
 
@@ -19,7 +20,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
 from minitransfer.text.words import tokenize
-from minitransfer.transfer import baselines
+from minitransfer.transfer import api, baselines
 from minitransfer.transfer.labels import choose_labelled, split_validation
 
 
@@ -68,6 +69,9 @@ def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, 
         score = saved.tensors["b"].item() + sum(weight.get(gram, 0.0) for gram in grams)
         right += (score > 0) == (label == 1)
     assert results(tmp_path / "run")["test_accuracy"] == pytest.approx(right / len(few_reviews.test_labels))
+    p = api.load(tmp_path / "run").predict_proba(few_reviews.test_texts)
+    kept = safetensors.torch.load(saved.files["logits.safetensors"])["test"].softmax(dim=1)
+    np.testing.assert_allclose(p, kept, atol=1e-5)
 
 
 def test_in_a_trial_reviews_of_the_training_half_stand_in_for_the_test_half(tmp_path, few_reviews, monkeypatch, capsys):
