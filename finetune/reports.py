@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
@@ -22,6 +24,7 @@ from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.stopping import Outcome, Scores
 
 UNTRAINED = "random weights of its shape"
+LOGITS = "logits.safetensors"
 LOOKED_AT = 200  # texts, about, whose words are looked up to see whether the encoder knows their language
 
 
@@ -52,6 +55,16 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
         "test_macro_f1": scores.macro_f1, "test_counts": dict(zip(reviews.classes, scores.counts)),
         "test_recalls": dict(zip(reviews.classes, scores.recalls)),
     }
+
+
+def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, test_labels: Tensor) -> bytes:
+    """What logits.safetensors holds: what a run says of the reviews to choose by and of those it is scored on.
+
+    Shapes: logits (n, Y) and (N, Y), kept in float32, labels (n,) and (N,) int64. `finetune.average` reads it.
+    """
+    tensors = {"validation": validation.float(), "validation_labels": validation_labels, "test": test.float(),
+               "test_labels": test_labels}
+    return safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
@@ -103,8 +116,7 @@ def report(results: dict[str, Any], path: Path) -> None:
               f"before, {after:.3f} after ({after - before:+.3f})")
     print(f"seconds: {results['seconds_encoding']:.1f} encoding, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
-    if results["encoder"]:
-        print(f'next: python -m finetune.predict {shell_line([str(path)])} "A film I will not forget."')
+    print(f'next: python -m finetune.predict {shell_line([str(path)])} "A film I will not forget."')
 
 
 def report_classes(results: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ Contents, in reading order (each module opens with the question it answers and n
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.api
                                      transfer.baselines · transfer.prompts · bert.distillation
                         commands: finetune.imdb · finetune.predict · finetune.bag · finetune.prompt · pretrain.distil
-                                                                   finetune.compare
+                                                                   finetune.average · finetune.compare
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from finetune.settings import ReviewSettings, check_labels
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import positive_float, positive_int
 from minitransfer.apparatus.settings import flag, out_flag
 
+LONGEST = 3  # words of an n-gram; the numbers that tell n-grams of four words apart would not fit 64 bits
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 
 DESCRIPTION = """Train a classifier that counts words and pairs of words, and knows nothing beforehand.
@@ -17,9 +19,11 @@ DESCRIPTION = """Train a classifier that counts words and pairs of words, and kn
 examples:
   python -m finetune.bag
   python -m finetune.bag --labels 500 --out runs/bag-500
+  python -m finetune.bag --ngrams 3 --out runs/bag-3
   python -m finetune.bag --data sample --strengths 10 1 --out runs/bag-sample
 
-writes to --out: config.json, model.safetensors (one weight per n-gram), ngrams.txt, metrics.jsonl, results.json
+writes to --out: config.json, model.safetensors (one weight per n-gram), ngrams.txt, logits.safetensors,
+metrics.jsonl, results.json
 on 2 cores, all of IMDB: about a minute"""
 
 
@@ -37,11 +41,15 @@ class Settings(ReviewSettings):
     pool: ClassVar[str] = "ngrams"
     encoder: ClassVar[None] = None
     max_tokens: ClassVar[None] = None
-    trial: ClassVar[None] = None
 
     labels: int | None = flag(
         "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
         metavar="N", default=None)
+    trial: int | None = flag(
+        "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
+        positive_int, metavar="N", default=None)
+    ngrams: int = flag(f"words of the longest n-grams that are counted, {LONGEST} at most", positive_int, metavar="N",
+                       default=2)
     strengths: tuple[float, ...] = flag(
         "L2 penalties λ; the held-out reviews choose one of these "
         f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})", positive_float, metavar="X", many=True,
@@ -50,9 +58,14 @@ class Settings(ReviewSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings, each strength once. Raises: UsageError for a --labels that no corpus could serve."""
+        """Complete settings, each strength once.
+
+        Raises: UsageError for a --labels that no corpus could serve, and for longer n-grams than can be told apart.
+        """
         settings = super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
         check_labels(settings.labels, settings.is_own)
+        if settings.ngrams > LONGEST:
+            raise UsageError(f"--ngrams {settings.ngrams}: n-grams have {LONGEST} words at most", "choose 1, 2 or 3")
         return settings
 
     def config(self) -> dict[str, Any]:

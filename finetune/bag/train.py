@@ -2,6 +2,7 @@
 
     python -m finetune.bag                                          # all labels of IMDB: a minute
     python -m finetune.bag --labels 500 --out runs/bag-500
+    python -m finetune.bag --ngrams 3 --out runs/bag-3              # rows of three words, too
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from finetune.bag.settings import Settings
-from finetune.reports import fingerprints, report, summary
+from finetune.reports import LOGITS, fingerprints, logits_file, report, summary
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
@@ -31,7 +32,7 @@ from minitransfer.apparatus.runtime import Stop, choose_device, environment, say
 from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.baselines import Half, class_ratios, count_ngrams, fit_classes
-from minitransfer.transfer.labels import choose_labelled, split_validation
+from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 
 SHOWN = 6  # n-grams that speak most for each class
@@ -46,6 +47,7 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
     if reviews is None:
         data_dir = find_data_dir(settings.data_dir)
         reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+    reviews = set_aside(reviews, settings.trial)
     chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed, reviews.classes)
     split = split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes)
     config = {**settings.config(), "data": fingerprints(reviews), "classes": reviews.classes,
@@ -65,18 +67,21 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
     """Count both halves, train on the one, score the other once, and save everything."""
     started = time.monotonic()
     parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows]) for rows in split]
-    names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device)
+    names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device,
+                                               longest=settings.ngrams)
     encoding = time.monotonic() - started
-    say(f"{len(names):,} words and pairs of words are seen at least twice in the reviews to learn from")
+    say(f"{len(names):,} n-grams of up to {settings.ngrams} words are seen at least twice in the reviews to learn from")
     with Stop() as stop:
         best, strength, outcome = train(learn, choose, reviews.classes, len(names), settings.strengths, run, stop)
     if not best:
         what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    scores = scores_of(test.logits(best["weights"], best["b"]), test.labels)
+    validation, logits = (half.logits(best["weights"], best["b"]) for half in (choose, test))
+    scores = scores_of(logits, test.labels)
     results = summary(None, None, reviews, sum(map(len, split)), outcome, scores, encoding, settings)
-    results |= {"forgetting": None, "strength": strength}
-    files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
+    results |= {"forgetting": None, "strength": strength, "ngrams": settings.ngrams}
+    files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
+                                     LOGITS: logits_file(validation, choose.labels, logits, test.labels)}
     run.save_model(best, files)
     run.mark_complete(outcome.step, results)
     show(names, best["weights"], reviews.classes)

@@ -33,7 +33,7 @@ from minitransfer.transfer.encoders import default_max_tokens
 from minitransfer.transfer.loading import load_encoder
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-BAG, RESULTS, LINES = "bag", "results.json", "results.jsonl"  # of a run, of a comparison
+BAG, AVERAGE, RESULTS, LINES = "bag", "average", "results.json", "results.jsonl"  # of a run, of a comparison
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
 SHARED = (*COLUMNS, "data_dir", "device", "threads", "save_every", "log_every")  # handed on if not the default
 EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
@@ -244,7 +244,7 @@ def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     curved = isinstance(curve, list) and all(map(_is_number, curve))
     printable = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
     numbers = all(_is_number(row.get(name)) for name in NUMBERS) and _is_number(row.get("seconds_pretraining", 0))
-    return row.get("mode") in (BAG, *MODES) and printable and counts and curved and numbers
+    return row.get("mode") in (BAG, AVERAGE, *MODES) and printable and counts and curved and numbers
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,7 @@ A line has one colour and one marker in all figures; of more than `MOST` lines t
 others are grey. Where a line passes a number of labels that it was not run with, it is dashed. Legends stand beside the
 axes, in the order in which the lines end.
 
-This is the end of the comparison. Read next: `minitransfer.huggingface.exchange`.
+Read next: `finetune.compare.minutes`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from finetune.compare.tables import (
 )
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
-MARKERS = {"bag": "D", "frozen": "o", "finetune": "s", "gradual": "v", "top": "P", "scratch": "^"}  # of each mode
+MARKERS = {"bag": "D", "frozen": "o", "finetune": "s", "gradual": "v", "top": "P", "scratch": "^", "average": "*"}
 UNFROZEN = ("top", "gradual")  # in part: two ways to the same end, of which the better is coloured
 MOST = 5  # lines that can be told apart at a glance
 EPOCHS = 3  # that are drawn: later ones are noise around the same height

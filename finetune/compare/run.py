@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from finetune.compare import tables
+from finetune.compare import minutes, tables
 from finetune.compare.grid import (
     Cell,
     describe_encoder,
@@ -49,6 +49,8 @@ RESULTS, TABLE = "results.jsonl", "table.md"
 
 def main(settings: Settings) -> list[dict[str, Any]]:
     """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns its rows."""
+    if settings.minutes:
+        return minutes.main(Path(settings.out).parent)
     check_out(Path(settings.out), settings.resume or settings.show)
     with_plots = can_plot(settings.plots)
     if settings.draw:

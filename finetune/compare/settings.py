@@ -22,6 +22,7 @@ examples:
   python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2
   python -m finetune.compare --data sample --encoders runs/static-tiny runs/bilm-tiny --out runs/compare-sample
   python -m finetune.compare --draw docs/experiment/results.jsonl --out runs/recorded
+  python -m finetune.compare --minutes --out runs/compare
 
 writes to --out: one run directory for each cell of the grid, results.jsonl, table.md, accuracy.png, convergence.png,
 cost.png, and cache/ with what frozen encoders said
@@ -55,6 +56,9 @@ class Settings(ReviewSettings):
         "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, or of those in "
         "these directories, such as pieces of a grid that were run on several machines", metavar="FILE", many=True,
         default=())
+    minutes: bool = flag(
+        "run nothing: of the finished runs beside --out, and of those in directories beside it, tell the least minutes "
+        "from raw text to each accuracy, all stages counted", bool, default=False)
     plots: bool | None = flag("draw the figures (default: if matplotlib is installed)", bool, default=None)
     precision: str = precision_flag()
     seed: int | None = shared_flag("of one run, and no flag of a comparison: see --seeds", non_negative_int,
@@ -70,4 +74,8 @@ class Settings(ReviewSettings):
         if of_grid:
             raise UsageError(f"--draw shows every line that it is given, whatever --{of_grid[0]} says",
                              f"leave out --{of_grid[0]}, or take lines out of the file")
+        useless = [name for name in (*GRID, "draw") if "minutes" in given and name in given]
+        if useless:
+            raise UsageError(f"--minutes tells of every run that it finds, whatever --{useless[0]} says",
+                             f"leave out --{useless[0]}")
         return super().of(**given)

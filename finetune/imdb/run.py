@@ -19,7 +19,7 @@ from finetune.imdb.forgetting import HeldOut, hold_out
 from finetune.imdb.model import build, build_encoder, fit_to_encoder, let_learn
 from finetune.imdb.settings import Settings
 from finetune.imdb.train import train
-from finetune.reports import banner, fingerprints, report, summary
+from finetune.reports import LOGITS, banner, fingerprints, logits_file, report, summary
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
 from minitransfer.apparatus.distributed import check_batch_size, is_first, on_first, open_run, stop_together
@@ -36,7 +36,7 @@ from minitransfer.apparatus.runtime import (
 from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import PooledExamples
+from minitransfer.transfer.examples import PooledExamples, classify
 from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 from minitransfer.transfer.stopping import scores_of
 
@@ -98,6 +98,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     with Stop() as stop:
         outcome = train(model, examples, (learn, choose), settings, run, stop)
         after = on_first(stop, lambda: held_out.measure(stop.check)) if settings.measure_forgetting else None
+        validation = classify(model, examples, choose, lambda: stop_together(stop))
         logits = score(model, test, lambda: stop_together(stop), settings.log_every)
         stop_together(stop)
     if not is_first():
@@ -105,7 +106,8 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     scores = scores_of(logits, test.labels)
     results = summary(model, encoder_run, reviews, len(chosen), outcome, scores, encoding, settings)
     results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
-    files = {**encoder_run.files, "results.json": to_json(results)}
+    files = {**encoder_run.files, "results.json": to_json(results),
+             LOGITS: logits_file(validation, examples.labels[choose], logits, test.labels)}
     run.save_model(model.state_dict(), files)
     run.mark_complete(outcome.step, results)
     report(results, run.path)

@@ -25,7 +25,7 @@ from minitransfer.apparatus.settings import flag, out_flag, precision_flag
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls")
-POOLS = ("mean", "mean-max", "mean-spread")
+POOLS = ("mean", "mean-max", "mean-spread", "concat")
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
 EPOCHS_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 OF_HEAD = ("head", "pool", "head_size", "dropout")
@@ -72,7 +72,8 @@ examples:
   python -m finetune.imdb --data train.csv test.csv --label-column stars --out runs/own
   torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned
 
-writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
+writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, logits.safetensors,
+metrics.jsonl, results.json, state/
 on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others encode every token
 in every epoch: about 4 minutes an epoch for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
 

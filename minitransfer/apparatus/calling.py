@@ -17,7 +17,7 @@ from typing import Any
 from minitransfer.apparatus.errors import Stopped, UsageError
 
 COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb",
-            "finetune.predict", "finetune.bag", "finetune.prompt", "pretrain.distil",
+            "finetune.predict", "finetune.bag", "finetune.prompt", "pretrain.distil", "finetune.average",
             "finetune.compare")  # in reading order
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ class RunDirectory:
         """
         self.path, self.config = path, config
         self._lock, self._say = lock, say
+        self._opened, self._earlier = time.monotonic(), 0.0  # the latter: seconds before the state that it goes on from
         self._damaged: set[str] = set()  # the states that load_state had to pass over
 
     @classmethod
@@ -133,6 +135,11 @@ class RunDirectory:
     def completed(self) -> dict[str, Any] | None:
         """What `mark_complete` noted, its "step" included; None for a run that has not finished."""
         return read_completion(self.path)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, without the pauses: since it was opened, and up to the state it goes on from."""
+        return self._earlier + time.monotonic() - self._opened
 
     def mark_complete(self, step: int, summary: Mapping[str, Any]) -> None:
         """Note that the run has finished at this step, and what it came to."""
@@ -200,6 +207,7 @@ class RunDirectory:
         A damaged state is passed over with a warning. Raises: CheckpointError if there are only damaged ones.
         """
         state, self._damaged = states.load_newest(self.path / STATES, self._say)
+        self._earlier = (state or {}).get("seconds", 0.0)  # which a keeper saves with all else
         return state
 
 

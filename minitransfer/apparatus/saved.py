@@ -30,6 +30,7 @@ COMMANDS = {  # which command writes a run of which kind, for advice
     "bert": "python -m pretrain.bert",
     "transfer": "python -m finetune.imdb",
     "bag": "python -m finetune.bag",
+    "average": "python -m finetune.average",
 }
 ANOTHER = "give the directory of another run, or train this one anew"
 Parsed = TypeVar("Parsed")
@@ -52,7 +53,7 @@ class LoadedRun:
 
     @property
     def kind(self) -> str:
-        """What the run trained: static, bilm, bert, transfer or bag."""
+        """What the run trained: static, bilm, bert, transfer, bag or average."""
         return self.config["kind"]
 
     def text(self, name: str) -> str:

@@ -266,7 +266,7 @@ class TextClassifier(Predicting, FrozenEncoder):
 
 
 class BagOfNgrams(Predicting):
-    """A run of `finetune.bag`, which has no encoder: it counts the words, and pairs of words, of a whole text."""
+    """A run of `finetune.bag`, which has no encoder: it counts the words, and rows of words, of a whole text."""
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
         missing = {"weights", "b"} - self._run.tensors.keys()
@@ -281,7 +281,7 @@ class BagOfNgrams(Predicting):
         members, starts = [], [0]
         for token_ids in tokenised.token_ids:
             words = [tokenised.tokens[i] for i in token_ids]
-            grams = {*words, *(f"{v} {w}" for v, w in zip(words, words[1:]))}
+            grams = {" ".join(words[i : i + n]) for n in range(1, self._longest + 1) for i in range(len(words) - n + 1)}
             members += [self._numbers[gram] for gram in grams if gram in self._numbers]
             starts.append(len(members))
         bags = Bags(torch.tensor(members, dtype=torch.int64), torch.tensor(starts))
@@ -297,6 +297,11 @@ class BagOfNgrams(Predicting):
     def _numbers(self) -> dict[str, int]:
         """The number of each n-gram."""
         return {gram: i for i, gram in enumerate(self._run.text("ngrams.txt").removesuffix("\n").split("\n"))}
+
+    @cached_property
+    def _longest(self) -> int:
+        """How many words the longest n-gram has."""
+        return max(gram.count(" ") for gram in self._numbers) + 1
 
 
 def load(run: str | os.PathLike, **options: Any) -> Any:

@@ -6,7 +6,6 @@ trains; loss and accuracy are measured on all held-out text, and what came of it
 Read next: `pretrain.bert.train`, the command.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -85,14 +84,13 @@ def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int
 
     The first of several processes measures and writes, while the others wait.
     """
-    started = time.monotonic()
     step = train(model, text, settings, seed, run, stop)
     metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
     if not is_first():
         return
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
     report(run, metrics, step, total=step, every=step)
-    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
+    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
     following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
-    say(f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
+    say(f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the BERT is in "
         f"{settings.out}. Next: {following}")

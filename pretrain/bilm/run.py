@@ -6,7 +6,6 @@ learned; the loop trains; perplexity is measured on all held-out text, and what 
 Read next: `pretrain.bilm.train`, the command.
 """
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -85,16 +84,15 @@ def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Setting
 
     The first of several processes measures and writes, while the others wait.
     """
-    started = time.monotonic()
     step = train(model, reader, text, settings, seed, run, state, stop, side_by_side)
     metrics = on_first(stop, lambda: perplexity_of_all(model, reader, text, side_by_side, stop.check))
     if not is_first():
         return
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
     run.log_metrics({"step": step, **metrics}, once=True)
-    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
+    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
         f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}; "
-        f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
+        f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
     following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
     say(f"the biLM is in {settings.out}. Next: {following}")

@@ -6,7 +6,7 @@
 The loop is that of `pretrain.bert.train`; only the network that it is given has another loss. So a student is masked,
 saved, resumed, measured and transferred like any BERT.
 
-Read next: `finetune.compare.run`, which sets everything side by side.
+Read next: `finetune.average.average`, the command.
 """
 
 from typing import Any

@@ -12,7 +12,6 @@ Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `settings`, 
 """
 
 import math
-import time
 from typing import Any
 
 import torch
@@ -118,11 +117,10 @@ def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, Any], 
     say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, "
         f"{of_processes(torch.get_num_threads())}, {settings.out}")
     config = {**settings.known(), **units.facts, "corpus": as_saved, "environment": environment()}
-    started = time.monotonic()
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
         step = train(model, units, settings, run, stop)
         run.save_model(model.tensors(units.counts), units.files)
-        run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
+        run.mark_complete(step, {"seconds": round(run.seconds, 1)})
     show_neighbours(model.vectors, units.names)
 
 

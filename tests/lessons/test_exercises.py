@@ -16,6 +16,7 @@ import torch
 from classifier_runs import classifier, polarity_classifier
 from encoder_runs import make_bilm, make_oracle
 
+from finetune.average.average import geometric_mean
 from minitransfer.bert.encoder import Bert, BertConfig, attention
 from minitransfer.bert.masking import mask_tokens, unigram_entropy
 from minitransfer.elmo.bilm import BiLMConfig, LSTMStack
@@ -192,7 +193,8 @@ def test_4_4_the_root_of_d_keeps_scores_at_a_spread_of_one_whatever_the_width():
         assert spread == pytest.approx(1, rel=0.1)
 
 
-@pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("mean-spread", False)])
+@pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("mean-spread", False),
+                                         ("concat", False)])
 def test_5_1_a_mix_of_pooled_layers_is_the_pool_of_mixed_ones_for_the_mean_alone(pool, exact):
     """Two layers of one dimension, two tokens: 0, 4 and 2, 0. Their half-and-half mix is 1, 2."""
     layers, mask = torch.tensor([[[[0.0], [4.0]]], [[[2.0], [0.0]]]]), torch.ones(1, 2, dtype=torch.bool)
@@ -234,6 +236,12 @@ def test_5_6_accuracy_prefers_the_classifier_that_knows_nothing_and_macro_f1_the
     assert A.recalls == [1, 0, 0] and B.recalls == pytest.approx([70 / 90, 5 / 6, 3 / 4])
     assert A.macro_f1 == pytest.approx(180 / 190 / 3)
     assert B.macro_f1 == pytest.approx((140 / 162 + 10 / 31 + 6 / 7) / 3)
+
+
+def test_5_8_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
+    z, weights = torch.randn(3, 7, 4).double(), torch.tensor([0.5, 0.2, 0.3]).double()
+    of_logits = torch.einsum("k,kny->ny", weights, z).softmax(dim=1)
+    assert torch.allclose(geometric_mean(z, weights).exp(), of_logits, atol=1e-12)
 
 
 def test_every_exercise_that_a_test_answers_exists_and_the_other_way_round():
