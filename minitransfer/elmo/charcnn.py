@@ -2,8 +2,8 @@
 
 **Character CNN**, a convolutional network over the spelling: filters of several widths slide over the bytes of a word,
 and each keeps its strongest response. A projection, after highway layers if there are any, turns the responses into
-one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al. 2018, section 3.1). The vector of a word depends on nothing
-but its bytes, so each distinct word is computed once.
+one vector: layer 0 of ELMo (Kim et al. 2016; Peters et al. 2018, sections 3.1 and 3.4). The vector of a word depends
+on nothing but its bytes, so each distinct word is computed once.
 
 Read next: `minitransfer.elmo.bilm`.
 """
@@ -90,7 +90,7 @@ class CharCNN(nn.Module):
 
         Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
 
-        Differs: Kim et al. take tanh before the maximum; relu after it is what ELMo's published program has.
+        Differs: Kim et al. have tanh in the place of relu, which is what ELMo's published program has.
 
         C does not matter: a window never begins in the padding, so a word's vector does not depend on how far it is
         padded. With gradients the values are the same, from `StrongestResponse`.

@@ -81,7 +81,7 @@ def test_2_1_the_slope_of_minus_log_sigma_is_sigma_minus_one(x):
 
 
 def test_2_2_skip_gram_is_content_where_c_o_is_the_pmi_less_log_N():
-    """n · log σ(x) + N · n(w) p(c) · log σ(−x) is greatest at x = log(p(w, c) / (p(w) p(c))) − log N."""
+    """n · log σ(x) + N · n(w) p(v) · log σ(−x) is greatest at x = log(p(w, v) / (p(w) p(v))) − log N."""
     together, of_word, of_context, pairs, N = 40, 200, 90, 3_000, 5
     pmi = math.log((together / pairs) / ((of_word / pairs) * (of_context / pairs)))
 
