@@ -4,23 +4,28 @@ Read next: `finetune.imdb.forgetting`.
 """
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import of_processes
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import say
 from minitransfer.text.corpora import Reviews, fingerprint
+from minitransfer.transfer import coverage
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.stopping import Outcome
+from minitransfer.transfer.stopping import Outcome, Scores
 
 UNTRAINED = "random weights of its shape"
+LOGITS = "logits.safetensors"
+LOOKED_AT = 200  # texts, about, whose words are looked up to see whether the encoder knows their language
 
 
 def fingerprints(reviews: Reviews) -> dict[str, str]:
@@ -31,7 +36,7 @@ def fingerprints(reviews: Reviews) -> dict[str, str]:
 
 
 def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, outcome: Outcome,
-            test_accuracy: float, encoding: float, settings: Settings | BagSettings) -> dict[str, Any]:
+            scores: Scores, encoding: float, settings: Settings | BagSettings) -> dict[str, Any]:
     """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
 
     A bag of words has neither model nor encoder; it leaves those fields empty.
@@ -43,11 +48,23 @@ def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Re
         "encoder_corpus": encoder_run and corpus_of(encoder_run, settings.mode),
         **chosen, "data": reviews.name, "labels": labels,
         "validation_accuracy": outcome.best_accuracy, "validation_loss": outcome.best_loss,
-        "test_accuracy": test_accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
+        "test_accuracy": scores.accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
         "seconds": encoding + outcome.seconds, "seconds_encoding": encoding, "seconds_training": outcome.seconds,
         "gamma": mix.gamma.item() if mix else None,
         "mix": mix.weights().tolist() if mix else None,
+        "test_macro_f1": scores.macro_f1, "test_counts": dict(zip(reviews.classes, scores.counts)),
+        "test_recalls": dict(zip(reviews.classes, scores.recalls)),
     }
+
+
+def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, test_labels: Tensor) -> bytes:
+    """What logits.safetensors holds: what a run says of the reviews to choose by and of those it is scored on.
+
+    Shapes: logits (n, Y) and (N, Y), kept in float32, labels (n,) and (N,) int64. `finetune.average` reads it.
+    """
+    tensors = {"validation": validation.float(), "validation_labels": validation_labels, "test": test.float(),
+               "test_labels": test_labels}
+    return safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
@@ -71,6 +88,11 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     say(f"parameters: {learning:,} learning, {frozen:,} frozen; device {model.device}, "
         f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(settings.patience)}{settings.epochs} epochs of "
         f"{steps:,} steps")
+    if settings.mode != "scratch":
+        some = reviews.train_texts[:: max(1, len(reviews.train_texts) // LOOKED_AT)]
+        texts = model.encoder.tokenise(some, settings.max_tokens)
+        if told := coverage.warning(encoder_run, encoder_run.kind, texts):
+            say(told)
 
 
 def report(results: dict[str, Any], path: Path) -> None:
@@ -87,11 +109,22 @@ def report(results: dict[str, Any], path: Path) -> None:
         print(f"trial accuracy {results['test_accuracy']:.4f}, on {results['trial']:,} training reviews set aside")
     else:
         print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
+    report_classes(results)
     if forgetting := results["forgetting"]:
         before, after = forgetting["before"], forgetting["after"]
         print(f"held-out loss on {forgetting['corpus']}, which the encoder was pretrained on: {before:.3f} nats "
               f"before, {after:.3f} after ({after - before:+.3f})")
     print(f"seconds: {results['seconds_encoding']:.1f} encoding, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
-    if results["encoder"]:
-        print(f'next: python -m finetune.predict {shlex.quote(str(path))} "A film I will not forget."')
+    print(f'next: python -m finetune.predict {shell_line([str(path)])} "A film I will not forget."')
+
+
+def report_classes(results: dict[str, Any]) -> None:
+    """Print what an accuracy is to be held against where classes are unequal, and of more than two how each did."""
+    counts, recalls = results["test_counts"], results["test_recalls"]
+    largest = max(counts, key=counts.get)
+    if counts[largest] > min(counts.values()):
+        print(f"always answering {largest!r} would be right in {counts[largest] / sum(counts.values()):.4f}")
+    if len(counts) > 2:
+        of_class = ", ".join(f"{name} {r:.2f}" for name, r in recalls.items() if r is not None)
+        print(f"macro F1 {results['test_macro_f1']:.4f}; recall of {of_class}")

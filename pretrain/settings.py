@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CORPORA
+from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
 
 
 def training_flag(help: str, convert: Callable[[str], Any], metavar: str) -> Any:
@@ -21,11 +22,14 @@ class PretrainSettings(RunSettings):
     """What to learn from, and how large to learn. config.json has the corpus by its fingerprint."""
 
     corpus: tuple[str, ...] = flag(
-        f"text to learn from, one or several of {', '.join(CORPORA)}; auto is wikitext-2 if it can be had, and else "
-        "the sample (default: auto)", metavar="NAME", many=True, choices=CORPORA, default=("auto",), decides=False)
+        f"text to learn from, one or several of {', '.join(CORPORA)}, or of your own files and folders of UTF-8 text "
+        f"({', '.join(ENDINGS)}; blank lines part documents, see docs/own-text.md); auto is wikitext-2 if it can be "
+        "had, and else the sample (default: auto)", corpus_name, metavar="NAME", many=True, default=("auto",),
+        decides=False)
     preset: str = flag(
-        "sizes of the network, and the default of every training flag below; auto is tiny for the sample, and small "
-        "for real text", choices=("auto", "tiny", "small", "base"), default="auto")
+        "sizes of the network, and the default of every training flag below; auto is tiny for the sample and for own "
+        f"text below {SMALL / 1e6:.0f} MB, and small for all other text", choices=("auto", "tiny", "small", "base"),
+        default="auto")
     given: Mapping[str, Any] = field(kw_only=True, repr=False, metadata={"by_preset": False, "decides": False})
 
     @classmethod
@@ -33,7 +37,7 @@ class PretrainSettings(RunSettings):
         """Complete settings, the preset among them; what was `given` is kept, so that it can be completed anew."""
         preset = given.get("preset", "auto")
         if preset == "auto":
-            preset = "tiny" if given.get("corpus") == ("sample",) else "small"
+            preset = "tiny" if is_small(given.get("corpus", ("auto",))) else "small"
         return super().of(**{**given, "preset": preset, "given": given})
 
     def but(self, **changes: Any) -> Self:

@@ -4,17 +4,16 @@ Read next: `pretrain.static.train`.
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
-from minitransfer.text import CORPORA
-from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
+from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus, names_of
 from pretrain.settings import PretrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=PretrainSettings)
@@ -29,9 +28,8 @@ def with_corpus_begun(settings: AnySettings) -> AnySettings:
     """The settings, with the corpus of the run to be resumed in place of `auto`: another may be at hand by now."""
     if not settings.resume or settings.corpus != ("auto",) or not is_begun(Path(settings.out)):
         return settings
-    corpus = read_config(Path(settings.out)).get("corpus")
-    names = tuple(str(corpus.get("name")).split("+")) if isinstance(corpus, dict) else ()
-    return settings.but(corpus=names) if names and set(names) <= set(CORPORA) else settings
+    names = names_of(read_config(Path(settings.out)).get("corpus"))
+    return settings.but(corpus=tuple(names)) if names else settings
 
 
 def check_out(out: str, kind: str, *, resume: bool) -> None:
@@ -74,11 +72,6 @@ def read_corpus(settings: PretrainSettings) -> Corpus:
     return load_corpus(settings.corpus, data_dir, offline=settings.offline, say=say)
 
 
-def as_saved_corpus(corpus: Corpus) -> dict[str, str]:
-    """What config.json has of a corpus: its name, and the sha256 of what is trained on."""
-    return {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
-
-
 def next_command(settings: PretrainSettings, module: str, *more: str) -> str:
     """A command to go on with what has been made, on the same corpora, which are taken from the same place.
 
@@ -92,4 +85,4 @@ def next_command(settings: PretrainSettings, module: str, *more: str) -> str:
     elif settings.corpus == ("sample",):
         words += ["--data", "sample"]
     words += ["--data-dir", settings.data_dir] if settings.data_dir else []
-    return shlex.join([*words, "--offline"] if settings.offline else words)
+    return shell_line([*words, "--offline"] if settings.offline else words)

@@ -10,7 +10,7 @@ Read next: `pretrain.bilm.train`.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, read_completion
 from minitransfer.apparatus.distributed import on_first
@@ -64,7 +64,7 @@ def settings_of_vectors(settings: NetworkSettings, place: Path) -> StaticSetting
                              resume=is_begun(place))
 
 
-def suits(place: Path, settings: NetworkSettings, mine: Mapping[str, str]) -> bool:
+def suits(place: Path, settings: NetworkSettings, mine: Mapping[str, Any]) -> bool:
     """Whether vectors can be used: finished, or begun with just the settings that they would be learned with now.
 
     mine: what config.json has of the corpus that they are needed for.
@@ -80,10 +80,12 @@ def suits(place: Path, settings: NetworkSettings, mine: Mapping[str, str]) -> bo
         return False
     if text.get("name") == mine["name"]:
         return text == mine
-    return set(mine["name"].split("+")) <= set(str(text.get("name")).split("+"))
+    theirs = text.get("own_text") if isinstance(text.get("own_text"), dict) else {}
+    same_texts = mine.get("own_text", {}).items() <= theirs.items()
+    return same_texts and set(mine["name"].split("+")) <= set(str(text.get("name")).split("+"))
 
 
-def find_or_learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, str], stages: int) -> LoadedRun:
+def find_or_learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], stages: int) -> LoadedRun:
     """The vectors to begin with, learned first where there are none. Of several processes the first learns them.
 
     Raises: Stopped if asked to stop: then --resume goes on; CheckpointError if all places for them are taken.
@@ -93,7 +95,7 @@ def find_or_learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str,
     return load_run(_place(settings, as_saved), "static")
 
 
-def _place(settings: NetworkSettings, as_saved: Mapping[str, str]) -> Path:
+def _place(settings: NetworkSettings, as_saved: Mapping[str, Any]) -> Path:
     """The first place that is free or holds vectors that suit. Raises: CheckpointError if there is none."""
     for place in places(settings):
         if not is_begun(place) or suits(place, settings, as_saved):
@@ -102,7 +104,7 @@ def _place(settings: NetworkSettings, as_saved: Mapping[str, str]) -> Path:
                           "give another --out, or a run of pretrain.static with --warm-start")
 
 
-def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, str], stages: int, stop: Stop) -> None:
+def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], stages: int, stop: Stop) -> None:
     """Learn the vectors, or go on learning them, unless they are there."""
     place = _place(settings, as_saved)
     if is_begun(place) and read_completion(place) is not None:

@@ -125,7 +125,7 @@ def traces(path: Path) -> dict:
             found[told] = timeless(json.loads(file.read_text()))
         elif file.name in ("metrics.jsonl", "results.jsonl"):
             found[told] = [timeless(json.loads(line)) for line in file.read_text().splitlines()]
-        elif file.name in ("model.safetensors", "vocab.txt", "tokenizer.json", "ngrams.txt"):
+        elif file.name in ("model.safetensors", "logits.safetensors", "vocab.txt", "tokenizer.json", "ngrams.txt"):
             found[told] = file.read_bytes()
     return found
 

@@ -6,26 +6,29 @@ Read next: `finetune.bag.train`.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from finetune.imdb.settings import check_labels
+from finetune.settings import ReviewSettings, check_labels
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import positive_float, positive_int
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag
-from minitransfer.text import REVIEWS
+from minitransfer.apparatus.settings import flag, out_flag
 
+LONGEST = 3  # words of an n-gram; the numbers that tell n-grams of four words apart would not fit 64 bits
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 
-DESCRIPTION = """Train a sentiment classifier that counts words and pairs of words, and knows nothing beforehand.
+DESCRIPTION = """Train a classifier that counts words and pairs of words, and knows nothing beforehand.
 
 examples:
   python -m finetune.bag
   python -m finetune.bag --labels 500 --out runs/bag-500
+  python -m finetune.bag --ngrams 3 --out runs/bag-3
   python -m finetune.bag --data sample --strengths 10 1 --out runs/bag-sample
 
-writes to --out: config.json, model.safetensors (one weight per n-gram), ngrams.txt, metrics.jsonl, results.json
+writes to --out: config.json, model.safetensors (one weight per n-gram), ngrams.txt, logits.safetensors,
+metrics.jsonl, results.json
 on 2 cores, all of IMDB: about a minute"""
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(ReviewSettings):
     """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints.
 
     The constants stand where a run of `finetune.imdb` has flags: results.json of both has the same fields.
@@ -38,12 +41,15 @@ class Settings(RunSettings):
     pool: ClassVar[str] = "ngrams"
     encoder: ClassVar[None] = None
     max_tokens: ClassVar[None] = None
-    trial: ClassVar[None] = None
 
-    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
     labels: int | None = flag(
-        "learn from N labelled reviews, half of each class, validation included (default: all)", positive_int,
+        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
         metavar="N", default=None)
+    trial: int | None = flag(
+        "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
+        positive_int, metavar="N", default=None)
+    ngrams: int = flag(f"words of the longest n-grams that are counted, {LONGEST} at most", positive_int, metavar="N",
+                       default=2)
     strengths: tuple[float, ...] = flag(
         "L2 penalties λ; the held-out reviews choose one of these "
         f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})", positive_float, metavar="X", many=True,
@@ -52,9 +58,15 @@ class Settings(RunSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings, each strength once. Raises: UsageError for a --labels that no corpus could serve."""
-        check_labels(given.get("labels"))
-        return super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+        """Complete settings, each strength once.
+
+        Raises: UsageError for a --labels that no corpus could serve, and for longer n-grams than can be told apart.
+        """
+        settings = super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
+        check_labels(settings.labels, settings.is_own)
+        if settings.ngrams > LONGEST:
+            raise UsageError(f"--ngrams {settings.ngrams}: n-grams have {LONGEST} words at most", "choose 1, 2 or 3")
+        return settings
 
     def config(self) -> dict[str, Any]:
         """What config.json has of the settings."""

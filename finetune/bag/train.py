@@ -2,40 +2,43 @@
 
     python -m finetune.bag                                          # all labels of IMDB: a minute
     python -m finetune.bag --labels 500 --out runs/bag-500
+    python -m finetune.bag --ngrams 3 --out runs/bag-3              # rows of three words, too
     python -m finetune.bag --data sample --out runs/bag-sample      # seconds, offline
 
 The same labelled reviews as in `finetune.imdb`, the same slice of them held out, the same words; the test half is
 scored once. The held-out slice chooses the L2 penalty. Reviews are counted whole, since that costs nothing; encoders
 take 512 tokens of each, or as many as they were pretrained on.
 
-Read next: `finetune.compare.run`, which sets it beside everything else.
+Read next: `minitransfer.transfer.prompts`.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from finetune.bag.settings import Settings
-from finetune.reports import fingerprints, report, summary
+from finetune.reports import LOGITS, fingerprints, logits_file, report, summary
+from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, say, set_threads
 from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
-from minitransfer.transfer.baselines import Half, count_ngrams, fit, log_count_ratio
-from minitransfer.transfer.labels import choose_labelled, split_validation
-from minitransfer.transfer.stopping import Outcome, loss_and_accuracy
+from minitransfer.transfer.baselines import Half, class_ratios, count_ngrams, fit_classes
+from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
+from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 
 SHOWN = 6  # n-grams that speak most for each class
 
 
-def main(settings: Settings, reviews: Reviews | None = None) -> int:
+def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     if not settings.resume:
         check_free(Path(settings.out))  # now, and not after a download
@@ -43,45 +46,50 @@ def main(settings: Settings, reviews: Reviews | None = None) -> int:
     set_threads(settings.threads)
     if reviews is None:
         data_dir = find_data_dir(settings.data_dir)
-        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say)
-    chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed)
-    split = split_validation(chosen, reviews.train_labels, settings.seed)
-    config = {**settings.config(), "data": fingerprints(reviews), "environment": environment()}
+        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+    reviews = set_aside(reviews, settings.trial)
+    chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed, reviews.classes)
+    split = split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes)
+    config = {**settings.config(), "data": fingerprints(reviews), "classes": reviews.classes,
+              "environment": environment()}
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
         if run.completed is not None:
             print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
-            return 0
+            return checkpoint.results(run.path)
         say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
             f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
-        return learn_and_score(reviews, split, settings, run, device)
+        learn_and_score(reviews, split, settings, run, device)
+    return checkpoint.results(settings.out)
 
 
 def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], settings: Settings,
-                    run: RunDirectory, device: torch.device) -> int:
-    """Count both halves, train on the one, score the other once, and save everything; returns the exit code."""
+                    run: RunDirectory, device: torch.device) -> None:
+    """Count both halves, train on the one, score the other once, and save everything."""
     started = time.monotonic()
     parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows]) for rows in split]
-    names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device)
+    names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device,
+                                               longest=settings.ngrams)
     encoding = time.monotonic() - started
-    say(f"{len(names):,} words and pairs of words are seen at least twice in the reviews to learn from")
+    say(f"{len(names):,} n-grams of up to {settings.ngrams} words are seen at least twice in the reviews to learn from")
     with Stop() as stop:
-        best, strength, outcome = train(learn, choose, len(names), settings.strengths, run, stop)
+        best, strength, outcome = train(learn, choose, reviews.classes, len(names), settings.strengths, run, stop)
     if not best:
         what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    test_accuracy = loss_and_accuracy(test.logits(best["weights"], best["b"]), test.labels)[1]
-    results = summary(None, None, reviews, sum(map(len, split)), outcome, test_accuracy, encoding, settings)
-    results |= {"forgetting": None, "strength": strength}
-    files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results)}
+    validation, logits = (half.logits(best["weights"], best["b"]) for half in (choose, test))
+    scores = scores_of(logits, test.labels)
+    results = summary(None, None, reviews, sum(map(len, split)), outcome, scores, encoding, settings)
+    results |= {"forgetting": None, "strength": strength, "ngrams": settings.ngrams}
+    files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
+                                     LOGITS: logits_file(validation, choose.labels, logits, test.labels)}
     run.save_model(best, files)
     run.mark_complete(outcome.step, results)
-    show(names, best["weights"].tolist())
+    show(names, best["weights"], reviews.classes)
     report(results, run.path)
-    return 0
 
 
-def train(learn: Half, choose: Half, num_ngrams: int, strengths: Sequence[float], run: RunDirectory,
-          stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
+def train(learn: Half, choose: Half, classes: Sequence[str], num_ngrams: int, strengths: Sequence[float],
+          run: RunDirectory, stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
     """Try each strength; returns the weights of the lowest validation loss, that strength, and how it went.
 
     An epoch is here one pass over the reviews to learn from, a step one strength. It is all over in a minute, so a
@@ -90,9 +98,9 @@ def train(learn: Half, choose: Half, num_ngrams: int, strengths: Sequence[float]
     best, chosen, outcome = {}, None, Outcome()
     epochs, started = 0, time.monotonic()
     run.truncate_metrics(0)
-    r = log_count_ratio(learn.texts, learn.labels, num_ngrams)
+    ratios = class_ratios(learn, len(classes), num_ngrams)
     for step, strength in enumerate(strengths, start=1):
-        weights, b, passes = fit(learn.texts, learn.labels, r, strength, lambda: stop.check("stopped"))
+        weights, b, passes = fit_classes(learn, len(classes), ratios, strength, lambda: stop.check("stopped"))
         loss, accuracy = loss_and_accuracy(choose.logits(weights, b), choose.labels)
         epochs, seconds = epochs + passes, time.monotonic() - started
         if loss < outcome.best_loss:
@@ -105,8 +113,8 @@ def train(learn: Half, choose: Half, num_ngrams: int, strengths: Sequence[float]
     return best, chosen, outcome
 
 
-def show(names: list[str], weights: list[float]) -> None:
-    """Print the n-grams that speak most for either class."""
-    ranked = [names[i] for i in sorted(range(len(names)), key=weights.__getitem__)]
-    print(f"most negative: {', '.join(ranked[:SHOWN])}")
-    print(f"most positive: {', '.join(reversed(ranked[-SHOWN:]))}")
+def show(names: Sequence[str], weights: Tensor, classes: Sequence[str]) -> None:
+    """Print the n-grams that speak most for each class. Shapes: weights (V,) of two classes, (Y, V) of more."""
+    for name, of_class in zip(classes, torch.stack([-weights, weights]) if weights.dim() == 1 else weights):
+        ranked = of_class.argsort(descending=True, stable=True)[:SHOWN].tolist()
+        print(f"most {name}: {', '.join(names[i] for i in ranked)}")

@@ -9,7 +9,6 @@ Read next: `finetune.compare.running`.
 import json
 import math
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +19,23 @@ import torch
 from finetune.bag import __main__ as bag
 from finetune.compare.settings import Settings
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.model import default_max_tokens
 from finetune.imdb.settings import MODES
 from finetune.reports import fingerprints
+from finetune.settings import COLUMNS
 from minitransfer.apparatus.checkpoint import COMPLETE, load_run
 from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS, parse_row, read_rows
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text.corpora import Reviews
+from minitransfer.transfer.encoders import default_max_tokens
 from minitransfer.transfer.loading import load_encoder
 
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
-BAG, RESULTS = "bag", "results.json"
+BAG, AVERAGE, RESULTS, LINES = "bag", "average", "results.json", "results.jsonl"  # of a run, of a comparison
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
-SHARED = ("data_dir", "device", "threads", "save_every", "log_every")  # handed on where they are not the default
+SHARED = (*COLUMNS, "data_dir", "device", "threads", "save_every", "log_every")  # handed on if not the default
 EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
 
 
@@ -58,7 +59,7 @@ class Cell:
     @property
     def command(self) -> str:
         """What a reader would type to have this run."""
-        return f"python -m {self.module} {shlex.join(self.flags)}"
+        return f"python -m {self.module} {shell_line(self.flags)}"
 
 
 def encoder_names(paths: Sequence[str]) -> dict[str, str]:
@@ -89,16 +90,16 @@ def modes_of(kind: str, modes: Sequence[str], baselines: bool) -> list[str]:
     return list(dict.fromkeys([*modes, *controls] if baselines else modes))
 
 
-def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: str, labels: Sequence[int],
+def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: Sequence[str], labels: Sequence[int],
          settings: Settings) -> list[Cell]:
     """All cells, few labels first, so that the whole picture is there early, if coarse.
 
-    kinds and paths: of each encoder by its name; data: the reviews' name.
+    kinds and paths: of each encoder by its name; data: what --data says in each cell.
     """
     lines = [] if settings.no_baselines else [(BAG, BAG)]
     lines += [(name, mode) for name, kind in kinds.items()
               for mode in modes_of(kind, settings.modes, not settings.no_baselines)]
-    shared = ["--data", data, *(["--offline"] if settings.offline else [])]
+    shared = ["--data", *data, *(["--offline"] if settings.offline else [])]
     for name in SHARED:
         if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
             shared += [f"--{name.replace('_', '-')}", str(value)]
@@ -140,7 +141,7 @@ def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, st
 
     encoders: what `describe_encoder` gives of each by its name. The reviews' fingerprint is taken once for all cells.
     """
-    data, expected = fingerprints(reviews), {}
+    data, expected = {"data": fingerprints(reviews), "classes": reviews.classes}, {}
     for cell in cells:
         settings = COMMANDS[cell.module].Settings.parse_args(cell.flags)
         if cell.mode == BAG:
@@ -151,7 +152,7 @@ def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, st
             own |= {"encoder_fingerprint": fingerprint, "max_tokens": longest}
             for name in EITHER_WAY if settings.precision != "auto" else (*EITHER_WAY, "precision"):
                 del own[name]
-        expected[cell] = json.loads(json.dumps({"data": data, **own}))  # tuples are lists in a config
+        expected[cell] = json.loads(json.dumps({**data, **own}))  # tuples are lists in a config
     return expected
 
 
@@ -206,12 +207,13 @@ def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str
 def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The lines of several results.jsonl, one after the other: pieces of a comparison, run wherever they were.
 
+    Each is named itself, or by the directory it is in.
     Raises: UsageError if a cell stands there twice; CheckpointError for what is no such file.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for path in paths:
+    for path in map(lines_of, paths):
         try:
-            lines = Path(path).read_bytes().splitlines()
+            lines = path.read_bytes().splitlines()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}", "name results.jsonl of a comparison")
         for number, line in enumerate(lines, start=1):
@@ -227,6 +229,14 @@ def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def lines_of(name: str) -> Path:
+    """The results.jsonl that a path names: itself, by its directory, or as results.json, where there is none."""
+    path = Path(name)
+    if path.is_dir():
+        return path / LINES
+    return path.with_name(LINES) if path.name == RESULTS and path.with_name(LINES).is_file() else path
+
+
 def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     """Whether a row of results.jsonl holds what tables and figures are made of, and nothing that they trip over."""
     words = [row.get(name) for name in ("cell", "model", "command", "data")]
@@ -235,8 +245,8 @@ def _can_be_drawn(row: Mapping[str, Any]) -> bool:
     curve = row.get("validation_accuracies")
     curved = isinstance(curve, list) and all(map(_is_number, curve))
     printable = all(isinstance(word, str) and word.isprintable() for word in words)  # half a surrogate pair is not
-    numbers = all(_is_number(row.get(name)) for name in NUMBERS)
-    return row.get("mode") in (BAG, *MODES) and printable and counts and curved and numbers
+    numbers = all(_is_number(row.get(name)) for name in NUMBERS) and _is_number(row.get("seconds_pretraining", 0))
+    return row.get("mode") in (BAG, AVERAGE, *MODES) and printable and counts and curved and numbers
 
 
 def _is_number(value: Any) -> bool:

@@ -1,22 +1,21 @@
 """Part V, around the comparison: figures. How does accuracy grow with labels, with epochs and with minutes?
 
-A colour is a model, a line style and a marker a mode. Legends stand beside the axes, in the order in which the lines
-end.
+A line has one colour and one marker in all figures; of more than `MOST` lines those that say most are coloured, and all
+others are grey. Where a line passes a number of labels that it was not run with, it is dashed. Legends stand beside the
+axes, in the order in which the lines end.
 
-This is the end of the comparison. Read next: `minitransfer.gpt.causal`, Part VI.
+Read next: `finetune.compare.minutes`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finetune.compare.tables import (
-    NAMES,
     Line,
     Row,
     accuracies,
@@ -27,24 +26,45 @@ from finetune.compare.tables import (
 )
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
-STYLES: dict[str, tuple[Any, str]] = {  # line style and marker of each mode
-    "bag": ("-", "D"), "frozen": ("-", "o"), "finetune": ("--", "s"), "gradual": ("-.", "v"),
-    "top": ((0, (4, 1, 1, 1, 1, 1)), "P"), "scratch": (":", "^")}
-ABREAST = 3  # panels side by side; more begin another row
+MARKERS = {"bag": "D", "frozen": "o", "finetune": "s", "gradual": "v", "top": "P", "scratch": "^", "average": "*"}
+UNFROZEN = ("top", "gradual")  # in part: two ways to the same end, of which the better is coloured
+MOST = 5  # lines that can be told apart at a glance
+EPOCHS = 3  # that are drawn: later ones are noise around the same height
+PALE = "#BBBBBB"
+GAP = "pretrained − from scratch"
 DODGE = 0.012  # decades of labels between two lines, so that the bars of one do not hide those of another
 
 
 def line_styles(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
     """How each line is drawn: the same in all figures."""
     lines = by_line(rows)
-    models = list(dict.fromkeys(model for model, mode in lines if mode != "bag"))
+    chosen, colours = telling_lines(rows), iter(COLOURS)
     styles = {}
-    for model, mode in lines:
-        style, marker = STYLES[mode]
-        colour = BLACK if mode == "bag" else COLOURS[models.index(model) % len(COLOURS)]
-        styles[model, mode] = {"color": colour, "linestyle": style, "linewidth": 1.5, "marker": marker,
-                              "markersize": 5}
+    for line in lines:
+        colour = BLACK if line[1] == "bag" else next(colours) if line in chosen else PALE
+        styles[line] = {"color": colour, "linewidth": 1.5 if line in chosen else 0.8, "marker": MARKERS[line[1]],
+                        "markersize": 5 if line in chosen else 3, "zorder": 3 if line in chosen else 2}
     return styles
+
+
+def telling_lines(rows: Sequence[Row]) -> list[Line]:
+    """The lines that tell most, at most `MOST`: of each mode the best with an encoder of the best frozen one's kind.
+
+    Best is what was run with the most numbers of labels, and of these the most accurate where most lines are.
+    """
+    lines = by_line(rows)
+    labels = _common_labels(lines)
+    ranked = sorted(lines, key=lambda line: (-len(lines[line]), -mean(accuracies(lines[line].get(labels, [])) or [0])))
+    frozen = [line for line in ranked if line[1] == "frozen"][:1]
+    kin = [line for line in ranked if not frozen or _kind(lines[line]) == _kind(lines[frozen[0]])]
+    best = [[line for line in kin if line[1] in modes][:1] for modes in (UNFROZEN, ("finetune",), ("scratch",))]
+    bag = [line for line in ranked if line[1] == "bag"]
+    return list(dict.fromkeys([*bag, *frozen, *(line for some in best for line in some), *ranked]))[:MOST]
+
+
+def _kind(of: Mapping[int, Sequence[Row]]) -> Any:
+    """The kind of a line's encoder."""
+    return next(iter(of.values()))[0].get("encoder_kind")
 
 
 def shown(line: Line) -> str:
@@ -54,84 +74,109 @@ def shown(line: Line) -> str:
 
 
 def accuracy(rows: Sequence[Row]) -> Figure:
-    """Test accuracy against the number of labels; bars reach from the least to the greatest of the seeds."""
+    """Test accuracy against the number of labels; bars reach from the least to the greatest of the seeds.
+
+    What pretraining is worth is shaded: from the coloured line from scratch up to the coloured frozen one.
+    """
     figure, (axes,) = _figure()
-    lines, style = by_line(rows), line_styles(rows)
+    lines, styles = by_line(rows), line_styles(rows)
+    counts = _counts(lines)
     for i, (line, of) in enumerate(lines.items()):
         shift = 10 ** (DODGE * (i - (len(lines) - 1) / 2))
         scores = [accuracies(runs) for runs in of.values()]
         middle = [mean(s) for s in scores]
         bars = [[m - min(s) for m, s in zip(middle, scores)], [max(s) - m for m, s in zip(middle, scores)]]
         x = [n * shift for n in of]
-        axes.errorbar(x, middle, bars, label=shown(line), elinewidth=0.8, capsize=2, **style[line])
-    _log_axis(axes, "labelled reviews", _counts(lines))
+        axes.errorbar(x, middle, bars, label=shown(line), elinewidth=0.8, capsize=2, linestyle="none", **styles[line])
+        _join(axes, x, middle, list(of), counts, styles[line])
+    _shade(axes, lines, telling_lines(rows))
+    _log_axis(axes, "labelled reviews", counts)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: accuracy and labels")
-    _legend(figure, axes, lines)
+    _legend(figure, axes, lines, telling_lines(rows))
     return figure
 
 
 def convergence(rows: Sequence[Row]) -> Figure:
-    """Validation accuracy after each epoch, one panel for each model, three abreast, one thin line for each seed.
+    """Validation accuracy after each of the first epochs, these beside each other: a row for each line, a mark for each
+    seed.
 
     At the largest number of labels that most lines have. A bag has no epochs, and is left out, as is a run of which no
     accuracies but the last were kept.
     """
     neural = [row for row in rows if row["mode"] != "bag" and row["validation_accuracies"]]
-    lines, style = by_line(neural), line_styles(rows)
-    models = list(dict.fromkeys(model for model, _ in lines))
-    figure, panels = _figure(max(1, len(models)))
+    lines, styles = by_line(neural), line_styles(rows)
     labels = _common_labels(lines)
-    for axes, model in zip(panels, models):
-        for line, of in lines.items():
-            for row in of.get(labels, []) if line[0] == model else []:
-                curve = [100 * accuracy for accuracy in row["validation_accuracies"]]
-                axes.plot(range(1, len(curve) + 1), curve,
-                          **style[line] | {"linewidth": 1, "markersize": 2.5, "alpha": 0.8})
-        axes.set_title(as_drawn(model))
-    for axes in panels:
-        _log_axis(axes, "epoch", (1, 2, 5, 10, 20, 50))
-    for axes in panels[::ABREAST]:
-        axes.set_ylabel("validation accuracy in %")
-    grey = {NAMES[mode]: _grey(mode) for mode in dict.fromkeys(mode for _, mode in lines)}
-    figure.legend(grey.values(), grey, loc="outside lower center", ncols=5, frameon=False, fontsize=9, handlelength=3)
-    figure.suptitle(f"{_data(rows)}, {labels:,} labels: convergence, each seed a line")
+    drawn = [line for line in lines if labels in lines[line]]
+    longest = max((len(row["validation_accuracies"]) for line in drawn for row in lines[line][labels]), default=1)
+    figure, panels = _figure(min(EPOCHS, longest), height=1.2 + 0.28 * max(1, len(drawn)))
+    for epoch, axes in enumerate(panels, start=1):
+        for place, line in enumerate(drawn):
+            curves = [row["validation_accuracies"] for row in lines[line][labels]]
+            scores = [100 * curve[epoch - 1] for curve in curves if len(curve) >= epoch]
+            axes.plot(scores, [place] * len(scores), **styles[line] | {"alpha": 0.8, "linewidth": 1})
+        axes.set_title(f"epoch {epoch}")
+        axes.set_yticks(range(len(drawn)), [shown(line) for line in drawn])
+        axes.grid(alpha=0.25)
+    if drawn:
+        panels[0].set_ylim(len(drawn) - 0.5, -0.5)
+    panels[len(panels) // 2].set_xlabel("validation accuracy in %, each seed a mark")
+    figure.suptitle(f"{_data(rows)}, {labels:,} labels: the first epochs")
     return figure
 
 
 def cost(rows: Sequence[Row]) -> Figure:
-    """Test accuracy against minutes, means over seeds; along a line the labels grow, and so do its markers."""
+    """Test accuracy against minutes, means over seeds; along a line the labels grow, and so do its markers.
+
+    To the minutes come those of pretraining, where the rows know them (`seconds_pretraining`).
+    """
     figure, (axes,) = _figure()
-    lines, style = by_line(rows), line_styles(rows)
+    lines, styles = by_line(rows), line_styles(rows)
     counts = _counts(lines)
     for line, of in lines.items():
-        x = [max(minutes(runs, of.values()), 1e-4) for runs in of.values()]
+        x = [max(minutes(runs, of.values()) + _pretraining(runs), 1e-4) for runs in of.values()]
         y = [mean(accuracies(runs)) for runs in of.values()]
-        axes.plot(x, y, label=shown(line), **style[line] | {"linewidth": 1})
+        axes.plot(x, y, label=shown(line), linestyle="none", **styles[line])
+        _join(axes, x, y, list(of), counts, styles[line] | {"linewidth": 0.8})
         sizes = [20 + 60 * counts.index(n) / max(1, len(counts) - 1) for n in of]
-        axes.scatter(x, y, sizes, style[line]["color"], marker=style[line]["marker"], zorder=3)
-    _log_axis(axes, "minutes of encoding and training; larger marks: more labels", None)
+        axes.scatter(x, y, sizes, styles[line]["color"], marker=styles[line]["marker"], zorder=styles[line]["zorder"])
+    known = any("seconds_pretraining" in row for row in rows)
+    counted = "pretraining, encoding and training" if known else "encoding and training"
+    _log_axis(axes, f"minutes of {counted}; larger marks: more labels", None)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")
-    _legend(figure, axes, lines)
+    _legend(figure, axes, lines, telling_lines(rows))
     return figure
 
 
-def _figure(panels: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes, at most `ABREAST` side by side if there are several, with the same range upwards."""
-    across, rows = min(panels, ABREAST), math.ceil(panels / ABREAST)
-    size = (7.0, 4.5) if panels == 1 else (3.6 * across, 0.8 + 3.2 * rows)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, across, sharey=True, squeeze=False).ravel()
-    for unused in axes[panels:]:
-        unused.remove()
-    return figure, axes[:panels]
+def _pretraining(runs: Sequence[Row]) -> float:
+    """The minutes of all pretraining that led to the encoder of some runs; 0 where the rows do not know them."""
+    return max(run.get("seconds_pretraining", 0) for run in runs) / 60
 
 
-def _grey(mode: str) -> Line2D:
-    """What a mode looks like in a legend for models of all colours."""
-    style, marker = STYLES[mode]
-    return Line2D([], [], color="0.3", linestyle=style, marker=marker, markersize=4, linewidth=1)
+def _join(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[int], counts: Sequence[int],
+          style: Mapping[str, Any]) -> None:
+    """Join points: dashed where one of `counts` lies between the labels of two, which the line was not run with."""
+    for (a, b), (n, m), ends in zip(pairwise(x), pairwise(labels), pairwise(y)):
+        dashed = any(n < count < m for count in counts)
+        axes.plot([a, b], ends, **dict(style) | {"linestyle": "--" if dashed else "-", "marker": ""})
+
+
+def _shade(axes: Axes, lines: Mapping[Line, Mapping[int, Sequence[Row]]], chosen: Sequence[Line]) -> None:
+    """Fill what lies between the first frozen line and that from scratch of the same kind, if both are there."""
+    frozen = next((lines[line] for line in chosen if line[1] == "frozen"), {})
+    scratch = next((lines[line] for line in chosen if line[1] == "scratch" and frozen
+                    and _kind(lines[line]) == _kind(frozen)), {})
+    labels = [n for n in frozen if n in scratch]
+    if labels:
+        upper, lower = ([mean(accuracies(of[n])) for n in labels] for of in (frozen, scratch))
+        axes.fill_between(labels, lower, upper, color=COLOURS[5], alpha=0.18, linewidth=0, label=GAP, zorder=1)
+
+
+def _figure(panels: int = 1, height: float = 4.5) -> tuple[Figure, Any]:
+    """A figure and its axes, side by side if there are several, with the same ranges."""
+    figure = Figure(figsize=(7.0 if panels == 1 else 2.5 + 2.5 * panels, height), layout="constrained")
+    return figure, figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False).ravel()
 
 
 def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
@@ -145,12 +190,17 @@ def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
     axes.grid(alpha=0.25)
 
 
-def _legend(figure: Figure, axes: Axes, lines: Mapping[Line, Mapping[int, Sequence[Row]]]) -> None:
-    """A legend beside the axes, the line that ends highest first."""
-    ends = {shown(line): mean(accuracies(of[max(of)])) for line, of in lines.items()}
+def _legend(figure: Figure, axes: Axes, lines: Mapping[Line, Mapping[int, Sequence[Row]]],
+            chosen: Sequence[Line]) -> None:
+    """A legend beside the axes: the chosen line that ends highest first, what is shaded, one entry for all others."""
+    ends = {shown(line): mean(accuracies(lines[line][max(lines[line])])) for line in chosen}
     handles, names = axes.get_legend_handles_labels()
-    ranked = sorted(zip(handles, names), key=lambda entry: -ends[entry[1]])
-    figure.legend(*zip(*ranked), loc="outside right upper", frameon=False, fontsize=9, handlelength=3)
+    entries = dict(zip(names, handles))
+    pale = [shown(line) for line in lines if line not in chosen]
+    listed = {name: entries[name] for name in sorted(ends, key=lambda name: -ends[name])}
+    listed |= {GAP: entries[GAP]} if GAP in entries else {}
+    listed |= {f"{len(pale)} more, in table.md": entries[pale[0]]} if pale else {}
+    figure.legend(listed.values(), listed, loc="outside right upper", frameon=False, fontsize=9, handlelength=3)
 
 
 def _counts(lines: Mapping[Line, Mapping[int, Sequence[Row]]]) -> list[int]:

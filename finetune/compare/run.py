@@ -18,7 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.compare import tables
+import numpy as np
+
+from finetune.compare import minutes, tables
 from finetune.compare.grid import (
     Cell,
     describe_encoder,
@@ -33,7 +35,7 @@ from finetune.compare.running import run_all
 from finetune.compare.settings import Settings
 from minitransfer.apparatus.checkpoint import check_free
 from minitransfer.apparatus.durable import disk_errors, sign_lock, take_lock, write_file
-from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.errors import CheckpointError, Stopped, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import interruptible
@@ -45,8 +47,10 @@ LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
 RESULTS, TABLE = "results.jsonl", "table.md"
 
 
-def main(settings: Settings) -> int:
-    """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns the exit code."""
+def main(settings: Settings) -> list[dict[str, Any]]:
+    """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns its rows."""
+    if settings.minutes:
+        return minutes.main(Path(settings.out).parent)
     check_out(Path(settings.out), settings.resume or settings.show)
     with_plots = can_plot(settings.plots)
     if settings.draw:
@@ -54,17 +58,21 @@ def main(settings: Settings) -> int:
     return run_grid(settings, with_plots)
 
 
-def run_grid(settings: Settings, with_plots: bool) -> int:
-    """Check everything that can be checked beforehand, run what is not yet done, and draw up the results."""
+def run_grid(settings: Settings, with_plots: bool) -> list[dict[str, Any]]:
+    """Check everything that can be checked beforehand, run what is not yet done, and draw up the results.
+
+    Raises: once these are drawn up, what the first cell that failed did, or Stopped if a signal has ended it all.
+    """
     paths = encoder_names(settings.encoders)
 
     encoders = {name: describe_encoder(path) for name, path in paths.items()}
-    reviews = corpora.load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
-    counts = settings.labels or LABELS[reviews.name]
+    data_dir = find_data_dir(settings.data_dir)
+    reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+    counts = settings.labels or LABELS.get(reviews.name) or usual_counts(reviews)
     for n in counts:
-        choose_labelled(reviews.train_labels, n, seed=0)  # raises where there are fewer
+        choose_labelled(reviews.train_labels, n, seed=0, classes=reviews.classes)  # raises where there are fewer
     kinds = {name: kind for name, (kind, *_) in encoders.items()}
-    cells = grid(kinds, paths, reviews.name, counts, settings)
+    cells = grid(kinds, paths, settings.data if settings.is_own else [reviews.name], counts, settings)
     expected, out = expected_configs(cells, encoders, reviews), Path(settings.out)
     record = functools.partial(write_results, cells, expected, reviews, out)
     if settings.show and not any(results_of(cell, expected[cell]) for cell in cells):
@@ -73,22 +81,38 @@ def run_grid(settings: Settings, with_plots: bool) -> int:
         out.mkdir(parents=True, exist_ok=True)
     with take_lock(out) as lock:
         sign_lock(lock)
-        with interruptible():
-            code = 0 if settings.show else run_all(cells, expected, reviews, record)
+        failure: BaseException | None
+        try:
+            with interruptible():
+                failure = None if settings.show else run_all(cells, expected, reviews, record)
+        except Stopped as stop:
+            failure = stop
         rows = record()
         if rows:
             draw_up(rows, out, with_plots)
-    return code
+    if failure is not None:
+        raise failure
+    return rows
 
 
-def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> int:
+def usual_counts(reviews: Reviews) -> list[int]:
+    """The numbers of labels that are tried on IMDB, as far as these reviews have them, or the most that they have.
+
+    Each is made a multiple of the number of classes.
+    """
+    Y = len(reviews.classes)
+    most = Y * int(np.bincount(reviews.train_labels, minlength=Y).min())
+    return [n - n % Y for n in LABELS["imdb"] if 2 * Y <= n - n % Y <= most] or [most]
+
+
+def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> list[dict[str, Any]]:
     """Table and figures from lines that were recorded before, here or elsewhere; nothing is run, and no review read."""
     rows = recorded(files)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_rows(rows, out)
     draw_up(rows, out, with_plots)
-    return 0
+    return rows
 
 
 def check_out(out: Path, resume: bool) -> None:

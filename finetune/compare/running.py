@@ -7,30 +7,28 @@ Read next: `finetune.compare.tables`.
 """
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from finetune.compare.grid import COMMANDS, Cell, results_of, seconds_left
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.options import resume_command, run_command
+from minitransfer.apparatus.options import report_failure
 from minitransfer.apparatus.progress import Aside, say
 from minitransfer.apparatus.saved import CONFIG
 from minitransfer.text.corpora import Reviews
 
-SIGNALLED = 128  # exit codes above it are those of signals
-
 
 def run_all(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
-            record: Callable[[], object]) -> int:
-    """Run each cell that is not done, one after the other; returns the exit code of the first that failed.
+            record: Callable[[], object]) -> Exception | None:
+    """Run each cell that is not done, one after the other; returns the first failure, if there was one.
 
     expected: the config of each cell, by `expected_configs`.  record: called after each, to write down what is done.
-    What fails is told, and the others go on. A signal ends it all, once the cell that runs has saved its state.
+    What fails is reported, and the others go on.
+    Raises: Stopped by a signal, once the cell that runs has saved its state.
     """
     costs = {cell: results["seconds"] for cell in cells if (results := results_of(cell, expected[cell]))}
-    failed: dict[str, int] = {}
+    failed: dict[str, Exception] = {}
     say(f"{len(cells)} cells, of which {len(costs)} are done")
     record()
     for i, cell in enumerate(cells, start=1):
@@ -40,19 +38,19 @@ def run_all(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, Any]], r
         say(f"\ncell {i} of {len(cells)}: {cell.name}{left}")
         say(cell.command)
         started = time.monotonic()
-        code = run_cell(cell, reviews) or verify_results(cell, expected[cell])
-        if code > SIGNALLED:
-            say(f"the comparison goes on with: {resume_command('finetune.compare', sys.argv[1:])}")
-            return code
-        if code:
-            failed[cell.name] = code
-            say(f"cell {cell.name} failed with exit code {code}; the others go on")
+        try:
+            run_cell(cell, reviews)
+            verify_results(cell, expected[cell])
+        except Exception as failure:
+            say(f"cell {cell.name} failed with exit code {report_failure(failure)}; the others go on")
+            failed[cell.name] = failure
+            setattr(failure, "reported", True)
         else:
             costs[cell] = time.monotonic() - started
             record()
     if failed:
         say(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
-    return next(iter(failed.values()), 0)
+    return next(iter(failed.values()), None)
 
 
 def time_left(cells: Sequence[Cell], costs: dict[Cell, float]) -> str:
@@ -64,22 +62,19 @@ def time_left(cells: Sequence[Cell], costs: dict[Cell, float]) -> str:
     return f" ({left})" if left else ""
 
 
-def run_cell(cell: Cell, reviews: Reviews) -> int:
-    """Run the command of a cell in this process, and go on where it was if it had been begun; returns its exit code.
+def run_cell(cell: Cell, reviews: Reviews) -> None:
+    """Run the command of a cell in this process, and go on where it was if it had been begun.
 
     The reviews are handed in: to read and check all of IMDB takes longer than many a cell.
     """
     module = COMMANDS[cell.module]
     flags = [*cell.flags, *(["--resume"] if (cell.out / CONFIG).is_file() else [])]
     with contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
-        return run_command(lambda settings: module.main(settings, reviews), module.Settings, flags)
+        module.main(module.Settings.parse_args(flags), reviews)
 
 
-def verify_results(cell: Cell, expected: Mapping[str, Any]) -> int:
-    """0 if a cell that says it is complete has its results, and else, once that is said, the code of a checkpoint."""
-    if results_of(cell, expected):
-        return 0
-    failure = CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
+def verify_results(cell: Cell, expected: Mapping[str, Any]) -> None:
+    """Raises: CheckpointError unless a cell that says it is complete has its results."""
+    if not results_of(cell, expected):
+        raise CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
                               f"delete {cell.out}, and the cell is run again")
-    say(f"error: {failure}")
-    return failure.exit_code

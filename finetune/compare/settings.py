@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from finetune.imdb.settings import MODES
+from finetune.settings import ReviewSettings
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, non_negative_int, positive_int
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag, precision_flag, shared_flag
-from minitransfer.text import REVIEWS
+from minitransfer.apparatus.settings import flag, out_flag, precision_flag, shared_flag
 
 ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
 GRID = ("encoders", "modes", "labels", "seeds", "epochs", "resume", "show")  # flags that say which cells there are
@@ -22,6 +22,7 @@ examples:
   python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2
   python -m finetune.compare --data sample --encoders runs/static-tiny runs/bilm-tiny --out runs/compare-sample
   python -m finetune.compare --draw docs/experiment/results.jsonl --out runs/recorded
+  python -m finetune.compare --minutes --out runs/compare
 
 writes to --out: one run directory for each cell of the grid, results.jsonl, table.md, accuracy.png, convergence.png,
 cost.png, and cache/ with what frozen encoders said
@@ -30,7 +31,7 @@ reviews, but one that learns encodes every token in every epoch: minutes with 50
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(ReviewSettings):
     """What `python -m finetune.compare` can be told."""
 
     prog = "python -m finetune.compare"
@@ -41,8 +42,8 @@ class Settings(RunSettings):
     modes: tuple[str, ...] = flag(f"how the encoders are transferred: {', '.join(MODES)}", metavar="MODE",
                                   choices=MODES, many=True, default=USUAL)
     labels: tuple[int, ...] | None = flag(
-        "numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400)", positive_int, metavar="N",
-        many=True, default=None)
+        "numbers of labels (default: 100 500 2000 10000 25000; of the sample 20 100 400; of reviews of your own those "
+        "of imdb that they have, or all)", positive_int, metavar="N", many=True, default=None)
     seeds: tuple[int, ...] = flag("each decides which reviews are labelled, and how the weights begin",
                                   non_negative_int, metavar="N", many=True, default=SEEDS)
     epochs: int | None = flag("passes at most in every cell (default: what finetune.imdb has for each mode)",
@@ -52,9 +53,12 @@ class Settings(RunSettings):
     show: bool = flag("run nothing: draw up what is done of this grid, of whatever pieces it was run in; implies "
                       "--resume", bool, default=False)
     draw: tuple[str, ...] = flag(
-        "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, such as pieces "
-        "of a grid that were run on several machines", metavar="FILE", many=True, default=())
-    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto")
+        "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, or of those in "
+        "these directories, such as pieces of a grid that were run on several machines", metavar="FILE", many=True,
+        default=())
+    minutes: bool = flag(
+        "run nothing: of the finished runs beside --out, and of those in directories beside it, tell the least minutes "
+        "from raw text to each accuracy, all stages counted", bool, default=False)
     plots: bool | None = flag("draw the figures (default: if matplotlib is installed)", bool, default=None)
     precision: str = precision_flag()
     seed: int | None = shared_flag("of one run, and no flag of a comparison: see --seeds", non_negative_int,
@@ -70,4 +74,8 @@ class Settings(RunSettings):
         if of_grid:
             raise UsageError(f"--draw shows every line that it is given, whatever --{of_grid[0]} says",
                              f"leave out --{of_grid[0]}, or take lines out of the file")
+        useless = [name for name in (*GRID, "draw") if "minutes" in given and name in given]
+        if useless:
+            raise UsageError(f"--minutes tells of every run that it finds, whatever --{useless[0]} says",
+                             f"leave out --{useless[0]}")
         return super().of(**given)

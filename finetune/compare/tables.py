@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NAMES = {"bag": "bag of n-grams", "frozen": "frozen", "top": "upper layers", "finetune": "fine-tuned",
-         "gradual": "gradually unfrozen", "scratch": "from scratch"}
+         "gradual": "gradually unfrozen", "scratch": "from scratch", "average": "average"}
 NOTE = """Test accuracy in %, each run scored once: the mean over seeds, and in brackets the least and the greatest.
 Minutes are those of encoding and training on the labelled reviews, mean over seeds; what it takes to encode and score
 the test half is left out everywhere. A frozen encoder encodes all reviews once, in the first run, and what it gave is
-kept: each run is charged with the share of that pass that its labelled reviews have.
-Epochs are those until the validation loss was lowest; of a bag, passes over the reviews."""
+kept: each run is charged with the share of that pass that its labelled reviews have. An average is charged with all of
+its runs.
+Epochs are those until the validation loss was lowest; of a bag, passes over the reviews; of an
+average, the weightings that were tried."""
 
 Row = Mapping[str, Any]
 Line = tuple[str, str]  # a model and its mode
@@ -76,7 +78,7 @@ def accuracy_table(rows: Iterable[Row]) -> str:
     counts = sorted({n for line in lines.values() for n in line})
     body = [[title(line), *(mean_and_range(accuracies(of[n])) if n in of else "—" for n in counts)]
             for line, of in lines.items()]
-    return _markdown(["", *(f"{n:,} labels" for n in counts)], body)
+    return markdown(["", *(f"{n:,} labels" for n in counts)], body)
 
 
 def command_table(rows: Iterable[Row]) -> str:
@@ -88,7 +90,7 @@ def command_table(rows: Iterable[Row]) -> str:
             body.append([title(line), f"{n:,}", seeds, mean_and_range(accuracies(runs)),
                          plain(minutes(runs, of.values())), f"{mean([run['epochs'] for run in runs]):.0f}",
                          f"`{runs[0]['command']}`"])
-    return _markdown(["run", "labels", "seeds", "accuracy", "minutes", "epochs", "command of the first seed"], body)
+    return markdown(["run", "labels", "seeds", "accuracy", "minutes", "epochs", "command of the first seed"], body)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -97,7 +99,7 @@ def table(rows: Sequence[Row]) -> str:
     return f"# Comparison on {data}\n\n{accuracy_table(rows)}\n{NOTE}\n\n{command_table(rows)}"
 
 
-def _markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A table in Markdown, each row on a line of its own; a | in a cell is escaped, or it would open another."""
     lines = [head, ["---"] * len(head), *body]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

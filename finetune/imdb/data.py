@@ -51,7 +51,7 @@ def prepare_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, 
 
 
 def score(model: Classifier, test: Examples, check: Callable[[], None], log_every: float) -> Tensor:
-    """The logits of all reviews to test on, (N, 2). `check`, called before each batch, may raise Stopped."""
+    """The logits of all reviews to test on, (N, Y). `check`, called before each batch, may raise Stopped."""
     unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
         return chapter.classify(model, test, np.arange(len(test.lengths)), check, progress.advance)

@@ -37,8 +37,7 @@ from minitransfer.elmo.evaluation import held_out_loss
 from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.evaluation import in_own_order, next_piece_loss
-from minitransfer.text import CORPORA
-from minitransfer.text.corpora import Corpus, find_data_dir, fingerprint, load_corpus
+from minitransfer.text.corpora import Corpus, as_saved_corpus, find_data_dir, load_corpus, names_of
 from minitransfer.text.packing import pack
 from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
 from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, GptEncoder
@@ -94,16 +93,16 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
     Raises: DataError if what it was trained on is no longer the same text; otherwise as `hold_out`.
     """
     name, expected = config_value(run, str, "corpus", "name"), config_value(run, str, "corpus", "fingerprint")
-    parts = name.split("+")
-    if not set(parts) <= set(CORPORA) - {"auto"} or len(set(parts)) < len(parts):
+    names = names_of(run.config["corpus"])
+    if not names:
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
         raise CheckpointError(what, "leave it out, or give another --encoder")
     say(f"forgetting: reading {name}, which the encoder was pretrained on")
-    corpus = load_corpus(parts, find_data_dir(data_dir), offline=offline, say=say)
-    actual = fingerprint(corpus.train)
-    if actual != expected:
-        what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins {actual[:12]}, "
-                f"and was {expected[:12]}")
+    corpus = load_corpus(names, find_data_dir(data_dir), offline=offline, say=say)
+    actual = as_saved_corpus(corpus)
+    if actual != run.config["corpus"]:
+        what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins "
+                f"{actual['fingerprint'][:12]}, and was {expected[:12]}")
         raise DataError(what, "give the --data-dir that it was pretrained from, or leave out --measure-forgetting")
     return corpus
 

@@ -6,6 +6,7 @@ rates are **discriminative**: the head has its own, the encoder's layers have sm
 Read next: `finetune.imdb.data`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,12 @@ from finetune.imdb.settings import Settings
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.optim import weight_decay_groups
+from minitransfer.text import CLASSES
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.encoders import Encoder
+from minitransfer.transfer.encoders import Encoder, default_max_tokens
 from minitransfer.transfer.freezing import encoder_parameter_groups, learning_depth, unfreeze_top
 from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
-MAX_TOKENS = 512  # of a review, where neither flag nor encoder says otherwise
 ONE_TOKEN = {"cls": ("[CLS] token that sees the whole text", "bert"),
              "last": ("last token in which a text is gathered", "gpt")}  # what these heads need, and who has it
 MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the layers' weights about where they began
@@ -40,14 +41,19 @@ def parameter_groups(model: Classifier, settings: Settings) -> list[dict[str, An
     return listed
 
 
-def build(encoder_run: LoadedRun, settings: Settings) -> Classifier:
-    """The model to train: the encoder of a run, or for `scratch` one of its shape with random weights."""
+def build_encoder(encoder_run: LoadedRun, settings: Settings) -> Encoder:
+    """The encoder of a run, or for `scratch` one of its shape with random weights."""
     frozen = settings.mode == "frozen"
     encoder = load_encoder(encoder_run, torch.device("cpu"), frozen)  # for scratch too: its shape is checked thereby
     if settings.mode == "scratch":
         encoder = new_encoder(encoder_run.config, read_tokens(encoder_run, encoder_run.kind))
     encoder.set_dropout(settings.encoder_dropout or 0.0)
-    return Classifier(encoder, **settings.of_head())
+    return encoder
+
+
+def build(encoder: Encoder, settings: Settings, classes: Sequence[str] = CLASSES) -> Classifier:
+    """The model to train."""
+    return Classifier(encoder, **settings.of_head(), classes=classes)
 
 
 def let_learn(encoder: Encoder, settings: Settings, epoch: int) -> None:
@@ -73,8 +79,3 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
         raise UsageError(f"--max-tokens {settings.max_tokens} has no room for a piece between [CLS] and [SEP]",
                          "use --max-tokens 3 or more")
     return settings
-
-
-def default_max_tokens(encoder: Encoder) -> int:
-    """How many tokens of a review are encoded, where no flag says so: no more than the encoder was pretrained on."""
-    return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)

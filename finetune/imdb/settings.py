@@ -10,6 +10,7 @@ Read next: `finetune.imdb.train`.
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
+from finetune.settings import ReviewSettings, check_labels
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
     directory_name,
@@ -20,13 +21,11 @@ from minitransfer.apparatus.options import (
     probability,
     share,
 )
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag, precision_flag
-from minitransfer.text import REVIEWS
+from minitransfer.apparatus.settings import flag, out_flag, precision_flag
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls", "last")
-POOLS = ("mean", "mean-max", "mean-spread")
-FEWEST_LABELS = 4  # of each class one to learn from and one to choose by
+POOLS = ("mean", "mean-max", "mean-spread", "concat")
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
 EPOCHS_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 OF_HEAD = ("head", "pool", "head_size", "dropout")
@@ -64,16 +63,18 @@ DEFAULTS = {  # by mode and head
 }
 DEFAULTS |= {(mode, "last"): DEFAULTS[mode, "cls"] for mode in MODES}  # so that a GPT is compared with BERT
 
-DESCRIPTION = """Train a sentiment classifier for film reviews on top of a pretrained encoder.
+DESCRIPTION = """Train a classifier of film reviews, or of texts of your own, on top of a pretrained encoder.
 
 examples:
   python -m finetune.imdb --mode frozen
   python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500
   python -m finetune.imdb --mode finetune --encoder runs/bilm-imdb --out runs/finetuned
   python -m finetune.imdb --mode scratch --labels 500 --out runs/scratch-500
+  python -m finetune.imdb --data train.csv test.csv --label-column stars --out runs/own
   torchrun --nproc-per-node 2 -m finetune.imdb --mode finetune --out runs/finetuned
 
-writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, metrics.jsonl, results.json, state/
+writes to --out: config.json, model.safetensors (encoder, mix, head), vocab.txt, logits.safetensors,
+metrics.jsonl, results.json, state/
 on 2 cores, all of IMDB: frozen about 6 minutes, and seconds once its features are kept; the others encode every token
 in every epoch: about 4 minutes an epoch for frozen with bilstm, 5 to 15 minutes where the encoder learns"""
 
@@ -90,13 +91,6 @@ def _defaults_table() -> str:
     return "\n".join(["defaults by mode and head:", *rows, note])
 
 
-def check_labels(n: int | None) -> None:
-    """Raises: UsageError for a number of labels that no corpus could serve: half of each class, two at least."""
-    if n is not None and (n % 2 or n < FEWEST_LABELS):
-        what = f"--labels {n} cannot be chosen, half of them negative and half positive"
-        raise UsageError(what, f"choose an even number from {FEWEST_LABELS}")
-
-
 def training_flag(help: str, convert: Any, metavar: str, default: Any = None) -> Any:
     """A flag of the training; with a default of None it is one that depends on mode and head."""
     group = "training (what has no default here has one by mode and head: see the end)"
@@ -104,7 +98,7 @@ def training_flag(help: str, convert: Any, metavar: str, default: Any = None) ->
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(ReviewSettings):
     """What `python -m finetune.imdb` can be told. config.json has encoder and reviews by their fingerprints.
 
     Two fields may be None until more is known: `epochs` depends on the number of labels, `max_tokens` on the encoder.
@@ -127,9 +121,8 @@ class Settings(RunSettings):
         choices=HEADS, default="mean")
     pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)", choices=POOLS,
                      default="mean")
-    data: str = flag("the reviews; auto is imdb if it can be had", choices=REVIEWS, default="auto", decides=False)
     labels: int | None = flag(
-        "learn from N labelled reviews, half of each class, validation included (default: all)", positive_int,
+        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
         metavar="N", default=None)
     trial: int | None = flag(
         "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
@@ -166,7 +159,6 @@ class Settings(RunSettings):
         Raises: UsageError for values that contradict each other.
         """
         mode, head = given.get("mode", "frozen"), given.get("head", "mean")
-        check_labels(given.get("labels"))
         if head != "mean" and "pool" in given:
             needed = {"bilstm": "every token", "cls": "the first token alone", "last": "the last token alone"}[head]
             raise UsageError(f"--pool {given['pool']} is for the mean head: the {head} head takes {needed}",
@@ -180,7 +172,9 @@ class Settings(RunSettings):
             raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                              "leave it out, or use --mode finetune")
         usual = {**DEFAULTS[mode, head]._asdict(), "epochs": None, "pool": head if head in ("cls", "last") else "mean"}
-        return super().of(**{**usual, **given})
+        settings = super().of(**{**usual, **given})
+        check_labels(settings.labels, settings.is_own)
+        return settings
 
     def with_epochs(self, num_labels: int) -> Self:
         """With the epochs that are usual for so many labelled reviews, where no flag says otherwise."""

@@ -2,106 +2,172 @@
 
     python -m finetune.predict runs/imdb "A film I will not forget." "Two hours I will not get back."
     python -m finetune.predict runs/imdb --words "Slow, but moving."        # and which words moved the decision
-    python -m finetune.predict runs/imdb --json < reviews.txt
+    python -m finetune.predict runs/imdb --json --file reviews.txt          # one text per line
+    grep film reviews.txt | python -m finetune.predict runs/bag
 
-A transfer run holds its encoder, so nothing else is needed. Any text is answered: an empty one, one of a million
-characters, one in which somebody wrote [MASK].
+A transfer run holds its encoder, and a bag its n-grams, so nothing else is needed. Any text is answered: one of a
+million characters, one in which somebody wrote [MASK]. Only an empty one is marked as such, and a line that is no text:
+each line of a file has its line on stdout.
 
 Read next: `minitransfer.transfer.erasure`, where the words are weighed.
 """
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import numpy as np
 
 from finetune.predict.settings import Settings
-from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
-from minitransfer.apparatus.runtime import choose_device, set_threads
-from minitransfer.text.cleaning import clean_text, decode
-from minitransfer.text.imdb import LINE_BREAK
-from minitransfer.transfer.classifier import load_classifier, max_tokens_of
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import set_threads
+from minitransfer.apparatus.saved import COMMANDS, read_config
+from minitransfer.text.cleaning import decode
+from minitransfer.transfer import api
+from minitransfer.transfer.api import Predicting, TextClassifier, clean
 from minitransfer.transfer.erasure import word_importances
-from minitransfer.transfer.examples import predict
-from minitransfer.transfer.tokens import TokenisedTexts
 
-LABELS = ("negative", "positive")
+KINDS = ("transfer", "bag")  # of runs that classify
+STDIN = "-"  # as a text
 SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
 LEAST = 0.005  # log odds: what would be shown as 0.00 is not
 
 
-def main(settings: Settings) -> None:
-    """Load the classifier and answer text after text."""
-    device = choose_device(settings.device)
+class Asked(NamedTuple):
+    """A text to be answered, or what is wrong with the line where one should be."""
+
+    text: str
+    fault: DataError | None = None
+
+
+def main(settings: Settings) -> list[dict[str, Any]]:
+    """Answer text after text, one line each; returns the answers, in order.
+
+    Raises: DataError, once all others are answered, if there were lines that are no text.
+    """
+    check_texts(settings.texts, settings.file)
     set_threads(settings.threads)
-    run = load_run(settings.run, kind="transfer")
-    model = load_classifier(run, device)
-    max_tokens = max_tokens_of(run.config, model.encoder)
-    weigh = partial(word_importances, model, max_tokens=max_tokens) if settings.words else None
-    texts = iter(settings.texts) if settings.texts else stdin_lines()
+    classifier = load_classifier(settings.run, settings.device)
+    weigh = weigher(classifier) if settings.words else None
+    texts, answers, faults = asked(settings), [], []
     while batch := list(islice(texts, settings.batch_size)):
-        tokenised = model.encoder.tokenise([clean(text) for text in batch], max_tokens)
-        for line in answers(batch, tokenised, predict(model, tokenised), settings.json, weigh):
-            print(line, flush=True)
+        for one, answer in zip(batch, answered(batch, classifier, weigh)):
+            for line in [json.dumps(answer)] if settings.json else lines(one, answer):
+                print(line, flush=True)
+            if one.fault is not None:
+                say(f"no answer: {one.fault.what}")
+                faults.append(one.fault)
+            answers.append(answer)
+    if faults:
+        what = f"{len(faults):,} of {len(answers):,} lines have no answer; the first: {faults[0].what}"
+        raise DataError(what, faults[0].fix)
+    return answers
 
 
-def stdin_lines() -> Iterator[str]:
-    """The lines of stdin, one text each. Raises: DataError naming line and byte of what is not UTF-8."""
+def load_classifier(run: str, device: str) -> Predicting:
+    """What a run predicts by. Raises: CheckpointError for one that has learned no classes."""
+    make = f"give the directory of such a run; `{COMMANDS['transfer']}` trains one"
+    kind = read_config(Path(run), make)["kind"]
+    if kind not in KINDS:
+        raise CheckpointError(f"{run} holds a run of kind {kind!r}, and only those of finetune.imdb and finetune.bag "
+                              "classify", make)
+    return api.load(run, device=device)
+
+
+def check_texts(texts: Sequence[str], files: Sequence[str]) -> None:
+    """Raises: UsageError for a text that is the name of a file, and a file that is none, before anything is loaded."""
+    for text in texts:
+        if text != STDIN and os.path.isfile(text):
+            raise UsageError(f"the text {text!r:.100} is the name of a file",
+                             f"use --file {one_line(text)} for its lines; to classify the name, give it on stdin")
+    for name in files:
+        if not os.path.isfile(name):
+            found = "is a directory" if os.path.isdir(name) else "does not exist"
+            raise UsageError(f"--file {name:.300} {found}", "name a file with one text per line")
+
+
+def weigher(classifier: Predicting) -> Callable[..., list[tuple[str, float]]]:
+    """What gives each word of a text its weight in the answer. Raises: CheckpointError for a bag."""
+    if not isinstance(classifier, TextClassifier):
+        raise CheckpointError(f"--words takes a word out and encodes the rest, and {classifier.run} has no encoder",
+                              f"leave it out, or give a run of `{COMMANDS['transfer']}`")
+    return partial(word_importances, classifier.model, max_tokens=classifier.max_tokens)
+
+
+def asked(settings: Settings) -> Iterator[Asked]:
+    """The texts of the command line, `-` for the lines of stdin, then those of the files; without any, those of stdin.
+    """
+    for text in settings.texts or (() if settings.file else (STDIN,)):
+        yield from stdin_lines() if text == STDIN else [Asked(text)]
+    for name in settings.file:
+        with open(name, "rb") as file:
+            yield from decoded_lines(file, name)
+
+
+def stdin_lines() -> Iterator[Asked]:
+    """The lines of stdin, one text each. Raises: UsageError if there is no reading from there."""
     if sys.stdin is None:
         raise UsageError("there is no text, and stdin is closed", "give a text as an argument")
     if sys.stdin.isatty():
         print("one text per line; Ctrl-D ends", file=sys.stderr)
-    return decoded_lines(sys.stdin.buffer)
-
-
-def decoded_lines(lines: Iterable[bytes]) -> Iterator[str]:
-    """Raw lines as texts.
-
-    Raises: DataError naming line and byte of what is not UTF-8; UsageError if there is no reading from there.
-    """
-    offset = 0
     try:
-        for number, raw in enumerate(lines, start=1):
-            yield decode(raw.rstrip(b"\r\n"), f"line {number:,} of stdin", Counter(), offset)
-            offset += len(raw)
+        yield from decoded_lines(sys.stdin.buffer, "stdin")
     except OSError as failure:  # opened for writing only, as nohup does it, or a disk that fails
         raise UsageError(f"stdin cannot be read: {failure.strerror}", "give a text as an argument") from failure
 
 
-def clean(text: str) -> str:
-    """A text as those of the corpus are: composed Unicode, line breaks for <br />, no invisible characters."""
-    return LINE_BREAK.sub("\n", clean_text(text, Counter()))
+def decoded_lines(raw_lines: Iterable[bytes], name: str) -> Iterator[Asked]:
+    """Raw lines as texts; of one that is not UTF-8 it is said which byte of which line is at fault."""
+    offset = 0
+    for number, raw in enumerate(raw_lines, start=1):
+        try:
+            yield Asked(decode(raw.rstrip(b"\r\n"), f"line {number:,} of {name}", Counter(), offset))
+        except DataError as fault:
+            yield Asked("", fault)
+        offset += len(raw)
 
 
-def answers(texts: Sequence[str], tokenised: TokenisedTexts, p: Tensor, as_json: bool,
-            weigh: Callable[..., list[tuple[str, float]]] | None = None) -> Iterator[str]:
-    """One line for each text, from the probabilities of its classes, (N, 2).
+def answered(batch: Sequence[Asked], classifier: Predicting,
+             weigh: Callable[..., list[tuple[str, float]]] | None = None) -> list[dict[str, Any]]:
+    """What the classifier says of each text: label, probability (of that label), tokens, shortened.
 
-    With `weigh`, which gives each word its weight in the answer, a line of JSON holds these, and another line is
-    followed by the words that weigh most.
+    The label is None for an empty text, and for what is none, where `fault` says why. With `weigh` comes the weight of
+    each word in the answer.
     """
-    rows = zip(texts, p.tolist(), tokenised.lengths.tolist(), tokenised.shortened.tolist())
-    for text, of_classes, tokens, shortened in rows:
-        label = max(range(len(of_classes)), key=of_classes.__getitem__)
-        if as_json:
-            answer: dict[str, Any] = {"label": LABELS[label], "probability": round(of_classes[label], 6),
-                                      "tokens": tokens, "shortened": shortened}
-            if weigh:
-                words = weigh(text=clean(text), label=label)
-                answer["words"] = [(word, round(weight, 6)) for word, weight in words]
-            yield json.dumps(answer)
-        else:
-            yield f"{LABELS[label]} {of_classes[label]:.2f}  {shown(text)}"
-            if weigh:
-                yield from weightiest(weigh(text=clean(text), label=label))
+    tokenised = classifier.tokenise([one.text for one in batch])
+    rows = zip(batch, classifier.probabilities(tokenised).numpy(), tokenised.lengths.tolist(),
+               tokenised.shortened.tolist())
+    answers = []
+    for one, p, tokens, shortened in rows:
+        label, text = int(np.argmax(p)), clean(one.text)
+        answer = {"label": str(classifier.classes_[label]), "probability": round(float(p[label]), 6),
+                  "tokens": tokens, "shortened": shortened}
+        if one.fault or not text.strip():
+            answer |= {"label": None, "probability": None} | ({"fault": one.fault.what} if one.fault else {})
+        if weigh:
+            words = weigh(text=text, label=label) if answer["label"] else []
+            answer["words"] = [(word, round(weight, 6)) for word, weight in words]
+        answers.append(answer)
+    return answers
+
+
+def lines(one: Asked, answer: dict[str, Any]) -> Iterator[str]:
+    """An answer in a line for people, and the words that weigh most, if they were weighed."""
+    if answer["label"] is None:
+        yield f"no answer  ({one.fault.what if one.fault else 'an empty text'})"
+        return
+    yield f"{one_line(answer['label'])} {answer['probability']:.2f}  {shown(one.text)}"
+    if "words" in answer:
+        yield from weightiest(answer["words"])
 
 
 def weightiest(words: Sequence[tuple[str, float]]) -> Iterator[str]:
@@ -119,4 +185,4 @@ def weightiest(words: Sequence[tuple[str, float]]) -> Iterator[str]:
 def shown(text: str, most: int = SHOWN) -> str:
     """The beginning of a text on one line, safe for any terminal: at most so many characters."""
     text = one_line(text[: 4 * most])
-    return (text if len(text) <= most else text[: most - 1] + "…") or "(an empty text)"
+    return text if len(text) <= most else text[: most - 1] + "…"

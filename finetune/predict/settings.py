@@ -9,15 +9,17 @@ from typing import Any
 from minitransfer.apparatus.options import Parser, directory_name, positive_int
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
 
-DESCRIPTION = """Say whether texts are positive or negative, and with what probability.
+DESCRIPTION = """Say which class texts belong to, such as positive or negative, and with what probability.
 
 examples:
   python -m finetune.predict runs/imdb "A film I will not forget."
   python -m finetune.predict runs/imdb --words "Slow, but moving."
-  python -m finetune.predict runs/imdb --json --batch-size 64 < reviews.txt
+  python -m finetune.predict runs/imdb --json --batch-size 64 --file reviews.txt
+  grep film reviews.txt | python -m finetune.predict runs/bag
 
-Without texts, each line of stdin is one. Nothing is written but stdout: one line per text, in order,
-and with --words up to two more, indented, beneath it."""
+Each line of stdin is a text, where no texts and no files are given, or the text is -. Nothing is written but stdout:
+one line per text, in order, and with --words up to two more, indented, beneath it. An empty text has no answer, which
+its line says. Neither has a line that is not UTF-8: the others are answered, and the exit code is 3."""
 
 
 class MixedParser(Parser):
@@ -39,11 +41,15 @@ class Settings(CommandSettings):
     description = DESCRIPTION
     parser = MixedParser
 
-    run: str = flag("the directory of a run of finetune.imdb", directory_name, metavar="RUN", positional=True)
+    run: str = flag("the directory of a run of finetune.imdb or finetune.bag", directory_name, metavar="RUN",
+                    positional=True)
     texts: tuple[str, ...] = flag("a text to classify; `--` goes before one that begins with -", metavar="TEXT",
                                   many=True, positional=True, default=())
-    json: bool = flag("one JSON object per line: label, probability (of that label), tokens (that were encoded), "
-                      "shortened (whether the middle was left out)", bool, default=False)
+    file: tuple[str, ...] = flag("a file with one text per line; may stand several times", metavar="FILE",
+                                 repeated=True, default=())
+    json: bool = flag("one JSON object per line: label (null if there is no answer), probability (of that label), "
+                      "tokens (that were encoded), shortened (whether the middle was left out), and fault (of a line "
+                      "that is no text)", bool, default=False)
     words: bool = flag(
         "show the words that spoke most for the answer and most against it, each with how much the log odds of the "
         "answer fall when it is left out; with --json, field words: [word, fall] of each word in order, of more than "

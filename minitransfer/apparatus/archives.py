@@ -5,6 +5,7 @@ those we want and are never used as paths: nothing is unpacked to disk. Its size
 they come out.
 """
 
+import bz2
 import contextlib
 import gzip
 import io
@@ -14,12 +15,14 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from minitransfer.apparatus.errors import DataError
 
 OFFICIAL = "replace it with the official file, or have it downloaded again by moving this one away"
+UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # by ending
 MAX_HEADER_BYTES = 1 << 18  # between two tar members: long names and attributes, which tarfile holds in memory
 
 
@@ -94,13 +97,16 @@ def zip_lines(path: Path, member: str, names: Iterable[str], max_bytes: int) -> 
 
 
 def file_lines(path: Path) -> Iterator[bytes]:
-    """Yield the raw lines of a file. Raises: DataError if it is not there or may not be read."""
+    """Yield the raw lines of a file, unpacked where its name ends as that of a packed one (see `UNPACK`).
+
+    Raises: DataError if it is not there, may not be read, or is damaged.
+    """
     try:
-        with open(path, "rb") as file:
+        with UNPACK.get(path.suffix, open)(path, "rb") as file:
             yield from file
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}",
-                        "restore that file, or move its folder away") from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(f"cannot read {path}: {reason}", "restore that file, or move its folder away") from error
 
 
 def _refuse_unsafe_member(path: Path, member: tarfile.TarInfo, name: str, seen: Container[str]) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ COMPLETE, STATES = "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
+ADDED = {"classes": ["negative", "positive"]}  # settings that the configs of older runs lack, as these runs had them
 
 
 class RunDirectory:
@@ -79,6 +81,7 @@ class RunDirectory:
         """
         self.path, self.config = path, config
         self._lock, self._say = lock, say
+        self._opened, self._earlier = time.monotonic(), 0.0  # the latter: seconds before the state that it goes on from
         self._damaged: set[str] = set()  # the states that load_state had to pass over
 
     @classmethod
@@ -132,6 +135,11 @@ class RunDirectory:
     def completed(self) -> dict[str, Any] | None:
         """What `mark_complete` noted, its "step" included; None for a run that has not finished."""
         return read_completion(self.path)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, without the pauses: since it was opened, and up to the state it goes on from."""
+        return self._earlier + time.monotonic() - self._opened
 
     def mark_complete(self, step: int, summary: Mapping[str, Any]) -> None:
         """Note that the run has finished at this step, and what it came to."""
@@ -199,6 +207,7 @@ class RunDirectory:
         A damaged state is passed over with a warning. Raises: CheckpointError if there are only damaged ones.
         """
         state, self._damaged = states.load_newest(self.path / STATES, self._say)
+        self._earlier = (state or {}).get("seconds", 0.0)  # which a keeper saves with all else
         return state
 
 
@@ -232,6 +241,11 @@ def read_completion(path: Path) -> dict[str, Any] | None:
     return noted
 
 
+def results(path: str | Path) -> dict[str, Any]:
+    """What a finished run came to, its "step" and where it is, "out", included: what its command returns."""
+    return {"out": str(path), **(read_completion(Path(path)) or {})}
+
+
 def _make_directory(path: Path) -> None:
     """Make the directory of a new run, unless it is there. Raises: UsageError if something else is there already."""
     if not os.path.isdir(path):
@@ -261,8 +275,8 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
 
     Raises: CheckpointError listing each setting that differs, as it was and as it was asked for.
     """
-    old, new = _flat(saved), _flat(asked)
-    differing = [key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent")]
+    old, new = flat(saved), flat(asked)
+    differing = [key for key in {**old, **new} if old.get(key, ADDED.get(key, "absent")) != new.get(key, "absent")]
     told = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
     settings = [text for key, text in told.items() if not key.startswith("environment.")]
     if settings:
@@ -272,12 +286,12 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
         say(f"warning: {'; '.join(told.values())}. The run goes on, but no longer bit for bit as it would have.")
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The settings of nested objects under dotted names, such as "environment.threads"."""
-    flat: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return named
 
 
 def _brief(settings: Mapping[str, Any], key: str) -> str:

@@ -54,12 +54,12 @@ class NetworkError(MinitransferError):
     exit_code = 7
 
 
-class Interrupted(BaseException):
-    """A signal that ends the work at once, as Ctrl-C's KeyboardInterrupt does, where there is nothing to save."""
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the work at once, where there is nothing to save: as Ctrl-C does, in a notebook too."""
 
-    def __init__(self, signal: int):
-        super().__init__(signal)
-        self.signal = signal
+    def __init__(self, signal: int, state: str = "stopped at once; what was saved before is kept"):
+        super().__init__(state)
+        self.signal, self.state = signal, state
 
 
 class Stopped(Interrupted):
@@ -71,5 +71,5 @@ class Stopped(Interrupted):
     reported: bool
 
     def __init__(self, signal: int, state: str = "stopped and saved", *, agreed: bool = False):
-        super().__init__(signal)
-        self.state, self.agreed = state, agreed
+        super().__init__(signal, state)
+        self.agreed = agreed

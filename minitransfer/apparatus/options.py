@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -133,7 +134,7 @@ class Readable(Protocol):
 
 
 def run_command(
-    main: Callable[[Any], int | None],
+    main: Callable[[Any], object],
     settings: Readable,
     argv: Sequence[str] | None = None,
     *,
@@ -141,8 +142,9 @@ def run_command(
 ) -> int:
     """Read the flags, run `main` on the settings that they make, and return the exit code of the process.
 
-    `main` returns an exit code, or None for 0. Failures are told on stderr, as in errors.py; only a bug of ours,
-    code 1, shows a traceback. A reader that closes our stdout early (`| head`) ends the command quietly with 141.
+    What `main` returns is for callers in Python, by `minitransfer.run`. Its failures are told on stderr, as in
+    errors.py; only a bug of ours, code 1, shows a traceback. A reader that closes our stdout early (`| head`) ends the
+    command quietly with 141.
     `together`: whether several processes, started by torchrun, may do the work of one; else they are refused.
     """
     if hasattr(sys.stdout, "reconfigure"):  # a review may hold what the terminal's encoding lacks
@@ -153,20 +155,21 @@ def run_command(
     except SystemExit:
         raise
     except BaseException as failure:
-        code = _report(failure, to_go_on)
+        code = report_failure(failure, to_go_on)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # too late to stop anything but the goodbye
     return _flush_stdout(code)
 
 
 def _parse_and_run(main: Callable, settings: Readable, argv: Sequence[str] | None,
                    together: bool, to_go_on: str) -> int:
-    """The exit code of `main`, or of argparse: 0 after --help, 2 after a usage error."""
+    """Run `main`; returns 0, or the exit code of argparse: 0 after --help, 2 after a usage error."""
     try:
         complete = settings.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     if not several():
-        return int(main(complete) or 0)
+        main(complete)
+        return 0
     if not together:
         what = f"`{settings.prog}` is the work of one process, and torchrun has started {os.environ['WORLD_SIZE']}"
         raise UsageError(what, f"start it as `{settings.prog} …`, without torchrun")
@@ -174,19 +177,25 @@ def _parse_and_run(main: Callable, settings: Readable, argv: Sequence[str] | Non
 
     with joined():
         try:
-            return int(main(complete) or 0)
+            main(complete)
         except Stopped as stop:
             if stop.agreed:  # said before the processes part: torchrun ends the others once one of them has ended
-                _report(stop, to_go_on)
+                report_failure(stop, to_go_on)
                 stop.reported = True
             raise
+    return 0
 
 
 def resume_command(prog: str, argv: Sequence[str]) -> str:
     """The command that goes on with a run that was started by `prog` and these flags: the same ones, and --resume."""
     flags = [word for word in argv if word != "--resume"]
     starter = f"torchrun --nproc-per-node {os.environ['WORLD_SIZE']} -m" if several() else "python -m"
-    return f"{starter} {prog.split()[-1]} {shlex.join([*flags, '--resume'])}"
+    return f"{starter} {prog.split()[-1]} {shell_line([*flags, '--resume'])}"
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """The words as one would type them for the shell of this system."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def _flush_stdout(code: int) -> int:
@@ -198,14 +207,15 @@ def _flush_stdout(code: int) -> int:
         with contextlib.suppress(OSError, ValueError):
             # Point stdout at nothing, or Python's own flush at exit fails once more, and says so.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code or _report(failure)
+        return code or report_failure(failure)
     return code
 
 
-def _report(failure: BaseException, to_go_on: str = "") -> int:
+def report_failure(failure: BaseException, to_go_on: str = "") -> int:
     """Report the failure on stderr, with a traceback if it is a bug, and return the exit code that it means.
 
-    One that another process has `reported`, as `minitransfer.apparatus.distributed.joined` finds out, is not repeated.
+    One that is `reported`, by another process as `minitransfer.apparatus.distributed.joined` finds out, is not said
+    again.
     to_go_on: the command that goes on with the run, if it was stopped.
     """
     code, message = _verdict(failure)
@@ -226,13 +236,10 @@ def _verdict(failure: BaseException) -> tuple[int, str]:
     if isinstance(failure, MinitransferError):
         return failure.exit_code, f"error: {failure}"
     if isinstance(failure, KeyboardInterrupt):
-        return 130, "stopped at once; what was saved before is kept"
+        stop = failure if isinstance(failure, Interrupted) else Interrupted(signal.SIGINT)
+        return 128 + stop.signal, stop.state
     if isinstance(failure, BrokenPipeError):
         return 141, ""  # as if SIGPIPE had ended us
-    if isinstance(failure, Stopped):
-        return 128 + failure.signal, failure.state
-    if isinstance(failure, Interrupted):
-        return 128 + failure.signal, "stopped at once; what was saved before is kept"
     if isinstance(failure, ModuleNotFoundError) and failure.name in DEPENDENCIES:
         what = f"the package {failure.name} is not installed for {sys.executable}"
         return 2, f"error: {what}. Fix: activate the environment that you installed into, or `pip install -e .`."

@@ -184,7 +184,8 @@ class Stop:
                 if stop.requested:
                     save the state, and raise Stopped by stop.check()
 
-    A Ctrl-C after the first request stops at once, by KeyboardInterrupt. The previous handlers return on leaving.
+    A Ctrl-C after the first request stops at once, by KeyboardInterrupt. The previous handlers return on leaving. In a
+    thread other than the main one, which gets no signals, nothing is ever requested.
     """
 
     def __init__(self):
@@ -198,7 +199,7 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         """Take the three signals over, but leave a SIGHUP that is ignored as it is."""
-        for number in (signal.SIGINT, *ENDING):
+        for number in (signal.SIGINT, *ENDING) if gets_signals() else ():
             if number == HANGUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # started under nohup: its user wants the run to outlive the terminal
             self._previous[number] = signal.signal(number, self._note)
@@ -229,17 +230,23 @@ def interruptible() -> Iterator[None]:
     Raises: Stopped for any of the three.
     """
     previous = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in ENDING:
-            if signal.getsignal(number) == signal.SIG_DFL:
-                previous[number] = signal.signal(number, _interrupt)
+    for number in ENDING if gets_signals() else ():
+        if signal.getsignal(number) == signal.SIG_DFL:
+            previous[number] = signal.signal(number, _interrupt)
     try:
         yield
-    except (KeyboardInterrupt, Interrupted) as end:
+    except Stopped:
+        raise
+    except KeyboardInterrupt as end:
         raise Stopped(getattr(end, "signal", signal.SIGINT), "stopped") from end
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def gets_signals() -> bool:
+    """Whether this is the main thread, the only one that Python hands signals to."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _interrupt(number: int, frame) -> None:

@@ -8,7 +8,6 @@ Next: metrics.py, the rows that a run logs.
 """
 
 import hashlib
-import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from minitransfer.apparatus.durable import MANIFEST, read_json, read_verified
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.states import finite
 
 FORMAT_VERSION = 1
@@ -31,6 +31,7 @@ COMMANDS = {  # which command writes a run of which kind, for advice
     "gpt": "python -m pretrain.gpt",
     "transfer": "python -m finetune.imdb",
     "bag": "python -m finetune.bag",
+    "average": "python -m finetune.average",
 }
 ANOTHER = "give the directory of another run, or train this one anew"
 Parsed = TypeVar("Parsed")
@@ -53,7 +54,7 @@ class LoadedRun:
 
     @property
     def kind(self) -> str:
-        """What the run trained: static, bilm, bert, gpt, transfer or bag."""
+        """What the run trained: static, bilm, bert, gpt, transfer, bag or average."""
         return self.config["kind"]
 
     def text(self, name: str) -> str:
@@ -88,7 +89,7 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
     if not (path / MANIFEST).is_file():
         command = COMMANDS.get(config["kind"], "the command that began it")
         what = f"the run in {path} has not finished: there is no {MANIFEST}"
-        finish = f"{command} --resume --out {shlex.quote(str(path))}"
+        finish = f"{command} --resume --out {shell_line([str(path)])}"
         raise CheckpointError(what, f"finish it with `{finish}` and its other flags")
     files = read_verified(path, read_json(path / MANIFEST))
     absent = {CONFIG, WEIGHTS} - files.keys()
@@ -104,7 +105,7 @@ def _first_make(path: Path, kind: str | None) -> str:
     """The advice where there is no run: the command that makes one there, of the kind needed or of the name's."""
     kind = kind or next((kind for kind in COMMANDS if path.name.startswith(kind)), "bilm")
     usual = "runs/imdb" if kind == "transfer" else f"runs/{kind}"
-    out = "" if str(path) == usual else f" --out {shlex.quote(str(path)[:300])}"
+    out = "" if str(path) == usual else f" --out {shell_line([str(path)[:300]])}"
     return f"make it with `{COMMANDS[kind]}{out}`, or give the directory of a finished run"
 
 

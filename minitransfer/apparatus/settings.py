@@ -5,19 +5,22 @@ default and help stand in one place. What is not given comes from the preset, or
 object is complete, and never changes:
 
     settings = Settings.parse_args(["--corpus", "sample"])       # from a command line
-    settings = Settings.of(corpus=("sample",), preset="tiny")    # from Python
+    settings = Settings.of(corpus=("sample",), preset="tiny")    # from Python, each value as it is to be
+    settings = Settings.from_values({"corpus": "sample"})        # from Python, each checked as on a command line
 
 Nothing here imports torch, so `--help` and a mistyped flag are answered at once.
 
-Next: runtime.py, what a command sets up before its first step.
+Next: calling.py, how a command is started from Python.
 """
 
 import argparse
 import dataclasses
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar, Self
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import Parser, directory_name, non_negative_int, positive_float, positive_int
 
 SHARED = "shared flags"
@@ -26,22 +29,29 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def flag(help: str, convert: Callable[[str], Any] = str, *, default: Any = MISSING, metavar: str | None = None,
-         choices: Sequence[str] | None = None, many: bool = False, positional: bool = False, group: str = "",
-         exclusive: str = "", required: bool = False, by_preset: bool = False, decides: bool = True) -> Any:
+         choices: Sequence[str] | None = None, many: bool = False, repeated: bool = False, positional: bool = False,
+         group: str = "", exclusive: str = "", required: bool = False, by_preset: bool = False, decides: bool = True,
+         name: str = "") -> Any:
     """A field of settings that is a flag of the command line.
 
     convert: turns its text into a value, and refuses what is out of range; bool is for a flag that takes no text.
-    many: it takes one text or several, whose values are a tuple.  exclusive: of the flags with this name at most one
-    may be given; exactly one if `required`.  by_preset: what it is without the flag, the preset says.
-    decides: whether a run's config.json has it, so that a run is resumed only with the same value.
+    many: it takes one text or several, whose values are a tuple.  repeated: so are those of a flag that takes one text
+    and may stand several times.  exclusive: of the flags with this name at most one may be given; exactly one if
+    `required`.  by_preset: what it is without the flag, the preset says.  decides: whether a run's config.json has it,
+    so that a run is resumed only with the same value.  name: of the flag, where the field's would not do.
     """
-    described = {name: value for name, value in locals().items() if name != "default"}
+    described = {key: value for key, value in locals().items() if key != "default"}
     return dataclasses.field(default=default, kw_only=True, metadata=described)
 
 
 def sized() -> Any:
     """A field without a flag, which only presets fill in: a size of the network."""
     return dataclasses.field(kw_only=True, metadata={"by_preset": True, "decides": True})
+
+
+def without_flag(value: Any) -> Any:
+    """A field that another command has a flag for, and this one sets by itself."""
+    return dataclasses.field(default=value, kw_only=True, metadata={"by_preset": False, "decides": False})
 
 
 def shared_flag(help: str, convert: Callable[[str], Any] = str, *, decides: bool = False, **more: Any) -> Any:
@@ -101,7 +111,26 @@ class CommandSettings:
     @classmethod
     def parse_args(cls, argv: Sequence[str] | None = None) -> Self:
         """Complete settings from flags. Exits with 2 on the first that is not understood, and with 0 after --help."""
-        given = vars(make_parser(cls).parse_args(argv))
+        return cls._read(make_parser(cls), argv)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Complete settings from Python's values, by the names of their fields: {"labels": 500}.
+
+        They go the way of a command line, so that each is checked as there. Of a flag that takes several, a list; None
+        stands for a flag that is not given. Raises: UsageError for what is not understood.
+        """
+        def refuse(message: str) -> None:
+            what, _, fix = message.removeprefix("argument ").partition(". Fix: ")
+            raise UsageError(what, fix or f"`{cls.prog} --help` shows what each flag takes")
+
+        parser = make_parser(cls)
+        parser.error = refuse  # type: ignore[assignment]
+        return cls._read(parser, flag_words(cls, values))
+
+    @classmethod
+    def _read(cls, parser: Parser, argv: Sequence[str] | None) -> Self:
+        given = vars(parser.parse_args(argv))
         return cls.of(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
     def deciding(self) -> dict[str, Any]:
@@ -135,7 +164,8 @@ class RunSettings(CommandSettings):
 
 def make_parser(settings: type[CommandSettings]) -> Parser:
     """The parser of a command's flags. What is not given is left out of what it returns, for `of` to fill in."""
-    parser = settings.parser(prog=settings.prog, description=settings.description, epilog=settings.epilog)
+    epilog = "\n".join(filter(None, (presets_table(settings.presets), settings.epilog)))
+    parser = settings.parser(prog=settings.prog, description=settings.description, epilog=epilog or None)
     places: dict[str, Any] = {"": parser}
     flags = [field for field in dataclasses.fields(settings) if "help" in field.metadata]
     for field in sorted(flags, key=lambda field: field.metadata["group"] == SHARED):  # these stand at the end of --help
@@ -152,7 +182,9 @@ def _add_flag(place: Any, field: dataclasses.Field) -> None:
     """Add the flag of one field to a parser, or to a group of it."""
     described = field.metadata
     options: dict[str, Any] = {"help": _help(field), "default": argparse.SUPPRESS}
-    if described["convert"] is bool:
+    if described["repeated"]:
+        options |= {"type": described["convert"], "metavar": described["metavar"], "action": "append"}
+    elif described["convert"] is bool:
         options["action"] = argparse.BooleanOptionalAction if field.default is None else "store_true"
     else:
         options |= {"type": described["convert"], "metavar": described["metavar"], "choices": described["choices"]}
@@ -161,7 +193,57 @@ def _add_flag(place: Any, field: dataclasses.Field) -> None:
     if described["positional"]:
         place.add_argument(field.name, **options)
     else:
-        place.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, **options)
+        place.add_argument(flag_name(field), dest=field.name, **options)
+
+
+def flag_name(field: dataclasses.Field) -> str:
+    """What the flag of a field is called on a command line."""
+    return f"--{(field.metadata['name'] or field.name).replace('_', '-')}"
+
+
+def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> list[str]:
+    """Values by the names of their fields, as the words of a command line.
+
+    Raises: UsageError for a name that is no flag's, and where one that takes no text has no True, False or None.
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
+    for name in values.keys() - fields.keys():
+        near = difflib.get_close_matches(name, fields, n=1)
+        raise UsageError(f"{name!r} is no flag of `{settings.prog}`",
+                         f"did you mean {near[0]}?" if near else f"`{settings.prog} --help` lists every flag")
+    words, positional = [], []
+    for name, field in fields.items():
+        value, described = values.get(name), field.metadata
+        texts = [str(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
+        if described["convert"] is bool:
+            if not isinstance(value, bool | None):
+                raise UsageError(f"{name} is {value!r:.60}", "give True or False")
+            if value or value is False and field.default is None:
+                words.append(flag_name(field) if value else flag_name(field).replace("--", "--no-", 1))
+        elif value is not None and described["positional"]:
+            positional += texts
+        elif value is not None:
+            words += [flag_name(field), *texts] if described["many"] else [f"{flag_name(field)}={t}" for t in texts]
+    return [*words, "--", *positional] if positional else words
+
+
+def presets_table(presets: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each preset fills in, as a table for --help; nothing where there are none.
+
+    Of pairs (width, how many) the sum of the numbers is shown; what a preset has in a table of its own stands below.
+    """
+    columns = []
+    for values in presets.values():
+        inner = {f"{name}: {key}": value for name, table in values.items() if isinstance(table, Mapping)
+                 for key, value in table.items()}
+        columns.append({name: value for name, value in values.items() if not isinstance(value, Mapping)} | inner)
+    names = dict.fromkeys(name for column in columns for name in column)
+    shown = [[sum(n for _, n in value) if isinstance(value := column.get(name, "-"), tuple) else value
+              for column in columns] for name in names]
+    rows = [("", list(presets)), *zip(names, shown)]
+    lines = [f"  {name:20}" + "".join(f"{value:>10,}" if isinstance(value, int) else f"{value:>10}" for value in row)
+             for name, row in rows]
+    return "\n".join(["presets:", *lines]) if presets else ""
 
 
 def _help(field: dataclasses.Field) -> str:

@@ -177,7 +177,7 @@ def _complete_states(states: Path) -> list[Path]:
 
 
 def _order(state: Path) -> tuple[int, int]:
-    """The step of a state, and the how-manieth of that step it is."""
+    """The step of a state, and the number of its copy: 1 for the first that was saved of that step."""
     step, again = STATE_NAME.fullmatch(state.name).groups()
     return int(step), int(again or 1)
 

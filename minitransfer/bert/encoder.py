@@ -1,6 +1,6 @@
 """Part IV, chapter 2: the encoder. What can be said of a word when the whole text may be looked at?
 
-**Multi-head self-attention**: in every layer each token attends to all others (lecture 3.1; Devlin et al. 2019,
+**Multi-head self-attention**: in every layer each token attends to all others (lecture 3.4; Devlin et al. 2019,
 section 3), where a biLM conditions on the left, and again on the right, and never on both at once. BERT predicts the
 tokens that were masked, since it can see the rest. What is computed here is exactly what BERT of the `transformers`
 library computes, so that weights can go both ways.

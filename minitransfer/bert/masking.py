@@ -2,8 +2,8 @@
 
 **Masked language modelling** asks not for the next word, which it would simply look up, but for words that are hidden
 from it. A few pieces of each text are chosen; most of them become [MASK], some a piece drawn at random, some stay as
-they are, and each is to be predicted. Since the last two kinds look like any other piece, the model has to understand
-every position and not only those marked.
+they are, and each is to be predicted. [MASK] does not occur in the texts of a task, so a model must not learn to work
+only where it stands. Since the last two kinds look like any other piece, the model has to understand every position.
 
 Read next: `minitransfer.bert.encoder`.
 """
@@ -37,8 +37,9 @@ def mask_tokens(
     `continues`, the pieces of a word are chosen together, each word with probability p; what becomes of a piece is
     decided for each by itself.
 
-    Differs: masks are drawn anew in every epoch (Liu et al. 2019, section 4.1), by a `generator` that the caller
-    derives from seed, epoch and step; a random piece is never a special one.
+    Differs: each piece is chosen by itself, where BERT's program chooses a fixed number in each sequence; masks are
+    drawn anew in every epoch (Liu et al. 2019, section 4.1), by a `generator` that the caller derives from seed, epoch
+    and step; a random piece is never a special one.
     Shapes: token_ids (B, T) int64, continues (V,) bool -> inputs and labels (B, T) int64, on the device of token_ids.
     """
 

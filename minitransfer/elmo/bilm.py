@@ -57,10 +57,12 @@ class BiLMConfig:
 
 
 def locked_dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
-    """Drop the same units at every token of a text (Gal and Ghahramani 2016).
+    """Drop the same units of x at every token of a text (Gal and Ghahramani 2016).
 
-    So a recurrent state sees one mask. It also draws T times fewer random numbers than ordinary dropout, which took a
-    tenth of a training step.
+    It draws T times fewer random numbers than ordinary dropout, which took a tenth of a training step.
+
+    Differs: they drop units of the recurrent state h_{t−1} too. Here only what enters a layer, and what leaves the last
+    one, is dropped.
 
     Shapes: x (B, T, D) -> (B, T, D); generator on x's device. Without a generator nothing is dropped.
     """
@@ -72,6 +74,15 @@ def locked_dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Te
 
 class LSTMStack(nn.Module):
     """Encode a sequence in one direction: LSTM layers, each with a projection, and a residual from the second on.
+
+    An **LSTM** goes from token to token and keeps a memory cell c. Three gates, whose numbers lie between 0 and 1,
+    say what of the new content g is put in (i), what of the cell is kept (f), and what of it is shown (o):
+
+    i, f, o = σ(W x_t + U h_{t−1} + b),  g = tanh(W x_t + U h_{t−1} + b),  each with W, U and b of its own
+    c_t = f ⊙ c_{t−1} + i ⊙ g,  h_t = o ⊙ tanh(c_t)    (Hochreiter and Schmidhuber 1997; f: Gers et al. 2000)
+
+    The layer gives y_t = P h_t + p, from the second layer on y_t + x_t. Since c is multiplied by
+    numbers and not by a matrix, it can keep what it holds over many tokens, and a gradient can come back as far.
 
     Differs from Peters et al. 2018: the projection is a Linear of its own and is not fed back into the recurrence;
     with `nn.LSTM(proj_size=…)` torch leaves its fast path on CPU. Cells are not clipped; gradients are.
@@ -119,7 +130,7 @@ class BiLM(nn.Module):
 
     loss = ½ (−log p(w_{t+1} | w_1 … w_t) − log p(w_{t−1} | w_t … w_T)), averaged over tokens, in nats   (lecture 2.3)
 
-    `direction_loss` is one of the two; the command that trains halves and adds them, and samples the softmax.
+    `direction_loss` is one of the two; the training command adds half of each, and samples the softmax.
     """
 
     def __init__(self, config: BiLMConfig):
@@ -141,10 +152,11 @@ class BiLM(nn.Module):
         """**Cross-entropy loss** of one direction on a window, mean per token, in nats, and the state after it.
 
         The backward model (d = 1) is given its window last word first, and then predicts as a forward model does.
-        With `negatives` the softmax is sampled, and without them it is full. A direction that runs beside the other is
-        given a `softmax` from `softmax.twins`.
+        With `negatives` the softmax is sampled (next chapter), and without them it is full. `softmax` may be left out
+        at first reading: a direction that runs in a thread beside the other is given one from `WordSoftmax.twins`.
 
-        Shapes: x (B, T, D), targets (B, T) int64 where 0, padding, is not counted, negatives (K,), log_q (V,).
+        Shapes: x (B, T, D); targets (B, T) int64, where 0, padding, is not counted; negatives (K,) ids of the words
+        drawn to compete with the target; log_q (V,) each word's log-probability of being drawn.
         """
         softmax = softmax or self.softmax
         outputs, state = self.stacks()[d](x, state, generator)
@@ -164,11 +176,12 @@ class BiLM(nn.Module):
         Shapes: x (B, T, D) word vectors, mask (B, T) bool with True = real token, first in each row
         -> (L + 1, B, T, D); layer 0 is x, layer k ≥ 1 the forward state beside the backward state of the same token;
         padding gives zeros.
-        `run_both` may be an `apparatus.runtime.SideBySide`, which gives each direction its own half of the cores. With
-        a `generator`, from which dropout is drawn, the directions must run in turn, or they would draw in any order.
+        `run_both` may be left out at first reading: an `apparatus.runtime.SideBySide` gives each direction its own half
+        of the cores. With a `generator`, from which dropout is drawn, the directions must run in turn, or they would
+        draw in any order.
         """
         lengths = mask.sum(dim=1)
-        # Bitwise reproducibility: a view makes of a sum of three gradients, whose order varies, two sums of two.
+        # Bitwise reproducibility: the view splits a sum of three gradients, whose order may vary, into two sums of two.
         words = x.view_as(x)
         (ahead, _), (back, _) = run_both(
             lambda: self.forward_stack(words, generator=generator),

@@ -1,8 +1,10 @@
 """Part III, chapter 5: the scalar mix. Which layer should a task use?
 
-**Scalar mix** of all of them: the task learns how much of each it takes. Layer 0, the character CNN, is context-free:
-it holds what a word is in itself. Of the two LSTM layers, the lower is better for syntax (parts of speech), the upper
-for the sense of a word (Peters et al. 2018, section 5.3). The learned weights show what a task made of that.
+All of them: in a **scalar mix** the task learns how much it takes of each. Layer 0, the character CNN, is
+context-free: it holds what a word is in itself. Of the two LSTM layers of their large biLM, Peters et al. (2018,
+section 5.3) found the lower better for syntax (parts of speech) and the upper for the sense of a word. In this book's
+small ones the lower is ahead in senses too, and LSTM layers that were never trained do as well there: docs/layers.md
+and notebook 00. The learned weights show what a task made of its layers.
 
 Read next: `minitransfer.elmo.evaluation`.
 """

@@ -79,8 +79,9 @@ def sampled_loss(h: Tensor, W: Tensor, b: Tensor, targets: Tensor, negatives: Te
     drawn twice counts once, and one that happens to be the target is left out: with more and more draws the loss
     becomes the full one. It is not a perplexity: it is a choice among fewer words.
 
-    Differs: they weigh by q itself. Were a logit lowered by log(K q(w)), which is above 0 for the most frequent
-    words, a target such as "the" would be pushed up however well it is predicted already.
+    Differs: they weigh by q itself; TensorFlow's sampled softmax, which ELMo's program calls, by the chance of being
+    among the words drawn, as here. Were a logit lowered by log(K q(w)), which is above 0 for the most frequent words,
+    a target such as "the" would be pushed up however well it is predicted already.
 
     Shapes: h (N, P), W (V, P), b (V,), targets (N,) int64, negatives (K,) int64, log_q (V,) float -> scalar.
     """

@@ -9,12 +9,11 @@ What leaves is loaded there by `from_pretrained`, and gives the same numbers; wh
 leaves it, for `finetune.imdb --encoder`. Neither needs that library: files are written and read here, and nothing in
 them can run. A biLM has no counterpart there; docs/format.md tells how its run is read without us.
 
-Read next: `minitransfer.huggingface.names`, how the same weights are called there.
+Read next: `minitransfer.huggingface.card`, what the folder says of itself.
 """
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,19 @@ from torch import Tensor
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_run
 from minitransfer.apparatus.durable import disk_errors, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
 from minitransfer.apparatus.saved import check_depth
 from minitransfer.bert.encoder import BertConfig
+from minitransfer.huggingface.card import classifier_card, language_model_card
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
 from minitransfer.huggingface.pieces import at, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
+from minitransfer.text import CLASSES
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 
-LABELS = ("negative", "positive")
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
 TRAIN_ANEW = "give the directory of another run, or train this one anew"
@@ -63,7 +64,8 @@ def export_run(path: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / WEIGHTS, safetensors.torch.save(weights, metadata={"format": "pt"}))
     write_file(folder / TOKENIZER, left_open(run.files[TOKENIZER]) if run.kind == "gpt" else run.files[TOKENIZER])
-    write_file(folder / SETTINGS, to_json(tokenizer_settings(max_tokens)))
+    write_file(folder / SETTINGS, to_json(tokenizer_settings(max_tokens, fills_masks=run.kind == "bert")))
+    write_file(folder / CARD, card(run, folder.resolve().name, weights, config, max_tokens).encode())
     write_file(folder / CONFIG, to_json(config))  # last, since no folder without it is taken for a model
     name = config["architectures"][0]
     say(f"{name}, {sum(t.numel() for t in weights.values()):,} parameters, in {folder}. Next, where transformers is "
@@ -101,16 +103,19 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     tensors, encoder = run.tensors, run.config["encoder"]
     below = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
     shape = check_bert(run, encoder, below, has_head=False)
+    classes = run.config.get("classes", CLASSES)
     try:
+        if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
+            raise ValueError(f"classes in {CONFIG} are {classes!r:.60}, not a list of names")
         compare({name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("encoder.")},
-                {"head.W.weight": (len(LABELS), shape.hidden_size), "head.W.bias": (len(LABELS),)})
+                {"head.W.weight": (len(classes), shape.hidden_size), "head.W.bias": (len(classes),)})
     except ValueError as failure:
         raise CheckpointError(f"{run.path}: {failure}", TRAIN_ANEW) from failure
     last = f"bert.blocks.{shape.num_layers - 1}.norm"
     above = linear_through_tanh(tensors["head.W.weight"], tensors["head.W.bias"], below[f"{last}.weight"],
                                 below[f"{last}.bias"])
     config = {"architectures": ["BertForSequenceClassification"], **to_their_config(shape),
-              "id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)},
+              "id2label": dict(enumerate(classes)), "label2id": {name: i for i, name in enumerate(classes)},
               "problem_type": "single_label_classification"}
     return {**to_theirs(below), **above}, config, longest_text(encoder, shape, at(run.config, "max_tokens"))
 
@@ -154,16 +159,26 @@ def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any =
     return next((n for n in said if type(n) is int and 3 <= n <= shape.max_positions), shape.max_positions)
 
 
-def tokenizer_settings(max_tokens: int) -> dict[str, Any]:
+def tokenizer_settings(max_tokens: int, fills_masks: bool) -> dict[str, Any]:
     """What stands beside tokenizer.json for a tokenizer there to cut any text as it is cut here.
 
-    Its class is the plain one, which does what tokenizer.json says, where `BertTokenizer` has rules of its own. A
-    [MASK] that somebody wrote is text, as it is here: to have one filled in, load with split_special_tokens=False.
+    Its class is the plain one, which does what tokenizer.json says, where `BertTokenizer` has rules of its own. To a
+    classifier a [MASK] that somebody wrote is text, as it is here; to a language model that `fills_masks` it is a gap.
     """
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_tokens, **names,
-            "model_input_names": ["input_ids", "attention_mask"], "split_special_tokens": True,
+            "model_input_names": ["input_ids", "attention_mask"], "split_special_tokens": not fills_masks,
             "clean_up_tokenization_spaces": False}
+
+
+def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any], max_tokens: int) -> str:
+    """What the folder of this name says of itself to those who open it: its README.md."""
+    corpus = at(run.config, "corpus.name" if run.kind == "bert" else "encoder.corpus.name")
+    facts = {"folder": name, "corpus": one_line(str(corpus or "unnamed text")), "max_tokens": max_tokens,
+             "parameters": sum(tensor.numel() for tensor in weights.values()), "vocab_size": config["vocab_size"]}
+    if run.kind == "bert":
+        return language_model_card(**facts, max_positions=config["max_position_embeddings"])
+    return classifier_card([one_line(label) for label in config["id2label"].values()], **facts)
 
 
 def import_folder(folder: Path, path: Path) -> None:
@@ -190,4 +205,4 @@ def import_folder(folder: Path, path: Path) -> None:
         run.mark_complete(0, {})
     headless = "" if "bias" in tensors else " (the encoder alone: there is no head to name masked pieces with)"
     say(f"a {kind.upper()} of {shape.num_layers} layers, {shape.hidden_size} wide, {shape.vocab_size:,} pieces is in "
-        f"{path}{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shlex.quote(str(path))}")
+        f"{path}{headless}. Next: python -m finetune.imdb --mode frozen --encoder {shell_line([str(path)])}")

@@ -8,6 +8,7 @@ stand elsewhere in that list; here they come first, and the network's rows must 
 Read next: `minitransfer.apparatus.errors`, the first of the apparatus.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
     except ValueError as failure:
         raise CheckpointError(f"{folder / SETTINGS}: {failure}", ANOTHER) from failure
     text = read_text(folder / name)
+    with contextlib.suppress(ValueError):  # it may be one of ours, by rules that no uncased BERT has
+        wordpiece = WordPiece.from_json(text)
+        return wordpiece, list(range(wordpiece.vocab_size))
     try:
         pieces = pieces_of_json(text) if name == TOKENIZER else pieces_of_lines(text)
         return specials_first(pieces)

@@ -1,8 +1,10 @@
 """Part I, chapter 1: corpora. Where do the texts come from, and what exactly is one document?
 
-WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), or the built-in sample.
+WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), the built-in sample, or
+any files of plain text (`minitransfer.text.plain`).
 Each is looked for as an unpacked folder, then as an archive put there by hand, then downloaded. Under `auto` nobody
-has named a corpus: the real one is taken if it can be had, else the sample, and a banner says so.
+has named a corpus: the real one is taken if it can be had, else the sample, and a banner says so. What somebody has
+named is never replaced, be it a corpus or the data folder.
 
 A document is one string: an article or a review, its lines separated by "\\n", none of them blank, none with spaces
 at its ends.
@@ -12,41 +14,48 @@ is what somebody wrote, and becomes `< unk >` in a `Corpus`: the same three toke
 punctuation, and no longer mistaken for the mark when corpora are mixed.
 
 Read next: `minitransfer.text.cleaning`, which brings bytes into one form. Around this file: where corpora
-come from, `minitransfer.apparatus.mirrors`, `download` and `archives`, and the one that is built in, `sample`.
+come from, `minitransfer.apparatus.mirrors`, `download` and `archives`, the one that is built in, `sample`, and
+somebody's own reviews, `own`.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minitransfer.apparatus.download import fetch, file_sha256
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
 from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
-from minitransfer.text import CORPORA, REVIEWS, imdb, sample, wikitext
+from minitransfer.text import CLASSES, CORPORA, REVIEWS, imdb, own, plain, sample, wikitext
 from minitransfer.text.cleaning import Say
 
 UNKNOWN = "<unk>"
 BUILT_IN = "built in, written by a small grammar"
+UNNAMED = Path("data")  # the data folder where nobody names one; known by identity, as `--data-dir data` equals it
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents to pretrain on, and others to measure perplexity on; `marks_unknown` tells what `<unk>` means."""
+    """Documents to pretrain on, and others to measure perplexity on; `marks_unknown` tells what `<unk>` means.
+
+    own_text: of each file or folder in it, by the name it was given, the sha256 of its documents.
+    """
 
     name: str
     train: list[str]
     validation: list[str]
     marks_unknown: bool
     source: str
+    own_text: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """Labelled reviews (0 negative, 1 positive; int64), those to test on, and unlabelled ones."""
+    """Labelled reviews (each label is a place in `classes`, int64), those to test on, and unlabelled ones."""
 
     name: str
     train_texts: list[str]
@@ -55,13 +64,15 @@ class Reviews:
     test_labels: np.ndarray
     unsup_texts: list[str]
     source: str
+    classes: tuple[str, ...] = CLASSES
 
 
 def find_data_dir(flag: str | None) -> Path:
-    """Return the data folder: --data-dir if given, else $MINITRANSFER_DATA, else ./data. It need not exist yet."""
-    path = Path(flag or os.environ.get("MINITRANSFER_DATA") or "data")
+    """Return the data folder: --data-dir if given, else $MINITRANSFER_DATA, else `UNNAMED`. It need not exist yet."""
+    named = flag or os.environ.get("MINITRANSFER_DATA")
+    path = Path(named) if named else UNNAMED
     try:
-        path = path.expanduser()
+        path = path.expanduser() if named else UNNAMED
         if not path.exists() or path.is_dir() and os.access(path, os.R_OK | os.X_OK):
             return path
         what = f"the data folder {path} " + ("may not be read" if path.is_dir() else "is a file")
@@ -73,37 +84,59 @@ def find_data_dir(flag: str | None) -> Path:
 def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say) -> Corpus:
     """Return the documents of one corpus, or of several one after the other, to pretrain on.
 
-    names: out of CORPORA; `auto` is wikitext-2, or the sample where that cannot be had. Of the IMDB reviews 2 %, always
-    the same, are held out for validation, and the test half is never part of a corpus.
+    names: out of CORPORA, or of files and folders of plain text; `auto` is wikitext-2, or the sample where that cannot
+    be had. Of the IMDB reviews and of own text 2 %, always the same, are held out for validation, and the test half of
+    the reviews is never part of a corpus.
     Raises: UsageError for other names; DataError for what cannot be read; NetworkError for a named corpus that is
     absent and cannot be downloaded, and ResourceError where the disk will not take it.
     """
     distinct = {"wikitext-2" if name == "auto" else name for name in names}
-    if not names or len(distinct) != len(names) or not distinct <= set(CORPORA):
-        raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones out of "
-                         f"{', '.join(CORPORA)}", "name one of these, or several once each")
+    if not names or len(distinct) != len(names):
+        raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones",
+                         f"name one of {', '.join(CORPORA)} or of your own texts, or several once each")
+    plain.check_names(names)
     parts = [_load_one(name, data_dir, offline, say) for name in names]
     if len({part.name for part in parts}) < len(parts):
         raise UsageError("auto stands for the sample here, which is named beside it", "leave one of the two out")
     merged = Corpus("+".join(part.name for part in parts), [text for part in parts for text in part.train],
                     [text for part in parts for text in part.validation],
-                    any(part.marks_unknown for part in parts), "; ".join(part.source for part in parts))
+                    any(part.marks_unknown for part in parts), "; ".join(part.source for part in parts),
+                    {name: sha256 for part in parts for name, sha256 in part.own_text.items()})
     say(describe(merged))
     return merged
 
 
-def load_reviews(name: str, data_dir: Path, *, offline: bool, say: Say) -> Reviews:
-    """Return the labelled and unlabelled reviews of `name` (one of REVIEWS), neg before pos, sorted by file name.
+def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, say: Say,
+                 text_column: str | None = None, label_column: str | None = None) -> Reviews:
+    """Return the labelled and unlabelled reviews that --data names: one of REVIEWS, or somebody's own (`own.read`).
 
-    `<br />` becomes a line end. An empty review stays, as "". Texts keep a literal `<unk>`: it is text.
+    Of IMDB neg comes before pos, sorted by file name. `<br />` becomes a line end. An empty review stays, as "". Texts
+    keep a literal `<unk>`: it is text.
     Raises: UsageError, DataError, NetworkError, ResourceError, as `load_corpus` does.
     """
-    if name not in REVIEWS:
-        raise UsageError(f"there is no labelled data called {name!r}", f"name one of {', '.join(REVIEWS)}")
-    place, source = _place("imdb", name, data_dir, offline, say)
+    data = (data,) if isinstance(data, str) else data
+    own.check_data(data)
+    if data[0] not in REVIEWS:
+        train, test, unsup, classes = own.read(data, text_column, label_column, say)
+        return _reviews(own.name_of(data), train, test, unsup, " ".join(data), classes)
+    place, source = _place("imdb", data[0], data_dir, offline, say)
     if place is None:
         return _reviews("sample", *sample.reviews(), source)
     return _reviews("imdb", *imdb.read_reviews(place, say), source)
+
+
+def as_saved_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What a run's config.json has of a corpus: its name, the sha256 of what is trained on, and those of own text."""
+    saved = {"name": corpus.name, "fingerprint": fingerprint(corpus.train)}
+    return {**saved, "own_text": dict(corpus.own_text)} if corpus.own_text else saved
+
+
+def names_of(saved: Any) -> list[str]:
+    """The names of the corpora that `as_saved_corpus` tells of; none if it is something else, or one is not known."""
+    name, own_text = (saved.get(key) for key in ("name", "own_text")) if isinstance(saved, dict) else (None, None)
+    names = name.split("+") if isinstance(name, str) else []
+    known = {*CORPORA[1:], *(own_text if isinstance(own_text, dict) else ())}
+    return names if set(names) <= known and len(set(names)) == len(names) else []
 
 
 def describe(corpus: Corpus) -> str:
@@ -124,6 +157,8 @@ def fingerprint(documents: Iterable[str]) -> str:
 
 def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
     """Load a single corpus."""
+    if name not in CORPORA:
+        return _own_text(name, say)
     real = "wikitext-2" if name == "auto" else name
     place, source = _place(real, name, data_dir, offline, say)
     if place is None:
@@ -138,6 +173,16 @@ def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
     return Corpus(real, train, validation, marks_unknown, source)
 
 
+def _own_text(name: str, say: Say) -> Corpus:
+    """Load a file or folder of plain text, and hold a slice of it out."""
+    documents = _unmarked(plain.read_documents(name, say))
+    train, validation = plain.hold_out(documents, name)
+    characters = sum(map(len, validation))
+    say(f"{name}: {characters:,} of {characters + sum(map(len, train)):,} characters are held out, "
+        f"{len(validation):,} documents")
+    return Corpus(name, train, validation, False, name, {name: fingerprint(documents)})
+
+
 def _sample_texts() -> tuple[list[str], list[str]]:
     """Return the sample's articles and, so that both kinds of text are shown, its unlabelled reviews."""
     train, validation = sample.articles()
@@ -146,11 +191,12 @@ def _sample_texts() -> tuple[list[str], list[str]]:
     return train + reviews[held_out:], validation + reviews[:held_out]
 
 
-def _reviews(name: str, train: imdb.Labelled, test: imdb.Labelled, unsup: list[str], source: str) -> Reviews:
+def _reviews(name: str, train: imdb.Labelled, test: imdb.Labelled, unsup: list[str], source: str,
+             classes: tuple[str, ...] = CLASSES) -> Reviews:
     """Part (text, label) pairs into a list and an array for each half."""
     texts = [[text for text, _ in half] for half in (train, test)]
     labels = [np.array([label for _, label in half], dtype=np.int64) for half in (train, test)]
-    return Reviews(name, texts[0], labels[0], texts[1], labels[1], unsup, source)
+    return Reviews(name, texts[0], labels[0], texts[1], labels[1], unsup, source, classes)
 
 
 def _unmarked(texts: Iterable[str]) -> list[str]:
@@ -161,15 +207,14 @@ def _unmarked(texts: Iterable[str]) -> list[str]:
 def _place(real: str, asked: str, data_dir: Path, offline: bool, say: Say) -> tuple[Path | None, str]:
     """Return the folder or archive of corpus `real` and a description of it; None for the sample.
 
-    The sample is taken if asked for, and under `auto` if the real corpus cannot be had.
+    The sample is taken if asked for, and under `auto` if the real corpus cannot be had and nobody named a data folder.
     """
     if asked == "sample":
         return None, BUILT_IN
     try:
-        # Under `auto` nobody insists on the download: one try per mirror is enough.
-        place = _find(real, data_dir, offline, say, attempts=1 if asked == "auto" else 3)
+        place = _find(real, asked, data_dir, offline, say)
     except (NetworkError, ResourceError) as error:
-        if asked != "auto":
+        if asked != "auto" or data_dir is not UNNAMED:
             raise
         say(f"*** USING THE BUILT-IN SAMPLE, NOT {real.upper()}: results will say little about real text. ***")
         say(f"*** Why: {error.what}. To use the real one: {error.fix}. ***")
@@ -179,32 +224,60 @@ def _place(real: str, asked: str, data_dir: Path, offline: bool, say: Say) -> tu
     return place, source
 
 
-def _find(name: str, data_dir: Path, offline: bool, say: Say, attempts: int) -> Path:
-    """Return where a corpus is, downloading it if need be."""
-    archive, folder = ARCHIVES[name], data_dir / ("aclImdb" if name == "imdb" else name)
-    files = [data_dir / archive.name] + ([data_dir / "aclImdb_v1.tar.xz"] if name == "imdb" else [])
-    unpacked = folder.is_dir() if name == "imdb" else any(folder.glob(wikitext.file_name(name, "*")))
-    if unpacked:
-        return folder
-    if name == "imdb" and any((data_dir / own).is_dir() for own in imdb.LABELLED):
-        return data_dir
-    for file in files:
-        if file.is_file():
-            return file
-    looked = f"looked for {', '.join(map(str, [folder, *files]))}"
+def _find(name: str, asked: str, data_dir: Path, offline: bool, say: Say) -> Path:
+    """Return where a corpus is, downloading it if need be.
+
+    Raises: UsageError for a data folder that somebody named, and that is not there or holds nothing but other things.
+    """
+    if place := _present(name, data_dir):
+        return place
+    archive, places = ARCHIVES[name], ", ".join(map(str, _places(name, data_dir)))
+    looked = f"looked for {places}; there is {imdb.listed(data_dir)}"
+    if data_dir is not UNNAMED:
+        if not data_dir.exists() and not (offline and asked != "auto"):
+            raise UsageError(f"there is no folder {data_dir}, which --data-dir or MINITRANSFER_DATA names",
+                             f"check its spelling, or make it (mkdir {data_dir}) to have corpora downloaded into it")
+        if asked == "auto" and (offline or _is_strange(data_dir)):
+            raise UsageError(f"{data_dir} holds no {name} ({looked})", "name a folder that does, or the corpus that is "
+                             f"meant ({name} to have it downloaded there, or sample); your own reviews go to --data")
     if offline:
         raise NetworkError(f"{name} is not in {data_dir} ({looked}) and --offline forbids its download",
                            f"leave --offline out, or {by_hand(archive, data_dir)}")
     try:
-        return fetch(archive, data_dir, say=say, attempts=attempts)
+        # Under `auto` nobody insists on the download: one try per mirror is enough.
+        return fetch(archive, data_dir, say=say, attempts=1 if asked == "auto" else 3)
     except NetworkError as error:
         raise NetworkError(f"{name} is not in {data_dir} ({looked}); {error.what}", error.fix) from error
+
+
+def _is_strange(data_dir: Path) -> bool:
+    """Whether a folder holds something, but no corpus: somebody meant what is there, and not a download."""
+    return any(data_dir.iterdir()) and not any(_present(name, data_dir) for name in ARCHIVES)
+
+
+def _places(name: str, data_dir: Path) -> list[Path]:
+    """Return the folder and the archives that a corpus may be in."""
+    if name == "imdb":
+        return [data_dir / place for place in ("aclImdb", ARCHIVES[name].name, "aclImdb_v1.tar.xz")]
+    return [data_dir / name, data_dir / ARCHIVES[name].name]
+
+
+def _present(name: str, data_dir: Path) -> Path | None:
+    """Return the folder or archive of a corpus, if it is there."""
+    folder, *files = _places(name, data_dir)
+    if folder.is_dir() if name == "imdb" else any(folder.glob(wikitext.file_name(name, "*"))):
+        return folder
+    if name == "imdb" and any((data_dir / half).is_dir() for half in imdb.LABELLED):
+        return data_dir
+    if name == "imdb" and (hub := imdb.hub_folder(data_dir)):
+        return hub
+    return next((file for file in files if file.is_file()), None)
 
 
 def _source(place: Path, name: str) -> str:
     """Say where a corpus is read from, and whether it is the official file."""
     if place.is_dir():
-        return f"{place} (unpacked folder)"
+        return f"{place} (Parquet files of the hub)" if imdb.hub_folder(place) else f"{place} (unpacked folder)"
     if _is_official(place, name):
         return f"{place} (archive, official checksum)"
     counted = ", so its counts are checked instead" if name in ("imdb", *wikitext.OFFICIAL_ARTICLES) else ""

@@ -3,9 +3,11 @@
 A label is no more than the name of a folder, and a folder can be empty, misfiled or a copy of another. So a class
 without text is refused, and so are ratings in file names that contradict their folders, and a test half that is the
 training half. Counts other than the official ones, and single texts that stand in both halves, are only remarked
-upon: your own reviews, in folders of the same layout, are as welcome as the archive.
+upon: your own reviews, in folders of the same layout, are as welcome as the archive. A third class is refused here,
+and not left out.
 
-Read next: `minitransfer.text.words`, which cuts articles and reviews into words.
+Read next: `minitransfer.text.words`, which cuts articles and reviews into words. Around this file: reviews of any
+classes, in folders or tables, `own` and `tables`.
 """
 
 import random
@@ -18,6 +20,7 @@ from pathlib import Path
 from minitransfer.apparatus.archives import file_lines, tar_members
 from minitransfer.apparatus.errors import DataError
 from minitransfer.text.cleaning import Say, decode, say_normalised
+from minitransfer.text.tables import read_table
 
 HELD_OUT = 0.02  # of the reviews, when they are a pretraining corpus
 
@@ -28,6 +31,9 @@ TRAIN = ("train/neg", "train/pos", "train/unsup")
 TEST = ("test/neg", "test/pos")
 LABELLED = ("train/neg", "train/pos", "test/neg", "test/pos")
 OFFICIAL_REVIEWS = {folder: 12_500 for folder in LABELLED} | {"train/unsup": 50_000}
+HUB = {"train": {0: "train/neg", 1: "train/pos"}, "test": {0: "test/neg", 1: "test/pos"},  # the folder of each label
+       "unsupervised": {-1: "train/unsup"}}
+HUB_FILE = "{}-00000-of-00001.parquet"
 KNOWN_MEMBERS = re.compile(r"aclImdb/(README|imdb\.vocab|imdbEr\.txt|(train|test)/(urls_\w+\.txt|\w+\.feat))")
 
 Labelled = list[tuple[str, int]]  # (text, label), 0 negative and 1 positive
@@ -41,11 +47,12 @@ def read_reviews(place: Path, say: Say) -> tuple[Labelled, Labelled, list[str]]:
     and whatever cannot be read.
     """
     files = _review_files(place, (*TRAIN, *TEST), say)
-    _check_ratings(files, place)
-    _check_overlap(files, place, say)
+    check_ratings(files, place)
     train, test = ([(text, label) for label, folder in enumerate(half) for text in files[folder].values()]
                    for half in (TRAIN[:2], TEST))
-    return train, test, list(files["train/unsup"].values())
+    unsup = list(files["train/unsup"].values())
+    check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place, say)
+    return train, test, unsup
 
 
 def read_texts(place: Path, say: Say) -> tuple[list[str], list[str]]:
@@ -72,7 +79,7 @@ def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, di
     found: dict[str, dict[str, str]] = {folder: {} for folder in folders}
     for name, where, raw in _raw_reviews(place, folders, say):
         folder, _, file_name = name.rpartition("/")
-        found[folder][file_name] = _review_text(decode(raw, where, tally))
+        found[folder][file_name] = review_text(decode(raw, where, tally))
     found = {folder: dict(sorted(files.items())) for folder, files in found.items()}
     _check_counts(found, place, say)
     say_normalised(tally, "imdb", say)
@@ -81,9 +88,13 @@ def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, di
 
 def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tuple[str, str, bytes]]:
     """Yield ("train/pos/0_9.txt", the file's name for messages, its bytes) from a folder or an archive."""
+    if hub_folder(place):
+        yield from _hub_reviews(hub_folder(place), folders)
+        return
     if place.is_dir():
+        _refuse_strangers(place, folders)
         for folder in folders:
-            for path in _texts_in(place / folder):
+            for path in texts_in(place / folder):
                 yield f"{folder}/{path.name}", str(path), b"".join(file_lines(path))
         return
     wanted = re.compile(rf"aclImdb/({'|'.join(folders)})/[0-9]+_[0-9]+\.txt")
@@ -96,7 +107,46 @@ def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tupl
         say(f"warning: {place} holds {len(skipped):,} members that are no reviews, {skipped[0][:80]!r} the first")
 
 
-def _texts_in(folder: Path) -> list[Path]:
+def hub_folder(place: Path) -> Path | None:
+    """Return where in a folder the Parquet files of the hub's stanfordnlp/imdb lie; None if they do not."""
+    folders = (place, place / "plain_text", place / "imdb", place / "imdb" / "plain_text")
+    return next((folder for folder in folders if (folder / HUB_FILE.format("train")).is_file()), None)
+
+
+def _hub_reviews(place: Path, folders: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield what `_raw_reviews` does from the hub's Parquet files. Raises: DataError for other columns or labels."""
+    for split, folder_of in HUB.items():
+        path = place / HUB_FILE.format(split)
+        if not set(folder_of.values()) <= set(folders) or split == "unsupervised" and not path.exists():
+            continue
+        columns, rows = read_table(path, Counter())
+        for number, (where, values) in enumerate(rows):
+            row = dict(zip(columns, values))
+            text, folder = row.get("text"), folder_of.get(row.get("label"))
+            if folder is None or not isinstance(text, str):
+                raise DataError(f"{where} is no review of IMDB: it has the label {row.get('label')!r:.60}",
+                                "give tables of your own by their names, --data TRAIN TEST")
+            yield f"{folder}/{number:06}.txt", where, text.encode("utf-8", "surrogatepass")
+
+
+def _refuse_strangers(place: Path, folders: Sequence[str]) -> None:
+    """Raises: DataError for a class beside neg and pos, which would be left out unsaid."""
+    halves = {folder.partition("/")[0] for folder in folders}
+    found = (path for half in sorted(halves) if (place / half).is_dir() for path in sorted((place / half).iterdir()))
+    for path in found:
+        if f"{path.parent.name}/{path.name}" not in (*TRAIN, *TEST) and path.is_dir() and any(path.glob("*.txt")):
+            raise DataError(f"{path} is no class of IMDB, which has neg and pos",
+                            f"use --data {place} for reviews of any classes, or move that folder away")
+
+
+def listed(place: Path) -> str:
+    """Return what a folder holds, in a few words, for messages."""
+    names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir()) if place.is_dir() else []
+    more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
+    return ", ".join(name[:40] for name in names[:8]) + more or "nothing"
+
+
+def texts_in(folder: Path) -> list[Path]:
     """Return the .txt files of a folder, if there is one. Raises: DataError for one that cannot be read or followed."""
     try:
         paths = [path for path in folder.iterdir() if path.suffix == ".txt"] if folder.is_dir() else []
@@ -108,7 +158,7 @@ def _texts_in(folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _review_text(text: str) -> str:
+def review_text(text: str) -> str:
     """Make a line end of each `<br />`, and drop blank lines and the spaces around lines."""
     return "\n".join(filter(None, map(str.strip, LINE_BREAK.sub("\n", text).split("\n"))))
 
@@ -126,27 +176,28 @@ def _check_counts(files: dict[str, dict[str, str]], place: Path, say: Say) -> No
         say(f"warning: these reviews are not the official IMDB ones: {compared}")
 
 
-def _check_ratings(files: dict[str, dict[str, str]], place: Path) -> None:
-    """Raises: DataError if files are named ID_RATING.txt throughout, and ratings contradict the folders."""
-    rated = {folder: [RATED.fullmatch(name) for name in files[folder]] for folder in LABELLED}
-    if not all(chain.from_iterable(rated.values())):
+def check_ratings(files: dict[str, dict[str, str]], place: Path) -> None:
+    """Raises: DataError if files of neg and pos are named ID_RATING.txt throughout, contradicting their folders."""
+    rated = {folder: [RATED.fullmatch(name) for name in names] for folder, names in files.items()
+             if folder != "train/unsup"}
+    if not rated.keys() <= set(LABELLED) or not all(chain.from_iterable(rated.values())):
         return  # somebody's own data, under names of their own
     wrong = {folder: sum(int(name[1]) > 4 if folder.endswith("neg") else int(name[1]) < 7 for name in names)
              for folder, names in rated.items()}
     if any(wrong.values()):
-        counts = ", ".join(f"{wrong[folder]:,} of {len(rated[folder]):,} in {folder}" for folder in LABELLED)
+        counts = ", ".join(f"{wrong[folder]:,} of {len(rated[folder]):,} in {folder}" for folder in rated)
         raise DataError(f"{place} is mislabelled: ratings in file names (ID_RATING.txt; neg 1 to 4, pos 7 to 10) "
                         f"contradict their folders: {counts}", "restore the official folders, or rename the files")
 
 
-def _check_overlap(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
+def check_overlap(train: Sequence[str], test: Sequence[str], unlabelled: Sequence[str], place: Path,
+                  say: Say) -> None:
     """Warn of test texts that training or pretraining meets too. Raises: DataError if both halves hold the same."""
-    train, unlabelled, test = ({text for folder in folders for text in files[folder].values() if text}
-                               for folders in (TRAIN[:2], TRAIN[2:], TEST))
-    if train == test:
-        raise DataError(f"train and test of {place} hold the same {len(test):,} texts",
+    of_train, of_test, of_neither = (set(filter(None, texts)) for texts in (train, test, unlabelled))
+    if of_train == of_test:
+        raise DataError(f"train and test of {place} hold the same {len(of_test):,} texts",
                         "put texts in test that are not in train: an accuracy on these would mean nothing")
-    shared, read = len(train & test), len(unlabelled & test)
+    shared, read = len(of_train & of_test), len(of_neither & of_test)
     if shared or read:
         say(f"warning: of the texts of the test half {shared:,} are in the training half too, and {read:,} among the "
             "unlabelled reviews, which encoders may be pretrained on")

@@ -17,9 +17,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from minitransfer.text.words import UNK_WORD
+from minitransfer.text.words import FLAGS, UNK_WORD, WITHOUT_SPACES
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
@@ -31,24 +31,46 @@ LEAST_COUNT = 2  # neighbours that were seen together only once are not joined
 TOO_LONG = " " + "x" * (LONGEST_WORD + 1) + " "
 PORTION, AT_ONCE = 1 << 16, 64  # characters; the library needs some hundred bytes for each that it works on
 
-# How a text becomes words, and what stands around one, as the library writes it down. The same as for uncased BERT.
-SETTINGS = {
+# How a text becomes words, and what stands around one, as the library writes it down: first for uncased BERT.
+AROUND = {
+    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", SEP_ID], "cls": ["[CLS]", CLS_ID]},
+    "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
+}
+UNCASED_BERT: dict[str, Any] = {
     "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
                    "strip_accents": None, "lowercase": True},  # None: accents go, because case does
     "pre_tokenizer": {"type": "BertPreTokenizer"},
-    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", SEP_ID], "cls": ["[CLS]", CLS_ID]},
-    "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
+    **AROUND,
+}
+# And for the pieces that we learn: the same for English, but fair to other scripts. Uncased BERT takes off whatever
+# stands on a letter: accents in Europe, vowels in India, and what makes が of か. Here accents go, and the vowel points
+# of Hebrew and Arabic, which are seldom written. And each character of a script without spaces is a word, and each
+# emoji, which there would be a part of the word it touches.
+OPTIONAL_MARKS = (r"\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06ed"
+                  r"\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe00-\ufe0f\ufe20-\ufe2f")
+EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
+ALL_SCRIPTS: dict[str, Any] = {
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {**UNCASED_BERT["normalizer"], "strip_accents": False, "lowercase": False}, {"type": "NFD"},
+        {"type": "Replace", "pattern": {"Regex": f"[{OPTIONAL_MARKS}&&\\p{{Mn}}]"}, "content": ""},
+        {"type": "NFC"}, {"type": "Lowercase"}]},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": f"[{FLAGS}]{{2}}|[{WITHOUT_SPACES}{EMOJI}]\\p{{M}}*"},
+         "behavior": "Isolated", "invert": False},
+        UNCASED_BERT["pre_tokenizer"]]},
+    **AROUND,
 }
 
 
 class WordPiece:
     """Word pieces and their ids: `pieces[token_id]`, the five special ones first. `train_wordpiece` makes one.
 
-    `continues` (V,) bool marks the pieces that go on with a word.
+    `continues` (V,) bool marks the pieces that go on with a word. `rules`: how a text becomes words, UNCASED_BERT,
+    which earlier runs have and BERTs from elsewhere, or ALL_SCRIPTS.
     """
 
-    def __init__(self, pieces: Sequence[str]):
-        self.pieces = list(pieces)
+    def __init__(self, pieces: Sequence[str], rules: Mapping[str, Any] = UNCASED_BERT):
+        self.pieces, self.rules = list(pieces), rules
         self.continues = np.array([piece.startswith(PREFIX) for piece in self.pieces])
         self._tokenizer = Tokenizer.from_str(self.to_json())
         self._tokenizer.encode_special_tokens = True  # else a [MASK] that somebody wrote would be the special piece
@@ -61,9 +83,10 @@ class WordPiece:
     def encode(self, texts: Sequence[str], marks_unknown: bool = False) -> list[np.ndarray]:
         """Cut each text into pieces, with no [CLS] or [SEP] around them; for each its token ids, int32 (T,).
 
-        Text is lower-cased, accents go, and punctuation and Chinese characters stand alone. A word that the pieces
-        cannot spell is one [UNK], and so is one of more than 100 characters. "[MASK]" in a text is text. With
-        `marks_unknown` a literal `<unk>` is [UNK], as word-level WikiText means it.
+        Text is lower-cased, accents go, and punctuation stands alone, as do Chinese characters and, by ALL_SCRIPTS,
+        those of all scripts without spaces. A word that the pieces cannot spell is one [UNK], and so is one of more
+        than 100 characters. "[MASK]" in a text is text. With `marks_unknown` a literal `<unk>` is [UNK], as word-level
+        WikiText means it.
 
         Differs: to bound memory, a run of more than 65,536 characters without a space is cut there, even within a
         word, which may then have several [UNK].
@@ -76,10 +99,15 @@ class WordPiece:
                 token_ids[i].append(np.array(encoding.ids, np.int32))
         return [np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in token_ids]
 
+    def words(self, text: str) -> list[str]:
+        """The words of a text, before they are cut into pieces."""
+        normalizer, splitter = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
     def to_json(self) -> str:
         """The pieces, and how they are used, in the format of `tokenizers`: what a run keeps as tokenizer.json."""
         vocab = {piece: i for i, piece in enumerate(self.pieces)}
-        return json.dumps(_description(vocab), ensure_ascii=False, indent=2) + "\n"
+        return json.dumps(_description(vocab, self.rules), ensure_ascii=False, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "WordPiece":
@@ -90,8 +118,11 @@ class WordPiece:
             raise ValueError(f"it is not JSON: {type(failure).__name__}") from failure
         model = description.get("model") if isinstance(description, dict) else None
         vocab = model.get("vocab") if isinstance(model, dict) else None
-        _compare(description, _description(vocab), "it")
-        return cls(_by_id(vocab))
+        splitter = description.get("pre_tokenizer") if isinstance(description, dict) else None
+        several = isinstance(splitter, dict) and splitter.get("type") == ALL_SCRIPTS["pre_tokenizer"]["type"]
+        rules = ALL_SCRIPTS if several else UNCASED_BERT
+        _compare(description, _description(vocab, rules), "it")
+        return cls(_by_id(vocab), rules)
 
 
 def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bool = False) -> WordPiece:
@@ -119,19 +150,19 @@ def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bo
                                         special_tokens=[*SPECIAL_PIECES, *letters], show_progress=False)
     tokenizer.train_from_iterator(_written_out(words, counts), trainer)
     ids = tokenizer.get_vocab()
-    return WordPiece(sorted(ids, key=ids.__getitem__))
+    return WordPiece(sorted(ids, key=ids.__getitem__), ALL_SCRIPTS)
 
 
 def count_words(documents: Iterable[str], marks_unknown: bool = False) -> Counter[str]:
-    """Count the words of a text as `WordPiece.encode` sees them, but for those too long to have pieces."""
+    """Count the words of a text as `WordPiece.encode` sees them by ALL_SCRIPTS, but for those too long for pieces."""
     strings: Counter[str] = Counter()
     for document in documents:
         for part in _portions(_plain(document, marks_unknown)):
             strings.update(part.replace("\n", " ").split(" "))  # what is met often is then looked at once
-    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    cutter = WordPiece(SPECIAL_PIECES, ALL_SCRIPTS)
     counts: Counter[str] = Counter()
     for string, count in strings.items():
-        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(string)):
+        for word in cutter.words(string):
             if len(word) <= LONGEST_WORD:
                 counts[word] += count
     return counts
@@ -185,13 +216,13 @@ def _portions(text: str) -> Iterator[str]:
         start = end
 
 
-def _description(vocab: Any) -> dict[str, Any]:
-    """The whole content of a tokenizer.json, around the ids of its pieces."""
+def _description(vocab: Any, rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole content of a tokenizer.json, around the ids of its pieces and the rules by which text becomes words."""
     model = {"type": "WordPiece", "unk_token": SPECIAL_PIECES[UNK_ID], "continuing_subword_prefix": PREFIX,
              "max_input_chars_per_word": LONGEST_WORD, "vocab": vocab}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     added = [{"id": i, "content": piece, **plain} for i, piece in enumerate(SPECIAL_PIECES)]
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **SETTINGS, "model": model}
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **rules, "model": model}
 
 
 def _compare(found: Any, needed: Any, name: str) -> None:

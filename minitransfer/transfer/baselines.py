@@ -2,8 +2,10 @@
 
 Far: on film reviews a linear classifier over a bag of uni- and bigrams is hard to beat, as Wang and Manning (2012)
 showed with the recipe below, so whoever claims that pretraining pays has to be compared with it. A text is the set
-of its words and of its pairs of neighbouring words; each of these is weighed by how much more often one class has it
-than the other, which needs no training, and then once more by a logistic regression, which does.
+of its words and of its pairs of neighbouring words, if asked for of three in a row as well; each of these is weighed by
+how much more often one class has it than the other, which needs no training, and then once more by a logistic
+regression, which does. Of more than two classes each is told from all the others by a regression of its own (**one
+versus rest**).
 
 Read next: `finetune.bag.train`, the command.
 """
@@ -60,30 +62,33 @@ def renumber(texts: TokenisedTexts, vocabulary: Vocabulary) -> list[np.ndarray]:
     return [ids[token_ids] for token_ids in texts.token_ids]
 
 
-def ngrams(token_ids: Sequence[np.ndarray], num_words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each word w of a text as the number w, each pair of neighbours (v, w) as (v + 1) · num_words + w.
+def ngrams(token_ids: Sequence[np.ndarray], num_words: int, longest: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """The n-grams of each text, of one word up to `longest`, as numbers that tell all of them apart.
+
+    code(w) = w,  code(w_1 … w_n) = (code(w_1 … w_{n−1}) + 1) · num_words + w_n
 
     N-grams with a word of id −1 are left out. Shapes: N arrays of token ids -> rows (the text) and codes, (M,) int64.
     """
     lengths = [len(text) for text in token_ids]
     words = np.concatenate([np.empty(0, np.int64), *token_ids])
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    v, w = words[:-1], words[1:]
-    together = (rows[:-1] == rows[1:]) & (v >= 0) & (w >= 0)
-    pairs = (v + 1) * num_words + w
-    single = words >= 0
-    return np.concatenate([rows[single], rows[1:][together]]), np.concatenate([words[single], pairs[together]])
+    follows = np.diff(rows, prepend=-1) == 0  # the word before is of the same text
+    codes = [words]  # of the n-gram that ends with each word; −1 where there is none
+    for _ in range(1, longest):
+        before = np.roll(codes[-1], 1)
+        codes.append(np.where(follows & (before >= 0) & (words >= 0), (before + 1) * num_words + words, UNKNOWN))
+    return np.concatenate([rows[code >= 0] for code in codes]), np.concatenate([code[code >= 0] for code in codes])
 
 
-def seen_often(token_ids: Sequence[np.ndarray], num_words: int, least: int = SEEN) -> np.ndarray:
+def seen_often(token_ids: Sequence[np.ndarray], num_words: int, longest: int = 2, least: int = SEEN) -> np.ndarray:
     """The codes of the n-grams that the texts have `least` times or more, rising, (V,) int64."""
-    codes, counts = np.unique(ngrams(token_ids, num_words)[1], return_counts=True)
+    codes, counts = np.unique(ngrams(token_ids, num_words, longest)[1], return_counts=True)
     return codes[counts >= least]
 
 
-def bags(token_ids: Sequence[np.ndarray], num_words: int, chosen: np.ndarray) -> Bags:
+def bags(token_ids: Sequence[np.ndarray], num_words: int, chosen: np.ndarray, longest: int = 2) -> Bags:
     """Which of the `chosen` n-grams, codes (V,) rising, are in each text; each is numbered by its place there."""
-    rows, codes = ngrams(token_ids, num_words)
+    rows, codes = ngrams(token_ids, num_words, longest)
     place = np.searchsorted(chosen, codes)
     present = place < len(chosen)
     present[present] = chosen[place[present]] == codes[present]
@@ -95,8 +100,15 @@ def bags(token_ids: Sequence[np.ndarray], num_words: int, chosen: np.ndarray) ->
 
 def spelled(codes: np.ndarray, words: Sequence[str]) -> list[str]:
     """N-grams as a reader would write them: "good", "not good"."""
-    pairs = zip(*(part.tolist() for part in divmod(codes, len(words))))
-    return [f"{words[v - 1]} {words[w]}" if v else words[w] for v, w in pairs]
+    spellings = []
+    for code in codes.tolist():
+        reversed_words = []
+        while code >= 0:
+            before, w = divmod(code, len(words))
+            reversed_words.append(words[w])
+            code = before - 1
+        spellings.append(" ".join(reversed(reversed_words)))
+    return spellings
 
 
 def log_count_ratio(texts: Bags, labels: Tensor, num_ngrams: int, alpha: float = 1.0) -> Tensor:
@@ -121,24 +133,31 @@ class Half:
     labels: Tensor
 
     def logits(self, weights: Tensor, b: Tensor) -> Tensor:
-        """What a classifier of n-grams says of each text, as all others here say it: (N, 2), zero for class 0."""
-        s = scores(self.texts, weights, b)
-        return torch.stack([torch.zeros_like(s), s], dim=1)
+        """What a classifier of n-grams says of each text, as all others here say it: (N, Y).
+
+        Two classes, weights (V,) and b (1,): 0 and s, the score of class 1.
+        More, weights (Y, V) and b (Y,): log σ(s_n), the softmax of which is σ(s_n) / Σ_m σ(s_m); s_n tells n from all.
+        """
+        if weights.dim() == 1:
+            s = scores(self.texts, weights, b)
+            return torch.stack([torch.zeros_like(s), s], dim=1)
+        return F.logsigmoid(torch.stack([scores(self.texts, *of_class) for of_class in zip(weights, b)], dim=1))
 
 
 def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequence[str], np.ndarray],
-                 device: torch.device) -> tuple[list[str], list[Half]]:
-    """The n-grams that the texts to learn from have at least twice, and all texts as bags of these, with labels.
+                 device: torch.device, longest: int = 2) -> tuple[list[str], list[Half]]:
+    """The n-grams, of up to `longest` words, that the texts to learn from have at least twice, and all texts as bags
+    of these, with labels.
 
     learn and others: texts and labels (N,). Words of the others alone are in no n-gram, so they decide nothing.
     """
     training = tokenise_words(learn[0], WHOLE)
     vocabulary = Vocabulary(training.tokens)
-    chosen = seen_often(training.token_ids, len(vocabulary))
+    chosen = seen_often(training.token_ids, len(vocabulary), longest)
     halves = []
     for texts, labels in (learn, *others):
         tokenised = training if texts is learn[0] else tokenise_words(texts, WHOLE)
-        bag = bags(renumber(tokenised, vocabulary), len(vocabulary), chosen)
+        bag = bags(renumber(tokenised, vocabulary), len(vocabulary), chosen, longest)
         halves.append(Half(Bags(bag.members.to(device), bag.starts.to(device)), torch.from_numpy(labels).to(device)))
     return spelled(chosen, vocabulary.words), halves
 
@@ -146,6 +165,29 @@ def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequenc
 def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
     """The logit of class 1, Σ_{j in text} weights_j + b; that of class 0 is zero. Shapes: (V,), (1,) -> (N,)."""
     return texts.sums(weights) + b
+
+
+def fit_classes(half: Half, num_classes: int, ratios: Sequence[Tensor], strength: float,
+                check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor, int]:
+    """Fit what `Half.logits` takes: for two classes one regression, else one for each class against the rest.
+
+    ratios: r of each regression, from `class_ratios`. Returns r ∘ w, b and passes, as `fit`.
+    """
+    fits = [fit(half.texts, y, r, strength, check) for y, r in zip(_targets(half.labels, num_classes), ratios)]
+    if num_classes == 2:
+        return fits[0]
+    weights, b, passes = zip(*fits)
+    return torch.stack(weights), torch.cat(b), sum(passes)
+
+
+def class_ratios(half: Half, num_classes: int, num_ngrams: int) -> list[Tensor]:
+    """The log-count ratio of each regression of `fit_classes`."""
+    return [log_count_ratio(half.texts, y, num_ngrams) for y in _targets(half.labels, num_classes)]
+
+
+def _targets(labels: Tensor, num_classes: int) -> list[Tensor]:
+    """The labels of each regression: of two classes as they are, else 1 for a class and 0 for the rest."""
+    return [labels] if num_classes == 2 else [(labels == y).long() for y in range(num_classes)]
 
 
 def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,

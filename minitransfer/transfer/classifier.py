@@ -10,6 +10,7 @@ since they may be standardised by one another. Several processes share the first
 Read next: `minitransfer.transfer.examples`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.elmo.mix import ScalarMix
+from minitransfer.text import CLASSES
 from minitransfer.transfer.encoders import Encoder, TokenVectors
 from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
 from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
@@ -37,25 +39,28 @@ class Classifier(nn.Module):
     bilstm   logits = W mean_t(BiLSTM(γ Σ_k s_k h_{t,k})) + b
     cls      logits = W h_[CLS] + b, of the last layer alone: nothing is mixed
     last     the same of a text's last token, as a GPT needs it
+
+    classes: their names, in the order of the logits.
     """
 
     head: MeanPoolHead | BiLSTMHead | ClsHead
 
-    def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float):
+    def __init__(self, encoder: Encoder, *, head: str, pool: str, head_size: int, dropout: float,
+                 classes: Sequence[str] = CLASSES):
         super().__init__()
         if not 0 <= dropout < 1:  # nan, of which torch complains only when the first text is encoded
             raise ValueError(f"dropout is {dropout}, and must be at least 0 and below 1")
-        self.encoder, self.pool = encoder, pool
+        self.encoder, self.pool, self.classes = encoder, pool, tuple(classes)
         self.token_vectors = TokenVectors(encoder)
         self.mix = ScalarMix(encoder.num_layers) if head not in OF_ONE_TOKEN else None
         if head == "mean":
             width = encoder.hidden_size * POOLS[pool]
             self.standardise = Standardise(encoder.num_layers, width)
-            self.head = MeanPoolHead(width, head_size, dropout=dropout)
+            self.head = MeanPoolHead(width, head_size, len(classes), dropout)
         elif head == "bilstm":
-            self.head = BiLSTMHead(encoder.hidden_size, head_size, dropout=dropout)
+            self.head = BiLSTMHead(encoder.hidden_size, head_size, len(classes), dropout)
         elif head in OF_ONE_TOKEN:
-            self.head = ClsHead(encoder.hidden_size, dropout=dropout)
+            self.head = ClsHead(encoder.hidden_size, len(classes), dropout)
         else:
             raise ValueError(f"a head is one of {', '.join(HEADS)}, not {head!r}")
 
@@ -94,15 +99,24 @@ class Classifier(nn.Module):
 
     def classify_pooled(self, pooled: Tensor) -> Tensor:
         """Shapes: what `encode_pooled` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
+        x = self.head_inputs(pooled)
+        return self.head.classify(x) if isinstance(self.head, BiLSTMHead) else self.head(x)
+
+    def head_inputs(self, pooled: Tensor) -> Tensor:
+        """The one vector of each text that the head classifies.
+
+        Shapes: as `classify_pooled`, but -> (B, W): for mean γ Σ_k s_k standardised(pooled_k), for bilstm the mean of
+        its states, for cls h_[CLS], for last the last token's h.
+        """
         if self.training:  # Every process classifies the whole batch, so the head must drop the same units in each;
             # but the encoder's dropout has just drawn from this generator, in each for other rows.
             broadcast_generator(default_generator(pooled.device))
         if isinstance(self.head, BiLSTMHead):
-            return self.head.classify(pooled)
+            return pooled
         if isinstance(self.head, ClsHead):
-            return self.head(pooled[:, -1])
+            return pooled[:, -1]
         learning = self.training and not self.encoder.frozen
-        return self.head(self.mix(self.standardise(pooled, learning).transpose(0, 1)))
+        return self.mix(self.standardise(pooled, learning).transpose(0, 1))
 
     def encode(self, x: Tensor, mask: Tensor, one_token: bool = False) -> Tensor:
         """The encoder's layers, or the state in its last one of the token that the head reads.
@@ -133,11 +147,24 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
     own = {name: run.tensors[f"encoder.{name}"] for name in names}
 
     def make() -> Classifier:
-        return Classifier(new_encoder(encoder, tokens, own), **run.config["model"])
+        return Classifier(new_encoder(encoder, tokens, own), **run.config["model"], classes=classes_of(run.config))
 
     model = build_to_fit(make, run.tensors, run.path)
     model.encoder.freeze()
     return model.eval().to(device)
+
+
+def classes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes of a transfer run or a bag; an older config, which does not tell, has IMDB's.
+
+    Raises: ValueError if these are no different names, two at least.
+    """
+    names = config.get("classes", list(CLASSES))
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"the classes are {names!r:.60}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"two classes have one name: {names!r:.60}")
+    return tuple(names)
 
 
 def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:

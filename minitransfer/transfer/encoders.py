@@ -25,6 +25,8 @@ from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary, spell_all
 from minitransfer.transfer.tokens import Batch, TokenisedTexts, tokenise_pieces, tokenise_words
 
+MAX_TOKENS = 512  # of a text, where neither its user nor the encoder says otherwise
+
 
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
@@ -101,6 +103,11 @@ class Encoder(nn.Module):
     def tokens_learn(self) -> bool:
         """Whether the vectors of tokens are still changing, so that no table of them may be kept."""
         return any(p.requires_grad for p in self.groups()[0])
+
+
+def default_max_tokens(encoder: Encoder) -> int:
+    """How many tokens of a text are encoded, where nobody says: no more than the encoder was pretrained on."""
+    return min(MAX_TOKENS, encoder.max_tokens or MAX_TOKENS)
 
 
 class TokenVectors:

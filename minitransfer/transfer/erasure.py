@@ -7,7 +7,7 @@ after the other is taken out, so a text of N words is encoded N + 1 times.
 What this does not see: where two words say the same, neither is missed, and a text with a word torn out may be one
 that nobody would write. It tells what the classifier did with this text, not what words mean.
 
-This is the end of the path from text to answer. Read next: `minitransfer.transfer.baselines`.
+This is the end of the path from text to answer. Read next: `minitransfer.transfer.api`.
 """
 
 from collections.abc import Sequence

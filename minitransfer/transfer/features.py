@@ -20,10 +20,10 @@ from minitransfer.text.batching import batches_by_length
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts
 
-POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "cls": 1, "last": 1}  # how many times as wide as a layer
+POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "concat": 3, "cls": 1, "last": 1}  # how many layers wide each is
 TOKENS_PER_BATCH = 16_384
 FEWEST = 4  # texts from which a spread is measured
-VERSION = 1  # of features: to be counted up whenever the same settings begin to give other numbers
+VERSION = 2  # of features: to be counted up whenever the same settings begin to give other numbers
 
 
 def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
@@ -32,13 +32,17 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     mean         mean_t h_t
     mean-max     the same, and beside it max_t h_t, dimension by dimension
     mean-spread  the same, and beside it the standard deviation √(mean_t (h_t − mean)²)
+    concat       [h_end; max_t h_t; mean_t h_t]: ULMFiT's concat pooling (Howard and Ruder 2018, section 3.3)
     cls          h_[CLS], the first token alone
     last         the text's own last token alone
 
-    Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D or 2D.
+    h_end is where each direction of a biLM ends: the lower half of h_T, which has read the text from its beginning, and
+    the upper half of h_1, which has read it from its end. Of other encoders it is just these halves.
+    Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D to 3D.
 
-    Differs: the lecture has the mean (5.2) and [CLS] (3.4), Radford et al. 2018 the last token. Maximum and spread are
-    not linear, so pool(mix) ≠ mix(pool): with them we mix the pooled layers, which is another model.
+    Differs: ULMFiT pools its last layer, and has a classifier for each direction. The lecture has the mean (5.2) and
+    [CLS] (3.4), Radford et al. 2018 the last token. Maximum and spread are not linear, so pool(mix) ≠ mix(pool): with
+    them we mix the pooled layers, which is another model.
     """
     if pool == "cls":
         return layers[:, :, 0].transpose(0, 1)
@@ -48,10 +52,14 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     count = mask.sum(dim=1).clamp(min=1).view(1, -1, 1)
     mean = layers.sum(dim=2) / count
     parts = [mean]
-    if pool == "mean-max":
+    if pool in ("mean-max", "concat"):
         maximum = layers.masked_fill(~mask.view(1, *mask.shape, 1), -torch.inf).amax(dim=2)
         parts.append(maximum.masked_fill(~mask.any(dim=1).view(1, -1, 1), 0))
-    elif pool == "mean-spread":
+    if pool == "concat":
+        T, half = mask.sum(dim=1).clamp(min=1), layers.shape[-1] // 2
+        h_T = layers[:, torch.arange(len(mask), device=layers.device), T - 1]
+        parts = [h_T[..., :half], layers[:, :, 0, half:], *reversed(parts)]
+    if pool == "mean-spread":
         centred = (layers - mean.unsqueeze(2)) * mask.unsqueeze(-1)
         variance = centred.square().sum(dim=2) / count
         some = variance > 0  # at zero the square root is infinitely steep, and a gradient would become nan

@@ -42,8 +42,8 @@ class MeanPoolHead(nn.Module):
 class BiLSTMHead(nn.Module):
     """The lecture's other head: a bidirectional LSTM over the tokens, its mean, and a linear layer.
 
-    a_t = LSTM(ELMo(1), …, ELMo(t)),  b_t = LSTM'(ELMo(T), …, ELMo(t)),  T the text's own last token
-    logits = W mean_t([a_t; b_t]) + b        (lecture 5.2: "BiLSTM + linear")
+    a_t = LSTM(ELMo(1), …, ELMo(t)),  r_t = LSTM'(ELMo(T), …, ELMo(t)),  T the text's own last token
+    logits = W mean_t([a_t; r_t]) + b        (lecture 5.2: "BiLSTM + linear")
 
     With `dropout`, ELMo(t) and the mean each lose some units in training. A text without tokens has logits b.
     """
@@ -63,8 +63,8 @@ class BiLSTMHead(nn.Module):
         """The mean of what the LSTM makes of a text's tokens. Shapes: as `forward`, but -> (B, 2 head_size) float32."""
         x, lengths = self.dropout(x), mask.sum(dim=1)
         a = self.ahead(x)[0]
-        b = reverse_each(self.back(reverse_each(x, lengths))[0], lengths)
-        h = torch.cat([a, b], dim=-1).float() * mask.unsqueeze(-1)  # (B, T, 2 head_size)
+        r = reverse_each(self.back(reverse_each(x, lengths))[0], lengths)
+        h = torch.cat([a, r], dim=-1).float() * mask.unsqueeze(-1)  # (B, T, 2 head_size)
         return h.sum(dim=1) / lengths.clamp(min=1).unsqueeze(1)
 
     def classify(self, pooled: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ Read next: `minitransfer.transfer.labels`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.saved import LoadedRun, build_to_fit, check_depth
-from minitransfer.bert.encoder import BertConfig
+from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.static.loading import static_vectors
 from minitransfer.text.wordpiece import WordPiece
@@ -23,6 +23,7 @@ from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, Gp
 
 KINDS = ("bilm", "bert", "gpt", "static")
 OF_PIECES = ("bert", "gpt")
+Network = TypeVar("Network", bound=MaskedLM)
 
 
 def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> Encoder:
@@ -42,6 +43,17 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
         tokens, tensors = read_tokens(run, run.kind), _below_the_softmax(run)
     encoder = build_to_fit(lambda: new_encoder(run.config, tokens, tensors), tensors, run.path).to(device)
     return encoder.freeze() if frozen else encoder
+
+
+def load_with_head(run: LoadedRun, device: torch.device, network: type[Network]) -> tuple[Network, BertEncoder]:
+    """The network of a pretrain.bert or gpt run with the head that guesses, and its encoder, which knows its pieces.
+
+    Raises: CheckpointError if the parts of the run do not fit together.
+    """
+    encoder = load_encoder(run, device)
+    assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
+    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
+    return model.to(device).eval(), encoder
 
 
 def new_encoder(

@@ -100,3 +100,32 @@ class Outcome:
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """The mean loss in nats, and the share of texts whose largest logit is that of the right class."""
     return cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).float().mean().item()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well texts were classified: all together, and class by class in the order of the logits.
+
+    accuracy   the share of texts that are predicted right
+    recalls    of each class n the share of its texts that are predicted as n, TP_n / (TP_n + FN_n); None without texts
+    macro_f1   mean_n 2 TP_n / (2 TP_n + FP_n + FN_n), over the classes that a text has or is predicted as
+    counts     how many texts each class has
+
+    TP_n texts of class n are predicted as n, FN_n are not; FP_n texts of others are. Unlike the accuracy, macro F1
+    counts a rare class as much as a frequent one (Manning, Raghavan and Schütze 2008, section 13.6).
+    """
+
+    accuracy: float
+    recalls: list[float | None]
+    macro_f1: float
+    counts: list[int]
+
+
+def scores_of(logits: Tensor, labels: Tensor) -> Scores:
+    """Score predictions. Shapes: logits (N, Y), labels (N,) int64."""
+    Y, predicted = logits.shape[1], logits.argmax(dim=1)
+    TP = torch.bincount(labels[predicted == labels], minlength=Y).tolist()
+    counts, answers = (torch.bincount(y, minlength=Y).tolist() for y in (labels, predicted))  # TP + FN, TP + FP
+    F1 = [2 * tp / (count + answered) for tp, count, answered in zip(TP, counts, answers) if count + answered]
+    recalls = [tp / count if count else None for tp, count in zip(TP, counts)]
+    return Scores(loss_and_accuracy(logits, labels)[1], recalls, sum(F1) / len(F1), counts)

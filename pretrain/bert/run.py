@@ -7,14 +7,13 @@ measure is a GPT's as well.
 Read next: `pretrain.bert.train`, the command.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import check_batch_size, is_first, of_processes, on_first, open_run
 from minitransfer.apparatus.runtime import (
     Stop,
@@ -26,23 +25,27 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.bert.encoder import MaskedLM
+from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bert.settings import PieceSettings, Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
 from pretrain.bert.text import PackedText, Text, measure, read_text
 from pretrain.bert.train import report, train
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.vectors import as_begun, find_or_learn
 
 
-def main(settings: Settings) -> int:
-    """Train a BERT; returns the exit code."""
-    return run_on_pieces(settings, MaskedLM, read_text, learn_and_measure)
+def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
+    """Train a BERT; returns what the run came to.
+
+    build: makes the network, of settings, text, origin and class.
+    """
+    return run_on_pieces(settings, MaskedLM, read_text, learn_and_measure, build)
 
 
 def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callable[..., PackedText],
-                  learn: Callable[..., int]) -> int:
-    """Prepare text and network, open the run, and hand over to `learn`; returns the exit code."""
+                  learn: Callable[..., None], build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
+    """Prepare text and network, open the run, and hand over to `learn`; returns what the run came to."""
     settings = as_begun(settings)
     check_out(settings.out, settings.kind, resume=settings.resume)
     check_batch_size(settings.batch_size)
@@ -51,7 +54,7 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
         check_seq_length(settings.seq_length, settings.max_positions)
     origin = load_origin(settings, network)
     if already_complete(settings, known(settings, origin, device)):
-        return 0
+        return results(settings.out)
     corpus = read_corpus(settings)
     as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
@@ -71,7 +74,8 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     if settings.warm_start == "auto":
         say(f"stage 2 of 2: {settings.task}")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
-        return learn(model.to(device), text, settings, seed, run, stop)
+        learn(model.to(device), text, settings, seed, run, stop)
+    return results(settings.out)
 
 
 def known(settings: PieceSettings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
@@ -82,19 +86,17 @@ def known(settings: PieceSettings, origin: LoadedRun | None, device: torch.devic
 
 
 def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDirectory,
-                      stop: Stop) -> int:
-    """Train, measure on all held-out text, and leave a finished run; returns the exit code.
+                      stop: Stop) -> None:
+    """Train, measure on all held-out text, and leave a finished run.
 
     The first of several processes measures and writes, while the others wait.
     """
-    started = time.monotonic()
     step = train(model, text, settings, seed, run, stop)
     metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
     if is_first():
         save(model, text, run)
         report(run, metrics, step, total=step, every=step)
-        complete(run, settings, step, metrics, started)
-    return 0
+        complete(run, settings, step, metrics)
 
 
 def save(model: MaskedLM, text: PackedText, run: RunDirectory) -> None:
@@ -102,11 +104,9 @@ def save(model: MaskedLM, text: PackedText, run: RunDirectory) -> None:
     run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
 
 
-def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float],
-             started: float) -> None:
+def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float]) -> None:
     """Mark a run as finished, with what was measured last, and say what can be done with it."""
-    seconds = time.monotonic() - started
-    run.mark_complete(step, {**metrics, "seconds": round(seconds, 1)})
+    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
     following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
-    say(f"{seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the {settings.title} is in {settings.out}. "
-        f"Next: {following}")
+    say(f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the {settings.title} is in "
+        f"{settings.out}. Next: {following}")

@@ -6,13 +6,12 @@ learned; the loop trains; perplexity is measured on all held-out text, and what 
 Read next: `pretrain.bilm.train`, the command.
 """
 
-import time
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import check_batch_size, is_first, of_processes, on_first, open_run
 from minitransfer.apparatus.runtime import (
     SideBySide,
@@ -25,24 +24,25 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.elmo.bilm import BiLM
+from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
 from pretrain.bilm.train import train
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus
 from pretrain.vectors import as_begun, find_or_learn
 
 
-def main(settings: Settings) -> int:
-    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns the exit code."""
+def main(settings: Settings) -> dict[str, Any]:
+    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to."""
     settings = as_begun(settings)
     check_out(settings.out, "bilm", resume=settings.resume)
     check_batch_size(settings.batch_size)
     device, threads = choose_device(settings.device), set_threads(settings.threads)
     origin = load_origin(settings)
     if already_complete(settings, known(settings, origin, device)):
-        return 0
+        return results(settings.out)
     corpus = read_corpus(settings)
     as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
@@ -67,7 +67,8 @@ def main(settings: Settings) -> int:
         if settings.warm_start == "auto":
             say("stage 3 of 3: the language model")
         seed = training_seed(settings.seed, origin)
-        return learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
+        learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
+    return results(settings.out)
 
 
 def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
@@ -78,22 +79,20 @@ def known(settings: Settings, origin: LoadedRun | None, device: torch.device) ->
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,
-                      state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
-    """Train, measure perplexity over the full vocabulary, and leave a finished run; returns the exit code.
+                      state: dict | None, stop: Stop, side_by_side: SideBySide) -> None:
+    """Train, measure perplexity over the full vocabulary, and leave a finished run.
 
     The first of several processes measures and writes, while the others wait.
     """
-    started = time.monotonic()
     step = train(model, reader, text, settings, seed, run, state, stop, side_by_side)
     metrics = on_first(stop, lambda: perplexity_of_all(model, reader, text, side_by_side, stop.check))
     if not is_first():
-        return 0
+        return
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
     run.log_metrics({"step": step, **metrics}, once=True)
-    run.mark_complete(step, {**metrics, "seconds": round(time.monotonic() - started, 1)})
+    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
         f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}; "
-        f"{(time.monotonic() - started) / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
+        f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
     following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
     say(f"the biLM is in {settings.out}. Next: {following}")
-    return 0

@@ -63,6 +63,7 @@ class Settings(NetworkSettings):
 
     prog = "python -m pretrain.bilm"
     description = DESCRIPTION
+    epilog = "pure: what differs with --warm-start none"
     presets = PRESETS
 
     warm_start: str = flag(

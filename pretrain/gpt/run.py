@@ -3,7 +3,7 @@
 Read next: `pretrain.gpt.train`, the command.
 """
 
-import time
+from typing import Any
 
 from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.distributed import is_first, on_first
@@ -15,22 +15,20 @@ from pretrain.gpt.text import Text, measure, read_text
 from pretrain.gpt.train import report, train
 
 
-def main(settings: Settings) -> int:
-    """Train a GPT; returns the exit code."""
+def main(settings: Settings) -> dict[str, Any]:
+    """Train a GPT; returns what the run came to."""
     return run_on_pieces(settings, CausalLM, read_text, learn_and_measure)
 
 
 def learn_and_measure(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDirectory,
-                      stop: Stop) -> int:
-    """Train, measure on all held-out text, and leave a finished run; returns the exit code.
+                      stop: Stop) -> None:
+    """Train, measure on all held-out text, and leave a finished run.
 
     The first of several processes measures and writes, while the others wait.
     """
-    started = time.monotonic()
     step = train(model, text, settings, seed, run, stop)
     metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
     if is_first():
         save(model, text, run)
         report(run, metrics, step, total=step, every=step)
-        complete(run, settings, step, metrics, started)
-    return 0
+        complete(run, settings, step, metrics)

@@ -4,7 +4,7 @@ Every run logs what it measures to metrics.jsonl, one row at a time, while it tr
 can do on text held out, and how large its steps are. Here these rows become lines to be drawn, of one run or of
 several together; a run that is still training, or was cut off within a row, has curves as well.
 
-Read next: `pretrain.inspect.words`.
+Read next: `pretrain.inspect.side_by_side`.
 """
 
 import math

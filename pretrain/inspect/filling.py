@@ -3,25 +3,19 @@
 The question of pretraining, asked of a text of one's own. Of each [MASK] BERT says how probable every piece is, given
 all that stands to its left and right; of several masks it guesses each by itself, without knowing the other answers.
 
-Read next: `pretrain.inspect.curves`.
+Read next: `pretrain.inspect.attention`.
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.saved import build_to_fit
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, UNK_ID, WordPiece
-from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.loading import load_encoder
 
 MASK = SPECIAL_PIECES[MASK_ID]
-Network = TypeVar("Network", bound=MaskedLM)
 
 
 @dataclass(frozen=True)
@@ -39,17 +33,6 @@ class Question:
     def unknown(self) -> int:
         """How many words of the text are [UNK] to this BERT."""
         return int((self.token_ids == UNK_ID).sum())
-
-
-def load_with_head(run: LoadedRun, device: torch.device, network: type[Network]) -> tuple[Network, BertEncoder]:
-    """The network of a pretrain.bert or gpt run with the head that guesses, and its encoder, which knows its pieces.
-
-    Raises: CheckpointError if the parts of the run do not fit together.
-    """
-    encoder = load_encoder(run, device)
-    assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
-    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
-    return model.to(device).eval(), encoder
 
 
 def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> Question:

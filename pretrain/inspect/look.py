@@ -1,10 +1,13 @@
-"""Parts II to V, the command: look into runs. What is in a word, a gap, the end of a text, a mix of layers, a training?
+"""Parts II to VI, the command: look into runs. What is in a word, a gap, the end of a text, a mix, a training?
 
     python -m pretrain.inspect runs/bilm --word bank                     # one word in many sentences (lecture 2.2)
+    python -m pretrain.inspect runs/bilm --senses bank                   # and whether it parts by what it means
     python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."  # what is thought to be missing
     python -m pretrain.inspect runs/gpt --write "the film was"           # how it may go on
+    python -m pretrain.inspect runs/bert --attention "not a good film ." # which tokens a head attends to (lecture 3.1)
     python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
     python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb         # how they got there
+    python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500 # in what they differ, and what came of it
 
 Nothing is trained, and nothing is written but a picture, if matplotlib is there to draw one.
 
@@ -12,7 +15,9 @@ Read next: `pretrain.inspect.occurrences`, the first of the files around this on
 """
 
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,13 +32,25 @@ from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
-from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.loading import load_encoder, load_with_head
 from pretrain.inspect import words as showing
+from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
-from pretrain.inspect.filling import ask, guesses, load_with_head
+from pretrain.inspect.filling import ask, guesses
+from pretrain.inspect.geometry import principal_components
 from pretrain.inspect.occurrences import encode, windows_of
-from pretrain.inspect.pictures import draw_curves, draw_mix, make_room, require_matplotlib, save
+from pretrain.inspect.pictures import (
+    draw_attention,
+    draw_curves,
+    draw_mix,
+    draw_senses,
+    make_room,
+    require_matplotlib,
+    save,
+)
+from pretrain.inspect.senses import marked_occurrences, nearest_of_same_sense, same_sense_by_chance
 from pretrain.inspect.settings import Settings
+from pretrain.inspect.side_by_side import compare_runs, table
 from pretrain.inspect.words import layer_names, tell_history, tell_picture
 
 GUESSES = 10
@@ -57,10 +74,10 @@ def machine(settings: Settings) -> torch.device:
     return choose_device(settings.device)
 
 
-def look_at_word(settings: Settings) -> None:
+def look_at_word(settings: Settings) -> Path | None:
     """Find a word in a corpus, encode the lines around it, and tell what becomes of it in each."""
     device, word, run = machine(settings), settings.word, load_run(settings.runs[0])
-    showing.check_kind(run)
+    showing.check_kind(run, "--word")
     encoder = load_encoder(run, device)
     layer = showing.check_layer(settings.layer, encoder)
     near = showing.static_neighbours(encoder, word, showing.candidate_words(run, encoder))
@@ -77,23 +94,68 @@ def look_at_word(settings: Settings) -> None:
     showing.tell_static(near)
     showing.tell_nearest(words[layer], occurrences, chosen, layer)
     showing.tell_picture(path)
+    return path
 
 
-def look_at_gaps(settings: Settings) -> None:
+def look_at_senses(settings: Settings) -> dict[str, float]:
+    """Encode all marked uses of a word; say and return how often the nearest has the same sense, layer by layer."""
+    device, word, run = machine(settings), settings.senses, load_run(settings.runs[0])
+    showing.check_kind(run, "--senses")
+    encoder = load_encoder(run, device)
+    path = picture(settings, f"senses-{word}")
+    occurrences, senses = marked_occurrences(word)
+    words, _ = encode(encoder, *windows_of(occurrences, encoder, False))
+    shares, names = [nearest_of_same_sense(h, senses) for h in words], layer_names(run.kind, len(words))
+    if path is not None:
+        points = [principal_components(h)[0].tolist() for h in words]
+        titles = [f"layer {name}\nnearest of the same sense: {share:.0%}" for name, share in zip(names, shares)]
+        title = f"{word} in {len(senses):,} sentences of the built-in articles, by {run.path}"
+        save(draw_senses(points, senses, titles, title), path)
+    counts = ", ".join(f"{n:,} {sense}" for sense, n in Counter(senses).items())
+    print(f"{word}: {len(senses):,} sentences of the built-in articles ({counts}), encoded by {run.path}\n")
+    print(f"how often the nearest use has the same sense (one drawn at random: {same_sense_by_chance(senses):.3f})")
+    for name, share in reversed(list(zip(names, shares))):
+        print(f"  {name:<24} {share:.3f}")
+    tell_picture(path)
+    return dict(zip(names, shares))
+
+
+def look_at_attention(settings: Settings) -> Path | None:
+    """Say and draw which tokens of a text the heads of a block attend to, in new networks and in those of runs.
+
+    Returns the path of the picture, None if there is none.
+    """
+    device, runs = machine(settings), [load_run(path) for path in settings.runs]
+    maps = [attentions(run, settings.attention, settings.layer, device) for run in runs]
+    path, shown = picture(settings, "attention"), [maps[0][0], *(of_run for _, of_run in maps)]
+    if path is not None:
+        save(draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in shown]), path)
+    for each in shown:
+        print(f"{each.name}: mean weight on\n  head    " + "".join(f"{place:<10}" for place in PLACES))
+        for head, shares in enumerate(each.shares(), start=1):
+            print(f"  {head:<8}" + "".join(f"{share:<10.3f}" for share in shares))
+    tell_picture(path)
+    return path
+
+
+def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     """Say what a BERT would put for each [MASK] in a text."""
     device = machine(settings)
     model, encoder = load_with_head(load_run(settings.runs[0], "bert"), device, MaskedLM)
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if question.unknown:
         say(f"warning: words of the text that the pieces of this run cannot spell: {question.unknown}")
-    for number, of_mask in enumerate(guesses(model, question, GUESSES), start=1):
+    found = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
+             for of_mask in guesses(model, question, GUESSES)]
+    for number, of_mask in enumerate(found, start=1):
         print(f"[MASK] {number} of {len(question.masks)}")
-        for token_id, p in of_mask:
-            print(f"  {p:.3f}  {one_line(encoder.wordpiece.pieces[token_id])}")
+        for piece, p in of_mask:
+            print(f"  {p:.3f}  {one_line(piece)}")
+    return found
 
 
-def write_on(settings: Settings) -> None:
-    """Let a GPT go on with a text, and print both."""
+def write_on(settings: Settings) -> str:
+    """Let a GPT go on with a text; print and return both."""
     model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings), CausalLM)
     pieces, given = encoder.wordpiece.pieces, encoder.wordpiece.encode([settings.write])[0].tolist()
     room = encoder.max_tokens - 1 - len(given)  # [CLS] has a place, too
@@ -104,10 +166,12 @@ def write_on(settings: Settings) -> None:
         say(f"warning: words of the text that the pieces of this run cannot spell: {given.count(UNK_ID)}")
     written = write(model, [CLS_ID, *given], min(settings.length, room), settings.temperature, settings.top_k,
                     generator(settings.seed, "writing"))
-    print(one_line(" ".join(pieces[i] for i in [*given, *written]).replace(f" {PREFIX}", "")))
+    text = " ".join(pieces[i] for i in [*given, *written]).replace(f" {PREFIX}", "")
+    print(one_line(text))
+    return text
 
 
-def look_at_mix(settings: Settings) -> None:
+def look_at_mix(settings: Settings) -> dict[str, float]:
     """Say how a task weighs the layers of its encoder."""
     run = load_run(settings.runs[0], "transfer")
     mix = load_classifier(run, machine(settings)).mix
@@ -123,9 +187,10 @@ def look_at_mix(settings: Settings) -> None:
     if path is not None:
         save(draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
     tell_picture(path)
+    return {**dict(zip(names, weights)), "γ": gamma}
 
 
-def look_at_curves(settings: Settings) -> None:
+def look_at_curves(settings: Settings) -> Path | None:
     """Draw how runs went, and say where each of them is."""
     require_matplotlib()  # before anything is read
     histories = [read_history(run) for run in settings.runs]
@@ -135,17 +200,29 @@ def look_at_curves(settings: Settings) -> None:
     names = [f"{history.name} ({history.kind})" for history in histories]
     save(draw_curves(drawn(histories, axis), names, axis), path)
     tell_picture(path)
+    return path
 
 
-def main(settings: Settings) -> None:
-    """Look into what the flags name."""
+def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
+    """Show in what runs differ, and what came of it; returns the rows of the table."""
+    rows = compare_runs(settings.runs)
+    for line in table(rows):
+        print(line)
+    return rows
+
+
+def main(settings: Settings) -> Any:
+    """Look into what the flags name; returns what is shown: numbers, or where the picture is."""
     if settings.word is not None:
-        look_at_word(settings)
-    elif settings.fill is not None:
-        look_at_gaps(settings)
-    elif settings.write is not None:
-        write_on(settings)
-    elif settings.mix:
-        look_at_mix(settings)
-    else:
-        look_at_curves(settings)
+        return look_at_word(settings)
+    if settings.senses is not None:
+        return look_at_senses(settings)
+    if settings.attention is not None:
+        return look_at_attention(settings)
+    if settings.fill is not None:
+        return look_at_gaps(settings)
+    if settings.write is not None:
+        return write_on(settings)
+    if settings.mix:
+        return look_at_mix(settings)
+    return look_side_by_side(settings) if settings.side_by_side else look_at_curves(settings)

@@ -4,7 +4,7 @@ To a table of vectors it does: *bank* is one row, by the river and in the street
 line around it first (lecture 2.2). Here a word is looked up in a corpus, each time with the line that it stands in,
 and encoded by a frozen encoder, which gives one vector per layer for every occurrence.
 
-Read next: `pretrain.inspect.geometry`.
+Read next: `pretrain.inspect.senses`.
 """
 
 from collections.abc import Iterable, Sequence

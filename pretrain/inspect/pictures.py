@@ -1,7 +1,7 @@
 """Parts II to V, around inspecting: pictures. What can be seen at a glance?
 
-Three kinds: the occurrences of a word as points, the weights of layers as bars, the course of runs as lines. Nothing
-is told by colour alone.
+The occurrences of a word as points, or its senses; the weights of layers as bars, and those of attention as maps; the
+course of runs as lines. Nothing is told by colour alone.
 
 Read next: `pretrain.inspect.filling`.
 """
@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # an optional package: all that is not a picture works withou
     from matplotlib.figure import Figure
 
 RUN_COLOURS = (*COLOURS, BLACK)
+MARKERS = ("o", "^", "s", "D")  # of senses
+ABREAST = 3  # panels side by side
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))  # of as many runs as colours
 
 
@@ -83,6 +85,52 @@ def draw_occurrences(points: Sequence[Sequence[float]], shares: Sequence[float],
     ax.margins(0.08)
     lines = [f"{label}  {context}" for label, context in enumerate(contexts, start=1)]
     figure.supxlabel("\n".join(lines), fontsize=8, family="monospace", multialignment="left", parse_math=False)
+    return figure
+
+
+def draw_senses(layers: Sequence[Sequence[Sequence[float]]], senses: Sequence[str], titles: Sequence[str],
+                title: str) -> Figure:
+    """Uses of a word as points (N, 2), a panel for each layer; a sense has a colour and a marker."""
+    from matplotlib.figure import Figure
+
+    across, down = min(len(layers), ABREAST), -(-len(layers) // ABREAST)
+    figure = Figure(figsize=(3.3 * across, 0.7 + 3.2 * down), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False).flat)
+    for unused in panels[len(layers) :]:
+        unused.remove()
+    for ax, points, name in zip(panels, layers, titles):
+        for sense, colour, marker in zip(dict.fromkeys(senses), COLOURS, MARKERS):
+            x, y = zip(*(point for point, own in zip(points, senses) if own == sense))
+            ax.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.6, linewidths=0, label=sense)
+        if len({tuple(point) for point in points}) == 1:
+            ax.annotate(f"all {len(points):,} in one point", (0, 0), (0, 12), textcoords="offset points", ha="center")
+        ax.set_title(plain(name.partition("\n")[0]) + "\n" + name.partition("\n")[2], fontsize=10)
+        ax.set(xticks=[], yticks=[])
+        ax.margins(0.1)
+    figure.suptitle(plain(title), fontsize=11)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def draw_attention(maps: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Sequence[float]]]]]) -> Figure:
+    """Attention weights as heat maps: a row for each network (its name, its T tokens, weights (H, T, T)), a column for
+    each head; the darker a cell, the more its row's token draws on its column's."""
+    from matplotlib.figure import Figure
+
+    across, T = max(len(weights) for _, _, weights in maps), max(len(tokens) for _, tokens, _ in maps)
+    side = 1.2 + 0.12 * T
+    figure = Figure(figsize=(1.0 + side * across, (side + 0.4) * len(maps)), layout="constrained")
+    for row, (name, tokens, weights) in zip(figure.subplots(len(maps), across, squeeze=False), maps):
+        marks = [plain(token, 12) for token in tokens]
+        for head, (ax, of_head) in enumerate(zip(row, weights), start=1):
+            ax.imshow(of_head, cmap="Blues", vmin=0, vmax=1)
+            ax.set_title(f"head {head}", fontsize=9)
+            ax.set_xticks(range(len(marks)), marks, rotation=90, fontsize=7)
+            ax.set_yticks(range(len(marks)), marks if head == 1 else [""] * len(marks), fontsize=7)
+        row[0].set_ylabel(plain(name, 40), fontsize=9)
+        for unused in row[len(weights) :]:
+            unused.remove()
     return figure
 
 

@@ -13,26 +13,31 @@ from minitransfer.apparatus.options import directory_name, non_negative_float, n
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
 from minitransfer.text import CORPORA
 from minitransfer.text.cleaning import clean_text
+from minitransfer.text.plain import corpus_name
+from minitransfer.text.sample import SENSES
 from minitransfer.text.words import tokenize
 
-MODES = ("word", "fill", "write", "mix", "curves")
+MODES = ("word", "senses", "fill", "write", "attention", "mix", "curves", "runs")
 ONLY = {"--word": ("layer", "occurrences", "corpus", "data_dir", "offline"),
         "--write": ("length", "temperature", "top_k", "seed")}
-MOST_RUNS = 7  # as many colours as can be told apart
+MOST_RUNS = {"--curves": 7, "--runs": 7, "--attention": 3}  # colours that can be told apart; what fits a screen
 MOST_OCCURRENCES = 2_000  # all pairs of them are compared
 
-DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, what may follow it, a mix of
-layers, a training.
+DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, what may follow it, a mix, a
+training, or several runs.
 
 examples:
   python -m pretrain.inspect runs/bilm --word bank
   python -m pretrain.inspect runs/bert --word bank --layer 2 --corpus wikitext-2 imdb --out bank.png
+  python -m pretrain.inspect runs/bilm --senses bank
   python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."
   python -m pretrain.inspect runs/gpt --write "the film was" --temperature 0.7 --seed 3
+  python -m pretrain.inspect runs/bert runs/bert-finetuned --attention "it was not a good film ."
   python -m pretrain.inspect runs/frozen-500 --mix
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
+  python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500
 
-prints to stdout; --word, --mix and --curves also draw a picture, which needs `pip install -e ".[plot]"`
+prints to stdout; all but --fill also draw a picture, which needs `pip install -e ".[plot]"`
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
@@ -58,23 +63,33 @@ class Settings(CommandSettings):
     prog = "python -m pretrain.inspect"
     description = DESCRIPTION
 
-    runs: tuple[str, ...] = flag("the directory of a run; several for --curves", directory_name, metavar="RUN",
-                                 many=True, positional=True)
+    runs: tuple[str, ...] = flag("the directory of a run; several for --curves, --attention and --runs", directory_name,
+                                 metavar="RUN", many=True, positional=True)
     word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm, bert or gpt run encodes them",
                                  metavar="WORD", default=None)
+    senses: str | None = what_flag(
+        f"draw the uses of a word in the built-in articles, layer by layer, each coloured by its sense: "
+        f"{', '.join(SENSES)}", metavar="WORD", choices=tuple(SENSES), default=None)
     fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
     write: str | None = what_flag("go on with a text, by a pretrain.gpt run", metavar="TEXT", default=None)
+    attention: str | None = what_flag(
+        "draw which tokens of a text each head attends to, by runs of pretrain.bert or of finetune.imdb on one, beside "
+        "a network of new weights", metavar="TEXT", default=None)
     mix: bool = what_flag("show how a finetune.imdb run weighs the encoder's layers", bool, default=False)
     curves: bool = what_flag(
         "draw loss, perplexity, accuracy and learning rate of runs, finished or not; a biLM's training loss is of its "
         "sampled softmax, so its perplexity is not e to that power", bool, default=False)
+    side_by_side: bool = what_flag(
+        "show runs side by side, in one table: the settings that differ, the results, the minutes", bool, default=False,
+        name="runs")
     layer: int | None = word_flag(
-        "the layer to compare occurrences by; 0 is below all context (default: the uppermost)", non_negative_int,
+        "the layer to compare occurrences by; 0 is below all context; with --attention the block, from 1 on (default: "
+        "the uppermost)", non_negative_int,
         metavar="K", default=None)
     occurrences: int = word_flag("lines with the word to look at, at most", positive_int, metavar="N", default=200)
     corpus: tuple[str, ...] | None = word_flag(
-        f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])} (default: what the run was "
-        "trained on)", metavar="NAME", choices=CORPORA, many=True, default=None)
+        f"text to find them in, what is held out first: of {', '.join(CORPORA[1:])}, or own text (default: what the "
+        "run was trained on)", corpus_name, metavar="NAME", many=True, default=None)
     data_dir: str | None = word_flag(
         "where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)", directory_name,
         metavar="DIR", default=None)
@@ -95,19 +110,20 @@ class Settings(CommandSettings):
 
         Raises: UsageError for flags that contradict each other, or ask for nothing possible.
         """
-        mode = next(f"--{name}" for name in MODES if given.get(name) not in (None, False))
-        most, out = MOST_RUNS if mode == "--curves" else 1, given.get("out")
+        asked = {**given, "runs": given.get("side_by_side")}
+        mode = next(f"--{name}" for name in MODES if asked.get(name) not in (None, False))
+        most, out = MOST_RUNS.get(mode, 1), given.get("out")
         if len(given["runs"]) > most:
             what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
             raise UsageError(what, "give fewer")
         for other, names in ONLY.items():
-            found = [name for name in names if name in given]
+            found = [name for name in names if name in given and (name, mode) != ("layer", "--attention")]
             if found and mode != other:
                 raise UsageError(f"--{found[0].replace('_', '-')} has no meaning with {mode}",
                                  f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
-        if mode in ("--fill", "--write") and out is not None:
+        if mode in ("--fill", "--write", "--runs") and out is not None:
             raise UsageError(f"--out has no meaning with {mode}, which draws no picture", "leave it out")
         if out is not None and Path(out).suffix.lower() != ".png":
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")

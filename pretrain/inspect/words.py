@@ -19,7 +19,7 @@ from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
 from minitransfer.text import CORPORA
-from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
+from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus, names_of
 from minitransfer.text.wordpiece import SPECIAL_PIECES
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary
 from minitransfer.transfer.encoders import BertEncoder, Encoder
@@ -36,11 +36,11 @@ LOWEST = {"bilm": "character CNN", "bert": "embeddings", "gpt": "embeddings", "s
 ABOVE = {"bilm": "LSTM layer", "bert": "block", "gpt": "block"}
 
 
-def check_kind(run: LoadedRun) -> None:
-    """Raises: CheckpointError for a run that is no contextual encoder."""
+def check_kind(run: LoadedRun, mode: str) -> None:
+    """Raises: CheckpointError for a run that is no contextual encoder, of which `mode` needs one."""
     if run.kind not in ABOVE:
         kinds = "' or '".join(ABOVE)
-        what = f"{run.path} holds a run of kind {run.kind!r}, but --word needs a contextual one, '{kinds}'"
+        what = f"{run.path} holds a run of kind {run.kind!r}, but {mode} needs a contextual one, '{kinds}'"
         raise CheckpointError(what, "give the directory of a run of pretrain.bilm, bert or gpt")
 
 
@@ -70,10 +70,10 @@ def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence]
 def own_corpus(run: LoadedRun) -> list[str]:
     """The corpora that a run was trained on. Raises: CheckpointError if it does not tell, or of none known here."""
     corpus = run.config.get("corpus")
-    name = corpus.get("name") if isinstance(corpus, dict) else None
-    names = name.split("+") if isinstance(name, str) else []
-    if not names or not set(names) <= set(CORPORA) - {"auto"}:
-        raise CheckpointError(f"{run.path} was trained on {str(name)[:80]!r}, which is no corpus known here",
+    names = names_of(corpus)
+    if not names:
+        name = str(corpus.get("name") if isinstance(corpus, dict) else None)
+        raise CheckpointError(f"{run.path} was trained on {name[:80]!r}, which is no corpus known here",
                               f"name one with --corpus: {', '.join(CORPORA)}")
     return names
 

@@ -12,12 +12,12 @@ Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `settings`, 
 """
 
 import math
-import time
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from minitransfer.apparatus.checkpoint import RunDirectory
+from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.keeper import Keeper
@@ -31,8 +31,8 @@ from minitransfer.apparatus.runtime import (
     set_threads,
 )
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, nearest_words, thin_out
-from minitransfer.text.corpora import Corpus
-from pretrain.shared import already_complete, as_saved_corpus, check_out, next_command, read_corpus, with_corpus_begun
+from minitransfer.text.corpora import Corpus, as_saved_corpus
+from pretrain.shared import already_complete, check_out, next_command, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings
 from pretrain.static.units import Units, count_pieces, count_words
 
@@ -82,12 +82,12 @@ def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Te
     return blocks[order].split(model.config.blocks_per_step)
 
 
-def main(settings: Settings) -> int:
-    """Read the text, learn vectors from it, and say what can be done with them; returns the exit code."""
+def main(settings: Settings) -> dict[str, Any]:
+    """Read the text, learn vectors from it, and say what can be done with them; returns what the run came to."""
     settings = with_corpus_begun(settings)
     check_out(settings.out, "static", resume=settings.resume)
     if already_complete(settings, settings.known()):
-        return 0
+        return results(settings.out)
     choose_device(settings.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
     set_threads(settings.threads)
     corpus = read_corpus(settings)
@@ -97,10 +97,10 @@ def main(settings: Settings) -> int:
     reader = "bilm" if settings.pieces is None else "bert"
     following = next_command(settings, f"pretrain.{reader}", "--warm-start", settings.out)
     say(f"vectors are in {settings.out}. Next: {following}")
-    return 0
+    return results(settings.out)
 
 
-def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, str], stop: Stop) -> None:
+def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, Any], stop: Stop) -> None:
     """Count words or pieces, train, save, and show the neighbours of a few. Raises: Stopped if asked to stop.
 
     as_saved: what config.json has of the corpus.
@@ -117,11 +117,10 @@ def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, str], 
     say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, "
         f"{of_processes(torch.get_num_threads())}, {settings.out}")
     config = {**settings.known(), **units.facts, "corpus": as_saved, "environment": environment()}
-    started = time.monotonic()
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
         step = train(model, units, settings, run, stop)
         run.save_model(model.tensors(units.counts), units.files)
-        run.mark_complete(step, {"seconds": round(time.monotonic() - started, 1)})
+        run.mark_complete(step, {"seconds": round(run.seconds, 1)})
     show_neighbours(model.vectors, units.names)
 
 

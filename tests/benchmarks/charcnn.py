@@ -4,9 +4,10 @@
     python -m tests.benchmarks.charcnn --quick    # seconds, to see that it works
 
 Training steps of the preset `small` with the 2,048 filters of Peters et al. (2018), no highways, and a softmax over
-30,000 words, on made-up text. The plain way leaves the gradient of the maximum to autograd, which goes back through
-every window of every word; ours goes back through the windows that won. Then the character CNN by itself, forward and
-backward, on the different words of one step, and which operators took the time.
+30,000 words, on made-up text. The plain way multiplies every window of every word with every filter, and leaves the
+gradient of the maximum to autograd, which goes back through all of them; ours adds up what each byte tells each filter,
+and goes back through the windows that won. Then the character CNN by itself, forward and backward, on the different
+words of one step, and which operators took the time.
 
 Next: skipgram.py.
 """

@@ -16,7 +16,7 @@ from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_
 
 NOTHING, TORCH = "python, nothing", "python, torch imported"
 COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb", "finetune.bag",
-            "finetune.compare", "finetune.predict", "minitransfer.huggingface")
+            "finetune.compare", "finetune.predict", "finetune.prompt", "minitransfer.huggingface")
 
 
 def main(args) -> None:

@@ -15,7 +15,7 @@ from minitransfer.apparatus.distributed import average_gradients
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
-from minitransfer.elmo.charcnn import CharCNN, strongest_response
+from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import spell_all
 from pretrain.bilm.text import Reader
@@ -32,13 +32,22 @@ def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[B
     return model, adamw(weight_decay_groups(model, learning_rate, WEIGHT_DECAY))
 
 
+def strongest_of_all(char_ids: torch.Tensor, c: torch.Tensor, F: torch.Tensor) -> torch.Tensor:
+    """The strongest response by a product of all windows with all filters of one width: (U, C) -> (U, n)."""
+    position = torch.arange(char_ids.shape[1])
+    begin = torch.where(char_ids != 0, position, 0).unsqueeze(-1)  # instead of a window in the padding, the first one
+    padded = torch.nn.functional.pad(c[char_ids.long()], (0, 0, 0, F.shape[2] - 1))
+    windows = padded.unfold(1, F.shape[2], 1).flatten(2)
+    return torch.nn.functional.linear(windows.gather(1, begin.expand_as(windows)), F.flatten(1)).amax(dim=1)
+
+
 def with_plain_maximum(charcnn: CharCNN) -> CharCNN:
-    """Leave to autograd the gradient of the strongest response; the values stay the same."""
+    """Multiply every window with every filter, and leave the gradient of the maximum to autograd."""
 
     def respond(charcnn: CharCNN, char_ids: torch.Tensor) -> torch.Tensor:
         padding, bytes_and_marks = charcnn.chars.weight.tensor_split([1])
         c = torch.cat([padding.detach(), bytes_and_marks])
-        strongest = [strongest_response(char_ids, c, convolution.weight) + convolution.bias
+        strongest = [strongest_of_all(char_ids, c, convolution.weight) + convolution.bias
                      for convolution in charcnn.convolutions]
         return torch.cat(strongest, dim=-1).relu()
 

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from encoder_runs import make_oracle
 
@@ -19,7 +20,7 @@ from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
 from minitransfer.text.words import tokenize
-from minitransfer.transfer import baselines
+from minitransfer.transfer import api, baselines
 from minitransfer.transfer.labels import choose_labelled, split_validation
 
 
@@ -54,8 +55,9 @@ def same(first, second):
                                                                   for n in a.tensors)
 
 
-def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, few_reviews, capsys):
-    assert run(tmp_path / "run", "--labels", "300") == 0
+@pytest.mark.parametrize("longest", [2, 3])
+def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, few_reviews, capsys, longest):
+    assert run(tmp_path / "run", "--labels", "300", "--ngrams", str(longest)) == 0
     told = results(tmp_path / "run")
     assert f"strength {told['strength']:g}, found in {told['epochs']} passes" in capsys.readouterr().out
     saved = load_run(tmp_path / "run", "bag")
@@ -63,10 +65,23 @@ def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, 
     right = 0
     for text, label in zip(few_reviews.test_texts, few_reviews.test_labels):
         words = [word for line in text.split("\n") for word in tokenize(line)]
-        grams = {*words, *(f"{v} {w}" for v, w in zip(words, words[1:]))}
+        grams = {" ".join(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1)}
         score = saved.tensors["b"].item() + sum(weight.get(gram, 0.0) for gram in grams)
         right += (score > 0) == (label == 1)
     assert results(tmp_path / "run")["test_accuracy"] == pytest.approx(right / len(few_reviews.test_labels))
+    p = api.load(tmp_path / "run").predict_proba(few_reviews.test_texts)
+    kept = safetensors.torch.load(saved.files["logits.safetensors"])["test"].softmax(dim=1)
+    np.testing.assert_allclose(p, kept, atol=1e-5)
+
+
+def test_in_a_trial_reviews_of_the_training_half_stand_in_for_the_test_half(tmp_path, few_reviews, monkeypatch, capsys):
+    assert run(tmp_path / "run", "--labels", "40", "--trial", "30") == 0
+    assert "trial accuracy" in capsys.readouterr().out
+    other = dataclasses.replace(few_reviews, test_texts=["?"], test_labels=np.array([0]))
+    monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: other)
+    assert run(tmp_path / "again", "--labels", "40", "--trial", "30") == 0
+    assert results(tmp_path / "run")["test_accuracy"] == results(tmp_path / "again")["test_accuracy"]
+    assert results(tmp_path / "run")["trial"] == 30
 
 
 def test_the_held_out_reviews_choose_the_strength(tmp_path):
@@ -114,12 +129,13 @@ def test_its_results_have_the_fields_of_every_other_run(tmp_path, capsys):
     capsys.readouterr()
     assert run(tmp_path / "bag", "--labels", "40", "--seed", "2") == 0
     told = results(tmp_path / "bag")
-    assert told.keys() == results(tmp_path / "imdb").keys() | {"strength"}
+    assert told.keys() == results(tmp_path / "imdb").keys() | {"strength", "ngrams"}
     expected = {"mode": "bag", "labels": 40, "seed": 2, "data": "sample", "encoder": None, "mix": None}
     assert told | expected == told
     assert told["seconds"] == pytest.approx(told["seconds_encoding"] + told["seconds_training"])
     out = capsys.readouterr().out
-    assert "most positive: " in out and "scored once" in out and "finetune.predict" not in out
+    assert "most positive: " in out and "scored once" in out
+    assert f"next: python -m finetune.predict {tmp_path / 'bag'}" in out
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, capsys):
@@ -134,7 +150,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
         return fit(*arguments, **settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "fit", stopping)
+        patched.setattr(baselines, "fit", stopping)
         assert run(tmp_path / "cut", *flags) == 143
     assert "to go on: python -m finetune.bag" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()
@@ -151,6 +167,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
     (["--labels", "7"], 2, "cannot be chosen"),
     (["--strengths", "0"], 2, "--strengths: must be"),
     (["--strengths", "nan"], 2, "--strengths: must be"),
+    (["--ngrams", "4"], 2, "choose 1, 2 or 3"),
     (["--strengths"], 2, "--strengths"),
     (["--strenghts", "1"], 2, "did you mean --strengths?"),
     (["--resume"], 4, "no run at"),

@@ -20,7 +20,6 @@ from markdown_tables import table_rows
 
 import finetune.bag.__main__
 import finetune.imdb.__main__
-import finetune.imdb.model
 from finetune.compare import grid, tables
 from finetune.compare import run as compare
 from finetune.compare.run import Settings, main
@@ -30,6 +29,7 @@ from minitransfer.apparatus.durable import take_lock
 from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
+from minitransfer.transfer import encoders as encoders_chapter
 
 GRID = ("--labels", "12", "30", "--seeds", "0", "3", "--modes", "frozen", "--epochs", "2", "--no-plots")
 LINES = [("bag", "bag"), ("oracle", "frozen"), ("oracle", "scratch"), ("bilm", "frozen"), ("bilm", "scratch")]
@@ -117,7 +117,7 @@ def test_the_grid_is_exactly_these_cells_each_with_its_command(whole, encoders):
         config = json.loads((whole / row["cell"] / "config.json").read_text())
         for name in ("mode", "labels", "seed", *(["precision"] if row["mode"] != "bag" else [])):
             assert getattr(asked, name) == config[name] == row[name]
-        assert words[:2] == ["python", "-m"] and asked.out == str(whole / row["cell"]) and asked.data == "sample"
+        assert words[:2] == ["python", "-m"] and asked.out == str(whole / row["cell"]) and asked.data == ("sample",)
         assert row["mode"] == "bag" or asked.encoder == str({e.name: e for e in encoders}[row["model"]])
     assert Counter((row["model"], row["mode"]) for row in found) == {line: 4 for line in LINES}
 
@@ -191,10 +191,12 @@ def test_stopped_amid_a_cell_it_saves_and_goes_on_where_it_was(whole, encoders, 
     flags = [*GRID, "--save-every", "1000"]
     with monkeypatch.context() as patched:
         patched.setattr(optim, "clip_gradients", counting)
-        patched.setattr(sys, "argv", ["compare", "--out", "here", "--labels", "8"])
+        patched.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])  # nobody's flags
         assert run(encoders, tmp_path / "cut", *flags) == 143
     err = capsys.readouterr().err
-    assert err.count("python -m finetune.compare --out here --labels 8 --resume") == 1
+    [line] = [line for line in err.splitlines() if "to go on: " in line]
+    again = shlex.split(line.partition("to go on: python -m finetune.compare ")[2])
+    assert again[-1] == "--resume" and str(tmp_path / "cut") in again and "kernel.json" not in err
     done = len(lines_of(tmp_path / "cut"))
     assert runs[-1] not in {row["cell"] for row in lines_of(tmp_path / "cut")} and 0 < done < 20
     half = runs[-1]
@@ -285,7 +287,7 @@ def test_an_encoder_trained_anew_does_not_pass_for_the_old_one(copy, encoders, t
 
 
 def test_cells_that_read_fewer_tokens_do_not_pass_for_cells_of_now(copy, encoders, monkeypatch, capsys):
-    monkeypatch.setattr(finetune.imdb.model, "MAX_TOKENS", 23)
+    monkeypatch.setattr(encoders_chapter, "MAX_TOKENS", 23)
     assert run(encoders, copy, *GRID, "--resume") == 4
     err = capsys.readouterr().err
     assert "max_tokens: 512 there, 23 now" in err and "16 of 20 cells failed" in err
@@ -345,6 +347,14 @@ def test_recorded_lines_are_drawn_up_without_encoders_or_reviews(whole, tmp_path
     for name in ("results.jsonl", "table.md"):
         assert (tmp_path / "out" / name).read_text() == (whole / name).read_text()
     assert capsys.readouterr().out.startswith("|  | 12 labels | 30 labels |")
+
+
+@pytest.mark.parametrize("name", ["", "results.json", "results.jsonl"])
+def test_recorded_lines_are_named_by_their_directory_too(whole, tmp_path, name, capsys):
+    assert draw(tmp_path / "out", whole / name) == 0
+    assert lines_of(tmp_path / "out") == lines_of(whole)
+    assert draw(tmp_path / "other", whole / "bag-30-0" / "results.json") == 4  # of a run, beside no comparison
+    assert "is not of a comparison" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spoil", [
@@ -466,13 +476,15 @@ def test_figures_show_the_numbers_of_the_run_directories(whole):
             assert (y, low, high) == pytest.approx((statistics.mean(scores), min(scores), max(scores)))
             assert x == pytest.approx(n, rel=0.1)
     assert len(axes.containers) == len(LINES)
-    panels = plots.convergence(rows).axes
-    assert [panel.get_title() for panel in panels] == ["oracle", "bilm"]
-    drawn = [tuple(line.get_ydata()) for panel in panels for line in panel.lines]
-    expected = [tuple(100 * accuracy for accuracy in curve) for name, curve in curves_of(whole).items()
-                if "-30-" in name and not name.startswith("bag")]
-    assert sorted(drawn) == sorted(expected) and len(drawn) == 8
-    assert all(tuple(line.get_xdata()) == (1, 2) for panel in panels for line in panel.lines)
+    panels, curves = plots.convergence(rows).axes, curves_of(whole)
+    assert [panel.get_title() for panel in panels] == ["epoch 1", "epoch 2"]
+    names = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert names == [tables.title(line) for line in LINES[1:]]
+    for epoch, panel in enumerate(panels):
+        drawn = {name: sorted(line.get_xdata()) for name, line in zip(names, panel.lines, strict=True)}
+        for (model, mode), name in zip(LINES[1:], names):
+            cells = [curves[f"{model}-{mode}-30-{seed}"] for seed in (0, 3)]
+            assert drawn[name] == pytest.approx(sorted(100 * curve[epoch] for curve in cells))
     drawn = {line.get_label(): line.get_ydata() for line in plots.cost(rows).axes[0].lines}
     for (name, n), told in found.items():
         expected = statistics.mean(100 * run["test_accuracy"] for run in told)
@@ -490,17 +502,69 @@ def test_figures_are_drawn_for_any_name_and_for_baselines_alone(whole):
         figures = plots.accuracy(some), plots.convergence(some), plots.cost(some)
         assert all(png(figure).startswith(b"\x89PNG") for figure in figures)
     lost = [row | {"validation_accuracies": []} if row["model"] == "möwe" else row for row in rows]
-    assert [panel.get_title() for panel in plots.convergence(lost).axes] == [r"_\$a\$ | b_"]
+    names = [label.get_text() for label in plots.convergence(lost).axes[0].get_yticklabels()]
+    assert names == [r" _\$a\$ | b_, frozen", r" _\$a\$ | b_, from scratch"]
     assert "_$a$ \\| b_, frozen" in tables.accuracy_table(rows)
 
 
-def test_a_fourth_panel_of_convergence_begins_another_row(whole):
+def made_up(model, mode, kind, scores):
+    """Rows of a line, one for each number of labels."""
+    return [{"model": model, "mode": mode, "encoder_kind": kind, "labels": n, "seed": 0, "data": "imdb", "reviews": 9,
+             "test_accuracy": score, "validation_accuracies": [score] * 5, "seconds": 60.0, "seconds_encoding": 9.0,
+             "seconds_training": 60.0} for n, score in scores.items()]
+
+
+MANY = [*made_up("bag", "bag", None, {10: 0.6, 20: 0.7, 30: 0.8}),
+        *made_up("static", "frozen", "static", {10: 0.7, 20: 0.7, 30: 0.7}),
+        *made_up("bilm", "frozen", "bilm", {10: 0.75, 20: 0.8, 30: 0.9}),
+        *made_up("bert", "finetune", "bert", {10: 0.9, 20: 0.9, 30: 0.9}),
+        *made_up("bilm", "finetune", "bilm", {10: 0.5, 30: 0.9}),
+        *made_up("bilm", "top", "bilm", {10: 0.6, 30: 0.7}),
+        *made_up("bilm", "gradual", "bilm", {10: 0.8, 30: 0.6}),
+        *made_up("static", "scratch", "static", {10: 0.6, 20: 0.6, 30: 0.6}),
+        *made_up("bilm", "scratch", "bilm", {10: 0.4, 20: 0.5})]
+
+
+def test_of_many_lines_those_of_the_best_frozen_encoders_kind_are_coloured_and_what_it_gained_is_shaded():
     pytest.importorskip("matplotlib")
     from finetune.compare import plots
 
-    found = [row for row in lines_of(whole) if row["model"] == "bilm"]
-    rows = [row | {"model": name} for name in "abcd" for row in found]
-    figure = plots.convergence(rows)
-    places = [axes.get_subplotspec() for axes in figure.axes]
-    assert [axes.get_title() for axes in figure.axes] == list("abcd")
-    assert [(place.rowspan.start, place.colspan.start) for place in places] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    chosen = [("bag", "bag"), ("bilm", "frozen"), ("bilm", "gradual"), ("bilm", "finetune"), ("bilm", "scratch")]
+    assert plots.telling_lines(MANY) == chosen
+    styles = plots.line_styles(MANY)
+    coloured = {styles[line]["color"] for line in chosen}
+    assert len(coloured) == 5 and plots.PALE not in coloured
+    assert {style["color"] for line, style in styles.items() if line not in chosen} == {plots.PALE}
+    figure = plots.accuracy(MANY)
+    (shade,) = [part for part in figure.axes[0].collections if part.get_label() == plots.GAP]
+    corners = shade.get_paths()[0].vertices
+    assert {tuple(corner) for corner in corners.round(6).tolist()} == {(10, 40), (10, 75), (20, 50), (20, 80)}
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "bilm, frozen", "bilm, fine-tuned", "bag of n-grams", "bilm, gradually unfrozen", "bilm, from scratch",
+        plots.GAP, "4 more, in table.md"]
+
+
+def test_where_a_line_passes_a_number_of_labels_that_it_was_not_run_with_it_is_dashed():
+    pytest.importorskip("matplotlib")
+    from finetune.compare import plots
+
+    joints = [line for line in plots.accuracy(MANY).axes[0].lines if len(line.get_xdata()) == 2
+              and line.get_linestyle() in ("-", "--")]
+    lengths = {style: sorted(round(line.get_xdata()[1] / line.get_xdata()[0], 3) for line in joints
+                             if line.get_linestyle() == style) for style in ("-", "--")}
+    assert lengths == {"--": [3.0] * 3, "-": [1.5] * 5 + [2.0] * 6}
+
+
+def test_only_the_first_epochs_are_drawn_and_the_cost_counts_pretraining_where_it_is_known():
+    pytest.importorskip("matplotlib")
+    from finetune.compare import plots
+
+    assert [axes.get_title() for axes in plots.convergence(MANY).axes] == ["epoch 1", "epoch 2", "epoch 3"]
+    known = [row | ({"seconds_pretraining": 600.0} if row["model"] == "bert" else {}) for row in MANY]
+    before, after = ({line.get_label(): list(line.get_xdata()) for line in plots.cost(rows).axes[0].lines}
+                     for rows in (MANY, known))
+    assert after["bert, fine-tuned"] == pytest.approx([minutes + 10 for minutes in before["bert, fine-tuned"]])
+    assert after["bilm, frozen"] == before["bilm, frozen"]
+    names = [plots.cost(rows).axes[0].get_xlabel().partition(";")[0] for rows in (MANY, known)]
+    assert names == ["minutes of encoding and training", "minutes of pretraining, encoding and training"]

@@ -17,7 +17,7 @@ from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
 from finetune.imdb.__main__ import Settings, main
-from finetune.imdb.model import build, parameter_groups
+from finetune.imdb.model import build, build_encoder, parameter_groups
 from finetune.imdb.settings import DEFAULTS, MODES, Defaults
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
@@ -85,7 +85,7 @@ def test_an_encoder_that_knows_the_words_beats_training_from_scratch(encoders, t
 def test_the_mix_learns_at_a_rate_of_its_own_and_never_decays(encoders):
     settings = Settings.parse_args(["--learning-rate", "0.01", "--weight-decay", "0.5", "--head-size", "5",
                                           "--dropout", "0"])
-    model = build(load_run(encoders / "bilm"), settings)
+    model = build(build_encoder(load_run(encoders / "bilm"), settings), settings)
     groups = parameter_groups(model, settings)
     of_mix = [group for group in groups if any(p is model.mix.w for p in group["params"])]
     assert len(of_mix) == 1 and set(of_mix[0]["params"]) == {model.mix.w, model.mix.gamma}
@@ -335,7 +335,7 @@ def words_of(text):
     return [word for line in text.split("\n") for word in tokenize(line)]
 
 
-@pytest.mark.parametrize("pool, width", [("mean-max", 28), ("mean-spread", 28)])
+@pytest.mark.parametrize("pool, width", [("mean-max", 28), ("mean-spread", 28), ("concat", 42)])
 def test_other_pools_make_a_wider_head(encoders, tmp_path, pool, width):
     assert run(encoders / "bilm", tmp_path / "run", *MEAN, "--pool", pool) == 0
     assert weights(tmp_path / "run")["head.W1.weight"].shape[1] == width

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import os
 import re
+import textwrap
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -25,19 +27,22 @@ from huggingface_folders import (
 from torch.nn import functional as F
 
 from finetune.imdb import __main__ as imdb
-from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.writing import NEVER, write
 from minitransfer.huggingface import exchange as huggingface
 from minitransfer.huggingface.names import SMALL, linear_through_tanh
-from minitransfer.text import corpora
+from minitransfer.text import CLASSES, corpora
+from minitransfer.text.sample import reviews
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.examples import logits_of
-from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.examples import predict as probabilities
+from minitransfer.transfer.loading import load_encoder, load_with_head
+from pretrain.inspect.filling import Question, ask, guesses
 
 TEXTS = [
     "A marvellous film, and witty.", "Café, naïve, ÉTÉ: déjà vu!", "電影 is 電影", "İstanbul, ǅ, ﬁne, Straße", "",
@@ -163,8 +168,51 @@ def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mod
     assert run("export", tmp_path / "out", tmp_path / "exported") == 0
 
 
-def test_labels_are_called_what_predictions_call_them():
-    assert huggingface.LABELS == predict.LABELS
+def test_a_run_without_class_names_has_those_that_predictions_give_it():
+    assert huggingface.CLASSES == CLASSES
+
+
+def blocks(folder):
+    """The Python of a folder's card, block by block."""
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    return [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL)]
+
+
+def test_the_card_names_model_corpus_and_lengths(runs):
+    card, of_classifier = (" ".join((runs / name / "README.md").read_text(encoding="utf-8").split())
+                           for name in ("bert-folder", "classifier-folder"))
+    numbers = [f"{sum(t.numel() for t in safetensors.torch.load_file(runs / name / 'model.safetensors').values()):,}"
+               for name in ("bert-folder", "classifier-folder")]
+    assert f"{numbers[0]} parameters, 300 uncased" in card and f"{numbers[1]} parameters, 300" in of_classifier
+    assert "pretrained on sample" in card and "at most 64 pieces" in card and "up to 70 pieces" in card
+    assert "negative, positive" in of_classifier and "the first 29 and the last 29 pieces" in of_classifier
+
+
+def make_three_classes(path, classifier, classes):
+    """A classifier of three classes, with these names in its config."""
+    whole = load_run(classifier)
+    generator = torch.Generator().manual_seed(13)
+    W, b = torch.randn(3, 18, generator=generator), torch.randn(3, generator=generator)
+    tensors = {**whole.tensors, "head.W.weight": W, "head.W.bias": b}
+    return save_run(path, {**whole.config, "classes": classes}, tensors, whole.files)
+
+
+def test_classes_keep_their_names_and_order(runs, tmp_path):
+    names = ["neutral", "良い", "a $bad$\nname"]
+    make_three_classes(tmp_path / "three", runs / "classifier", names)
+    assert run("export", tmp_path / "three", tmp_path / "folder") == 0
+    config = json.loads((tmp_path / "folder" / "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == dict(zip("012", names)) and config["label2id"] == {n: i for i, n in enumerate(names)}
+    assert "# BertForSequenceClassification: neutral, 良い, a $bad$ name\n" in (
+        tmp_path / "folder" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("classes, told", [(["a", "b"], "(3, 18) instead of (2, 18)"), ("abc", "not a list of names"),
+                                           (["a", "b", 3], "not a list of names"), (None, "not a list of names")])
+def test_classes_that_do_not_fit_the_head_are_refused(runs, tmp_path, capsys, classes, told):
+    make_three_classes(tmp_path / "three", runs / "classifier", classes)
+    assert run("export", tmp_path / "three", tmp_path / "folder") == 4
+    assert told in capsys.readouterr().err and not (tmp_path / "folder").exists()
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +236,114 @@ def ids_of(bert_run, texts):
 def test_there_a_text_is_cut_into_the_same_ids(transformers, runs):
     for name in ("bert-folder", "classifier-folder"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(runs / name)
+        plain = [text for text in TEXTS if "[MASK]" not in text]
+        assert tokenizer(plain)["input_ids"] == ids_of(runs / "bert", plain)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(runs / name, split_special_tokens=True)
         assert tokenizer(TEXTS)["input_ids"] == ids_of(runs / "bert", TEXTS)
         assert [tokenizer(text)["input_ids"] for text in TEXTS] == ids_of(runs / "bert", TEXTS)
         assert tokenizer.model_max_length == {"bert-folder": 64, "classifier-folder": 60}[name]
     padded = tokenizer(["film", ""], padding=True, return_tensors="pt")
     assert padded.keys() == {"input_ids", "attention_mask"} and padded["input_ids"][1].tolist()[:2] == [2, 3]
-    asking = transformers.AutoTokenizer.from_pretrained(runs / "bert-folder", split_special_tokens=False)
-    assert asking("the [MASK] film")["input_ids"].count(asking.mask_token_id) == 1
+
+
+def test_there_a_mask_is_a_gap_to_a_language_model_and_text_to_a_classifier(transformers, runs):
+    for name, masks in (("bert-folder", 1), ("classifier-folder", 0)):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(runs / name)
+        assert tokenizer("the [MASK] film")["input_ids"].count(tokenizer.mask_token_id) == masks
+
+
+def texts_of_all_lengths():
+    """Forty texts of the built-in reviews, from none to 95 words, most of them short; case and accents among them."""
+    words = " ".join(text for text, _ in reviews()[1][:9]).replace("film", "FÍLM").split()
+    return [" ".join(words[n : n + n * n // 16]) for n in range(40)]
+
+
+def test_there_masks_are_filled_as_inspect_fills_them(transformers, runs):
+    fill = transformers.pipeline("fill-mask", str(runs / "bert-folder"), top_k=10)
+    model, encoder = load_with_head(load_run(runs / "bert"), CPU, MaskedLM)
+    lengths = []
+    for text in texts_of_all_lengths():
+        words = text.split()
+        text = " ".join([*words[: len(words) // 3], "[MASK],", *words[len(words) // 3 :]])
+        before, after = (ids.tolist() for ids in encoder.wordpiece.encode(text.split("[MASK]")))
+        body = [2, *before, 4, *after]
+        lengths.append(len(body) + 1)
+        if lengths[-1] <= 64:
+            question, theirs = ask(text, encoder.wordpiece, 64), fill(text)
+        else:  # refused here; the pipeline takes the beginning, if it is told to
+            with pytest.raises(UsageError, match="pretrained on up to 62"):
+                ask(text, encoder.wordpiece, 64)
+            if lengths[-1] > 70:
+                with pytest.raises(Exception, match=r"\b70\b|index out of range"):
+                    fill(text)
+            question = Question(np.array([*body[:63], 3]))
+            if len(question.masks) == 0:
+                continue
+            theirs = fill(text, tokenizer_kwargs={"truncation": True})
+        ours = guesses(model, question, 10)[0]
+        assert [row["token"] for row in theirs] == [token_id for token_id, _ in ours]
+        assert [row["score"] for row in theirs] == pytest.approx([p for _, p in ours], abs=1e-6)
+    assert sum(n <= 64 for n in lengths) >= 15 and sum(n > 70 for n in lengths) >= 15
+
+
+def answers(model, texts):
+    """The likeliest class of each text and its probability, as `finetune.predict` finds them."""
+    p = probabilities(model, model.encoder.tokenise(texts, 60))
+    return [("negative", "positive")[i] for i in p.argmax(dim=1).tolist()], p.amax(dim=1).tolist()
+
+
+def test_there_texts_are_classified_as_predict_classifies_them(transformers, runs, monkeypatch):
+    """Those of at most `model_max_length` pieces by the pipeline itself; all of them by the lines of the card."""
+    monkeypatch.chdir(runs)
+    model, texts = load_classifier(load_run(runs / "classifier"), CPU), texts_of_all_lengths()
+    lengths = [len(ids) for ids in ids_of(runs / "bert", texts)]
+    labels, scores = answers(model, texts)
+    names = {}
+    for block in blocks(runs / "classifier-folder"):
+        exec(block, names)
+    by_card = [names["classify_head_and_tail"](text) for text in texts]
+    assert [row["label"] for row in by_card] == labels
+    assert [row["score"] for row in by_card] == pytest.approx(scores, abs=1e-5)
+    by_pipeline = names["classify"](texts)
+    assert [row["label"] for row, n in zip(by_pipeline, lengths) if n <= 60] == [
+        label for label, n in zip(labels, lengths) if n <= 60]
+    assert [row["score"] for row, n in zip(by_pipeline, lengths) if n <= 60] == pytest.approx(
+        [score for score, n in zip(scores, lengths) if n <= 60], abs=1e-5)
+    assert sum(n <= 60 for n in lengths) >= 15 and sum(n > 60 for n in lengths) >= 15
+
+
+def test_there_a_longer_text_loses_its_end_and_without_truncation_is_an_error(transformers, runs):
+    model, text = load_classifier(load_run(runs / "classifier"), CPU), texts_of_all_lengths()[-1]
+    head = [2, *ids_of(runs / "bert", [text])[0][1:59], 3]
+    with torch.no_grad():
+        token_ids = torch.tensor([head])
+        logits = model.head(model.encoder.bert(token_ids)[-1, :, 0])
+    classify = transformers.pipeline("text-classification", str(runs / "classifier-folder"), top_k=None)
+    cut = {row["label"]: row["score"] for row in classify([text], truncation=True)[0]}
+    assert [cut["negative"], cut["positive"]] == pytest.approx(logits.softmax(dim=1)[0].tolist(), abs=1e-5)
+    with pytest.raises(Exception, match=r"\b70\b|index out of range"):
+        classify(text)
+
+
+def test_there_the_cards_lines_run(transformers, runs, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    for name in ("bert-folder", "classifier-folder"):
+        exec(blocks(runs / name)[0], {})
+    shown = capsys.readouterr().out
+    assert "'token_str'" in shown and ("'negative'" in shown or "'positive'" in shown)
+
+
+def test_there_a_classifier_of_three_classes_names_them(transformers, runs, tmp_path):
+    make_three_classes(tmp_path / "three", runs / "classifier", ["neutral", "good", "bad"])
+    assert run("export", tmp_path / "three", tmp_path / "folder") == 0
+    whole, encoder = load_run(tmp_path / "three"), load_classifier(load_run(runs / "classifier"), CPU).encoder
+    classify = transformers.pipeline("text-classification", str(tmp_path / "folder"), top_k=None)
+    text = texts_of_all_lengths()[9]
+    with torch.no_grad():
+        state = encoder.bert(torch.tensor(ids_of(runs / "bert", [text])))[-1, 0, 0]
+    logits = whole.tensors["head.W.weight"] @ state + whole.tensors["head.W.bias"]
+    by_name = {row["label"]: row["score"] for row in classify([text])[0]}
+    assert [by_name[name] for name in ("neutral", "good", "bad")] == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
 
 
 def test_there_a_language_model_has_the_same_logits(transformers, runs):

@@ -18,13 +18,16 @@ from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.text.sample import SENSES, articles, sense_contexts
-from minitransfer.text.words import SPECIAL_WORDS, tokenize
+from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer.loading import load_encoder
 from pretrain.inspect import look as inspect
 from pretrain.inspect import pictures
+from pretrain.inspect.attention import attentions
 from pretrain.inspect.curves import History, common_axis, read_history
 from pretrain.inspect.geometry import cosines
 from pretrain.inspect.occurrences import CONTEXT, Occurrence, encode, find, windows_of
+from pretrain.inspect.senses import marked_occurrences, nearest_of_same_sense, same_sense_by_chance
+from pretrain.inspect.side_by_side import compare_runs
 
 PNG = b"\x89PNG\r\n"
 SMALL = dict(hidden_size=24, projection_size=12, filters=((1, 8), (3, 40), (5, 40)), vocab_size=3_000, epochs=2,
@@ -78,13 +81,6 @@ def ask(capsys, *argv):
     return code, *capsys.readouterr()
 
 
-def in_senses(word):
-    """The occurrences of a word of several senses in the built-in articles, each in its own sentence; its senses."""
-    found = {sentence: sense for sentence, _, sense in sense_contexts(word) if word in tokenize(sentence)}
-    occurrences = [Occurrence(i, words, words.index(word)) for i, words in enumerate(map(tokenize, found))]
-    return occurrences, list(found.values())
-
-
 def same_sense(h, senses):
     """How often the nearest of the others has the same sense; of several that are equally near, the share that do."""
     similarity, rates = cosines(h, h), []
@@ -98,18 +94,66 @@ def same_sense(h, senses):
 
 @pytest.mark.parametrize("word", SENSES)
 def test_in_context_the_nearest_occurrence_has_the_same_sense_and_at_layer_0_by_chance(trained, word):
-    occurrences, senses = in_senses(word)
+    occurrences, senses = marked_occurrences(word)
     encoder = load_encoder(load_run(trained / "bilm"), torch.device("cpu"))
     words, _ = encode(encoder, *windows_of(occurrences, encoder, False))
     n = len(senses)
     chance = sum(a == b for i, a in enumerate(senses) for j, b in enumerate(senses) if i != j) / (n * (n - 1))
     assert chance < 0.7 and same_sense(words[0], senses) == pytest.approx(chance, abs=1e-12)
     assert min(same_sense(words[1], senses), same_sense(words[2], senses)) > 0.9
+    assert same_sense_by_chance(senses) == pytest.approx(chance, abs=1e-12)
+    assert [nearest_of_same_sense(h, senses) for h in words] == pytest.approx([same_sense(h, senses) for h in words])
+
+
+@pytest.mark.parametrize("word", SENSES)
+def test_each_marked_sentence_is_met_once_with_the_word_where_its_mark_stands(word):
+    marked = {}
+    for sentence, position, sense in sense_contexts(word):
+        if sentence.split()[position].lower() == word:
+            marked.setdefault(sentence.lower(), (position, sense))  # the first, where one sentence has two
+    occurrences, senses = marked_occurrences(word)
+    assert {" ".join(o.words): (o.position, sense) for o, sense in zip(occurrences, senses)} == marked
+    assert all(o.words[o.position] == word for o in occurrences) and len(occurrences) == len(marked) > 50
+
+
+def test_of_equally_near_uses_the_share_of_the_same_sense_counts():
+    h = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.1, 1.0]])
+    senses = ["a", "a", "b", "b", "b"]
+    assert nearest_of_same_sense(h, senses) == pytest.approx((0.5 + 0.5 + 0 + 1 + 1) / 5)
+    assert same_sense_by_chance(senses) == pytest.approx((2 * 1 + 3 * 2) / (5 * 4))
+
+
+@pytest.mark.parametrize("kind, num_layers", [("bilm", 3), ("bert", 3)])
+def test_senses_are_told_of_layer_by_layer_in_text_and_in_a_picture(runs, capsys, tmp_path, kind, num_layers):
+    pytest.importorskip("matplotlib")
+    code, out, err = ask(capsys, runs / kind, "--senses", "seal", "--out", tmp_path / "seal.png")
+    occurrences, senses = marked_occurrences("seal")
+    encoder = load_encoder(load_run(runs / kind), torch.device("cpu"))
+    words, _ = encode(encoder, *windows_of(occurrences, encoder, False))
+    told = re.findall(r"(?m)^  (\d), \S.*? +(\d\.\d{3})$", out)
+    assert code == 0 and err == "" and [int(k) for k, _ in told] == list(reversed(range(num_layers)))
+    assert [float(share) for _, share in reversed(told)] == pytest.approx(
+        [same_sense(h, senses) for h in words], abs=5e-4)
+    counts = f"({senses.count(senses[0])} {senses[0]}, {len(senses) - senses.count(senses[0])} "
+    assert out.startswith(f"seal: {len(senses)} sentences of the built-in articles {counts}")
+    assert (tmp_path / "seal.png").read_bytes().startswith(PNG) and out.endswith(f"picture: {tmp_path / 'seal.png'}\n")
+
+
+def test_in_the_picture_a_sense_is_a_colour_and_a_marker_and_layer_0_one_point():
+    pytest.importorskip("matplotlib")
+    layers = [[[0.0, 0.0]] * 3, [[1.0, 2.0], [3.0, 1.0], [-4.0, 0.5]]]
+    figure = pictures.draw_senses(layers, ["river", "money", "river"], ["0, table\n50%", "1, LSTM $\n100%"], "bank $")
+    below, above = figure.axes
+    assert [[tuple(xy) for xy in dots.get_offsets().tolist()] for dots in above.collections] == [
+        [(1.0, 2.0), (-4.0, 0.5)], [(3.0, 1.0)]]
+    assert [text.get_text() for text in below.texts] == ["all 3 in one point"] and not above.texts
+    assert above.get_title() == "1, LSTM \\$\n100%" and [d.get_label() for d in above.collections] == ["river", "money"]
+    assert len({tuple(dots.get_facecolor()[0]) for dots in above.collections}) == 2
 
 
 def test_even_random_weights_see_the_words_around(runs):
     """A caution: what is nearest stands among the same words, and to see those no training is needed."""
-    occurrences, senses = in_senses("bank")
+    occurrences, senses = marked_occurrences("bank")
     encoder = load_encoder(load_run(runs / "bilm"), torch.device("cpu"))
     words, _ = encode(encoder, *windows_of(occurrences, encoder, False))
     assert same_sense(words[2], senses) > 0.8
@@ -213,6 +257,64 @@ def test_what_is_written_goes_on_with_the_text_as_the_seed_decides_and_fills_the
     assert greedy[0] == greedy[1]
 
 
+def weights_by_loops(block, x):
+    """softmax(q kᵀ / √d) of each head, one pair of tokens after the other: x (T, D) -> (H, T, T)."""
+    (T, D), H = x.shape, block.num_heads
+    d, (W_q, W_k, _), (b_q, b_k, _) = D // H, block.qkv.weight.split(D), block.qkv.bias.split(D)
+    heads = []
+    for i in range(H):
+        rows = slice(i * d, (i + 1) * d)
+        scores = [[sum(float((W_q[rows] @ x[s] + b_q[rows])[j] * (W_k[rows] @ x[t] + b_k[rows])[j]) for j in range(d))
+                   / math.sqrt(d) for t in range(T)] for s in range(T)]
+        heads.append([[math.exp(z) / sum(map(math.exp, row)) for z in row] for row in scores])
+    return torch.tensor(heads)
+
+
+def test_attention_is_that_of_each_head_in_the_block_and_beside_it_that_of_new_weights(tmp_path):
+    run = load_run(make_bert(tmp_path / "bert", seed=1))
+    encoder = load_encoder(run, torch.device("cpu"))
+    new, own = attentions(run, "The film was dull.", 2, torch.device("cpu"))
+    token_ids = torch.tensor([[2, *encoder.wordpiece.encode(["The film was dull."])[0].tolist(), 3]])
+    assert own.tokens == new.tokens == [encoder.wordpiece.pieces[i] for i in token_ids[0]]
+    with torch.no_grad():
+        x = encoder.bert(token_ids)[1, 0]
+        torch.testing.assert_close(own.weights, weights_by_loops(encoder.bert.blocks[1], x))
+        _, _, v = encoder.bert.blocks[1].qkv(x).view(len(x), 3, 3, 6).permute(1, 2, 0, 3)
+        attended = encoder.bert.blocks[1].self_attention(x.unsqueeze(0), None)[0]
+        torch.testing.assert_close((own.weights @ v).transpose(0, 1).flatten(1), attended)
+    assert not torch.allclose(new.weights, own.weights, atol=1e-3)
+    assert new.name == "block 2, new weights" and own.name == f"block 2 of {run.path}"
+
+
+def test_attention_is_told_by_place_and_drawn_for_pretrained_and_finetuned_together(runs, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    text, path = "a dull film, not a bold one.", tmp_path / "heads.png"
+    code, out, err = ask(capsys, runs / "bert", runs / "cls", "--attention", text, "--layer", 1, "--out", path)
+    assert code == 0 and err == "" and path.read_bytes().startswith(PNG)
+    assert re.findall(r"(?m)^(block 1.*): mean weight on$", out) == [
+        "block 1, new weights", f"block 1 of {runs / 'bert'}", f"block 1 of {runs / 'cls'}"]
+    told = [[float(n) for n in row.split()] for row in re.findall(r"(?m)^  \d +((?:\d\.\d{3} *){5})$", out)]
+    assert len(told) == 3 * 3
+    weights = attentions(load_run(runs / "cls"), text, 1, torch.device("cpu"))[1].weights.tolist()
+    for row, head in zip(told[6:], weights):
+        T = len(head)
+        expected = [sum(head[t][t] for t in range(T)) / T, sum(head[t][t - 1] for t in range(1, T)) / (T - 1),
+                    sum(head[t][t + 1] for t in range(T - 1)) / (T - 1), sum(r[0] for r in head) / T,
+                    sum(r[-1] for r in head) / T]
+        assert row == pytest.approx(expected, abs=6e-4)
+
+
+def test_a_map_has_its_weights_and_tokens():
+    pytest.importorskip("matplotlib")
+    maps = [("new $", ["[CLS]", "a$", "[SEP]"], torch.eye(3).repeat(2, 1, 1).tolist()),
+            ("run", ["[CLS]", "[SEP]"], [[[0.25, 0.75], [0.5, 0.5]]])]
+    figure = pictures.draw_attention(maps)
+    drawn = figure.axes
+    assert [ax.images[0].get_array().tolist() for ax in drawn] == [*maps[0][2], *maps[1][2]]
+    assert [ax.get_title() for ax in drawn] == ["head 1", "head 2", "head 1"]
+    assert [label.get_text() for label in drawn[0].get_yticklabels()] == ["[CLS]", r"a\$", "[SEP]"]
+
+
 def test_the_mix_told_is_the_one_that_the_run_ended_with(runs, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, out, _ = ask(capsys, runs / "frozen", "--mix")
@@ -251,6 +353,9 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
     code, out, err = ask(capsys, trained / "bilm", *flags)
     assert code == 0 and "[bank]" in out and 'pip install -e ".[plot]"' in err and "picture" not in out
     assert ask(capsys, runs / "frozen", "--mix")[0] == 0
+    for argv in ([runs / "bilm", "--senses", "seal"], [runs / "bert", "--attention", "a film"]):
+        code, out, err = ask(capsys, *argv)
+        assert code == 0 and err.count("\n") == 1 and 'pip install -e ".[plot]"' in err and "picture" not in out
     code, out, err = ask(capsys, "--curves", "no/such/run")
     assert (code, out) == (2, "") and 'pip install -e ".[plot]"' in err
     assert not list(tmp_path.iterdir())
@@ -258,7 +363,7 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
 
 @pytest.mark.parametrize("run, flags, code, told", [
     ("bilm", "--word", 2, "expected one argument"),
-    ("bilm", "", 2, "one of the arguments --word --fill --write --mix --curves is required"),
+    ("bilm", "", 2, "arguments --word --senses --fill --write --attention --mix --curves --runs is required"),
     ("bilm", "--word bank --mix", 2, "not allowed with"),
     ("bilm", "--wrod bank --word bank", 2, "did you mean --word?"),
     ("bilm", "--word river-bank", 2, "is 3 words to an encoder: river, -, bank"),
@@ -275,6 +380,23 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
     ("bilm", "--curves --offline", 2, "--offline has no meaning with --curves"),
     ("bert", f"--word {'x' * 101}", 2, "to which it is [UNK]"),
     ("bert", f"--word {'u' * 100}", 2, "is 100 pieces, and 67 are the most"),
+    ("bilm", "--senses film", 2, "--senses: 'film' is not one of bank, bat"),
+    ("bilm", "--senses bank --layer 1", 2, "--layer has no meaning with --senses"),
+    ("bilm", "--senses bank --corpus sample", 2, "--corpus has no meaning with --senses"),
+    ("static", "--senses bank", 4, "kind 'static', but --senses needs a contextual one"),
+    ("begun", "--senses bank", 4, "has not finished"),
+    ("bilm", "--attention film", 4, "holds no BERT"),
+    ("static", "--attention film", 4, "holds no BERT"),
+    ("frozen", "--attention film", 4, "holds no BERT"),
+    ("begun", "--attention film", 4, "has not finished"),
+    ("nowhere", "--attention film", 4, "there is no such directory"),
+    ("bert", "--attention \u200b", 2, "the text is 0 pieces, and 1 to 38 can be drawn"),
+    ("bert", f"--attention {'.' * 39}", 2, "the text is 39 pieces, and 1 to 38 can be drawn"),
+    ("bert", "--attention film --layer 0", 2, "--layer 0 is outside 1 to 2, the blocks of this run"),
+    ("bert", "--attention film --layer 3", 2, "--layer 3 is outside 1 to 2, the blocks of this run"),
+    ("bert", "--attention film --occurrences 5", 2, "--occurrences has no meaning with --attention"),
+    ("bert", "--attention film --out x.svg", 2, "does not end in .png"),
+    ("bert", "--attention film --fill [MASK]", 2, "not allowed with"),
     ("bert", "--fill film", 2, "there is no [MASK] in the text"),
     ("bert", "--fill [MASK] --out x.png", 2, "draws no picture"),
     ("bert", "--fill " + "film" * 100 + "[MASK]" * 69, 2, "70 pieces, and this run was pretrained on up to 68"),
@@ -308,6 +430,8 @@ def test_too_many_runs_and_a_picture_that_cannot_be_written_are_one_line(runs, c
     (tmp_path / "file").write_text("")
     for argv, told in [(["--curves", *["r"] * 8], "looks into 7 runs at most, and 8 are given"),
                        (["a", "b", "--mix"], "looks into 1 run at most"),
+                       (["a", "b", "--senses", "bank"], "looks into 1 run at most"),
+                       ([*"abcd", "--attention", "x"], "looks into 3 runs at most, and 4 are given"),
                        ([runs / "frozen", "--mix", "--out", tmp_path / "x.png"], "is a directory"),
                        ([runs / "frozen", "--mix", "--out", tmp_path / "file" / "x.png"], "is a file"),
                        ([runs / "frozen", "--mix", "--out", tmp_path / ("x" * 300 + ".png")], "name too long")]:
@@ -333,3 +457,35 @@ def test_help_and_typos_are_answered_without_torch():
                "print(codes, 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith("[0, 2, 2, 2, 2] False\n") and "examples:" in done.stdout
+
+
+def test_runs_stand_side_by_side_in_what_differs_and_what_came_of_it(runs, capsys):
+    names = [str(runs / name) for name in ("frozen", "cls", "begun", "bilm")]
+    assert run_command(inspect.main, inspect.Settings, ["--runs", *names]) == 0
+    head, *told = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    table = {cells[0]: [cell.strip() for cell in cells[1:] if cell.strip()] for cells in told}
+    assert head[0] == "run" and all(len(row) == 4 for row in table.values())
+    assert table["kind"] == ["transfer", "transfer", "bert", "bilm"]
+    assert table["model.head"][:2] == ["mean", "cls"] and table["finished"] == ["-", "-", "no", "-"]
+    results = [json.loads((runs / name / "results.json").read_text()) for name in ("frozen", "cls")]
+    assert table["test_accuracy"] == [*(f"{told['test_accuracy']:.4g}" for told in results), "-", "-"]
+    assert table["minutes"][:2] == [f"{round(told['seconds'] / 60, 1):.4g}" for told in results]
+    assert table["step"][2] == "9" and not any(name.startswith(("environment", "encoder.")) for name in table)
+
+
+def test_what_is_the_same_in_all_runs_is_no_row_and_results_always_are(runs):
+    rows = compare_runs([str(runs / "frozen")] * 2)
+    assert "model.head" not in rows and "kind" not in rows and rows["test_accuracy"][0] == rows["test_accuracy"][1]
+
+
+@pytest.mark.parametrize("flags, code, told", [
+    (["--runs", "{}/frozen", "{}/nowhere"], 4, "no such directory"),
+    (["--runs", *["{}/bilm"] * 8], 2, "--runs looks into 7 runs at most, and 8 are given"),
+    (["--runs", "{}/bilm", "--out", "a.png"], 2, "--out has no meaning with --runs"),
+    (["--runs", "{}/bilm", "--layer", "1"], 2, "--layer has no meaning with --runs"),
+    (["--runs", "--mix", "{}/bilm"], 2, "not allowed with"),
+    (["--runs"], 2, "required: RUN"),
+])  # fmt: skip
+def test_runs_that_cannot_stand_side_by_side_are_refused(runs, capsys, flags, code, told):
+    assert run_command(inspect.main, inspect.Settings, [flag.format(runs) for flag in flags]) == code
+    assert told in capsys.readouterr().err.splitlines()[-1]

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from classifier_runs import make_bag
 from encoder_runs import make_bilm, make_oracle
 from predictions import answer, feed
 from strange_texts import STRANGE
@@ -46,31 +47,75 @@ def test_any_text_is_answered_alone_as_in_any_company(runs, capsys, run):
     code, together, _ = answer(capsys, runs / run, "--json", "--batch-size", "9", "--", *STRANGE)
     assert code == 0 and len(together) == len(STRANGE)
     for one, other in zip(alone, map(json.loads, together)):
-        assert {**one, "probability": pytest.approx(one["probability"], abs=2e-6)} == other
-        assert 0.5 <= one["probability"] <= 1 and one["label"] in ("negative", "positive")
+        probability = one["probability"] and pytest.approx(one["probability"], abs=2e-6)
+        assert {**one, "probability": probability} == other
+        if one["label"] is not None:
+            assert 0.5 <= one["probability"] <= 1 and one["label"] in ("negative", "positive")
     told = dict(zip(STRANGE, alone))
-    assert told[""]["tokens"] == 0 and told["x" * 1_000_000]["tokens"] == 1
+    assert told[""] == {"label": None, "probability": None, "tokens": 0, "shortened": False}
+    assert told["x" * 1_000_000]["tokens"] == 1
     assert told["dull " * 3000] | {"tokens": 512, "shortened": True} == told["dull " * 3000]
     assert told["bad<br /><br />film"]["tokens"] == 2 and not told["ok"]["shortened"]
 
 
 def test_each_text_is_shown_on_one_short_line(runs, capsys):
     _, out, _ = answer(capsys, runs / "oracle", "--", *STRANGE)
-    assert len(out) == len(STRANGE) and max(map(len, out)) < 90 and "(an empty text)" in out[0]
+    assert len(out) == len(STRANGE) and max(map(len, out)) < 90 and out[0] == "no answer  (an empty text)"
 
 
-def test_lines_of_stdin_are_answered_one_by_one_blank_ones_too(runs, capsys, monkeypatch):
-    feed(monkeypatch, "a triumph\r\n\nzu lang? schön".encode())
-    code, out, _ = answer(capsys, runs / "oracle")
-    shown = [line.split("  ", 1)[1] for line in out]
-    assert code == 0 and shown == ["a triumph", "(an empty text)", "zu lang? schön"]
-
-
-def test_bytes_that_are_no_text_are_named_by_line_and_offset_after_what_came_before(runs, capsys, monkeypatch):
-    feed(monkeypatch, b"fine\nna\xefve\n")
+def test_lines_of_stdin_are_answered_one_by_one_and_blank_ones_marked(runs, capsys, monkeypatch):
+    feed(monkeypatch, "a triumph\r\n\nzu lang? schön\n \u200b\t".encode())
     code, out, err = answer(capsys, runs / "oracle")
-    assert code == 3 and len(out) == 1
-    assert "line 2 of stdin is not UTF-8 text: byte 0xef at offset 7" in err[-1]
+    shown = [line.split("  ", 1)[1] for line in out]
+    assert code == 0 and not err and shown == ["a triumph", "(an empty text)", "zu lang? schön", "(an empty text)"]
+    assert [line.startswith("no answer") for line in out] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("size", ["1", "2", "9"])
+def test_a_line_that_is_no_text_is_named_by_its_byte_and_the_others_are_answered(runs, capsys, monkeypatch, size):
+    feed(monkeypatch, b"fine\nna\xefve\na triumph\n\xff\n")
+    code, out, err = answer(capsys, runs / "oracle", "--batch-size", size)
+    fault = "line 2 of stdin is not UTF-8 text: byte 0xef at offset 7"
+    assert code == 3 and len(out) == 4 and out[1] == f"no answer  ({fault})" and out[2].endswith("a triumph")
+    assert err[0] == f"no answer: {fault}" and "line 4 of stdin" in err[1]
+    assert err[-1].startswith(f"error: 2 of 4 lines have no answer; the first: {fault}. Fix: ")
+    feed(monkeypatch, b"na\xefve\nfine\n")
+    code, out, _ = answer(capsys, runs / "oracle", "--json", "--batch-size", size)
+    first, second = map(json.loads, out)
+    assert code == 3 and first["label"] is None and first["fault"].startswith("line 1 of stdin") and second["label"]
+
+
+def test_files_are_read_line_by_line_after_the_texts_and_a_dash_is_stdin(runs, capsys, monkeypatch, tmp_path):
+    (tmp_path / "a.txt").write_text("a triumph\n\ndull\n"), (tmp_path / "b.txt").write_bytes(b"caf\xc3\xa9")
+    flags = ["--file", tmp_path / "a.txt", "--file", tmp_path / "b.txt"]
+    shown = [line.split("  ", 1)[1] for line in answer(capsys, runs / "oracle", *flags)[1]]
+    assert shown == ["a triumph", "(an empty text)", "dull", "café"]
+    feed(monkeypatch, b"second\nthird\n")
+    shown = [line.split("  ", 1)[1] for line in answer(capsys, runs / "oracle", *flags[2:], "first", "-", "fourth")[1]]
+    assert shown == ["first", "second", "third", "fourth", "café"]
+
+
+@pytest.mark.parametrize("flags, code, told", [
+    (["{}/a.txt"], 2, "is the name of a file. Fix: use --file"),
+    (["fine", "{}/a.txt"], 2, "is the name of a file. Fix: use --file"),
+    (["--file", "{}/none.txt"], 2, "none.txt does not exist"),
+    (["--file", "{}"], 2, "is a directory. Fix: name a file with one text per line"),
+    (["--file"], 2, "expected one argument"),
+    (["--file", "{}/a.txt", "--file", ""], 2, "does not exist"),
+])  # fmt: skip
+def test_a_file_where_a_text_should_be_and_the_other_way_round_are_refused(runs, capsys, tmp_path, flags, code, told):
+    (tmp_path / "a.txt").write_text("dull\n")
+    found, out, err = answer(capsys, runs / "oracle", *(flag.format(tmp_path) for flag in flags))
+    assert found == code and not out and told in err[-1] and ". Fix: " in err[-1]
+
+
+def test_a_bag_answers_as_its_weights_add_up(capsys, tmp_path, monkeypatch):
+    """make_bag: good 0, bad 1, "very good" 2, b = 0."""
+    make_bag(tmp_path / "bag")
+    _, out, _ = answer(capsys, tmp_path / "bag", "bad, bad", "very good", "neither")
+    assert out == ["positive 0.73  bad, bad", "positive 0.88  very good", "negative 0.50  neither"]
+    code, out, err = answer(capsys, tmp_path / "bag", "--words", "bad")
+    assert code == 4 and not out and "has no encoder" in err[-1] and "python -m finetune.imdb" in err[-1]
 
 
 def test_no_stdin_at_all_is_a_usage_error(runs, capsys, monkeypatch):
@@ -103,7 +148,7 @@ def test_a_transfer_run_needs_nothing_but_itself(runs, capsys, tmp_path):
         (tmp_path / "moved").rename(runs / "bilm")
 
 
-@pytest.mark.parametrize("path, told", [("encoders/bilm", "kind 'bilm', but one of kind 'transfer'"),
+@pytest.mark.parametrize("path, told", [("encoders/bilm", "kind 'bilm', and only those of finetune.imdb and"),
                                         ("nowhere", "no such directory")])
 def test_a_run_that_cannot_answer_is_named(runs, capsys, path, told):
     code, out, err = answer(capsys, runs / path, "text")

@@ -28,6 +28,16 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "frozen BERT, pretrained further": ("bert-imdb", "frozen"),
     "fine-tuned BERT": ("bert-imdb", "finetune"),
 }
+CONVERGENCE = [  # model and mode of each three lines in the two tables of docs/claims.md, epoch by epoch
+    ("bilm-imdb2", "finetune"), ("bilm", "scratch"), ("bilm-imdb2", "frozen"), ("static", "scratch"),
+    ("bert-imdb", "finetune"), ("bert-imdb", "scratch"),
+]
+SPREAD = [  # of each line in its table of how far seeds lie apart
+    ("bilm-imdb2", "frozen"), ("bilm-imdb2", "top"), ("bilm-imdb2", "finetune"), ("bilm", "scratch"),
+    ("static", "frozen"), ("static", "scratch"), ("bert-imdb", "frozen"), ("bert-imdb", "finetune"),
+    ("bert-imdb", "scratch"),
+]
+LOWEST = [("bilm-imdb2", "finetune"), ("bert-imdb", "finetune"), ("bilm-imdb2", "frozen")]  # of the validation loss
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +98,60 @@ def test_each_number_in_the_readme_is_the_mean_of_its_lines_and_the_best_of_each
         assert [cell for cell in column if cell.startswith("**")] == [best]
 
 
+def claims_under(heading: str) -> list[list[str]]:
+    """The rows of the tables under a heading of docs/claims.md."""
+    return table_rows((ROOT / "docs" / "claims.md").read_text().partition(f"## {heading}")[2].partition("\n## ")[0])
+
+
+def test_the_claims_of_convergence_show_what_was_recorded_epoch_by_epoch(rows):
+    told = [cells[1:] for cells in claims_under("Faster convergence") if cells[0] != "epoch"]
+    of = tables.by_line(rows)
+    recorded_lines = [[f"{100 * a:.0f}" for a in run["validation_accuracies"][:12]]
+                      for line in CONVERGENCE for run in of[line][500]]
+    assert told == [line + [""] * (12 - len(line)) for line in recorded_lines]
+
+
+def test_the_claims_of_stability_and_overfitting_are_those_of_the_recorded_seeds(rows):
+    of = tables.by_line(rows)
+    spreads = [tables.accuracies(of[line][500]) for line in SPREAD]
+    assert [cells[1:] for cells in claims_under("Stabler training")[1:]] == [
+        [", ".join(f"{a:.1f}" for a in runs), f"{max(runs) - min(runs):.1f}"] for runs in spreads]
+    assert [cells[1:] for cells in claims_under("Fine-tuning overfits")[1:4]] == [
+        [", ".join(str(run["epochs"]) for run in of[line][n]) for n in (500, 2_000)] for line in LOWEST]
+
+
 def test_what_others_reached_is_told_in_the_readme_as_in_the_results():
     told = re.search(r"Keras.*?frozen (\d\d\.\d).*?fine-tuned (\d\d\.\d)", (ROOT / "README.md").read_text(), re.S)
     result = re.search(r"reached (\d\d\.\d) % frozen and ended at (\d\d\.\d) % fine-tuned",
                        " ".join((ROOT / "docs" / "results.md").read_text().split()))
     assert told.groups() == result.groups()
+
+
+def minutes_of_pretraining(name):
+    """The minutes of all runs that led to an encoder, by the table of pretraining in docs/results.md."""
+    _, _, section = (ROOT / "docs" / "results.md").read_text().partition("## Pretraining")
+    runs = [row for row in table_rows(section.partition("\n## ")[0]) if len(row) == 5 and row[1].startswith("`python")]
+    commands = {tuple(shlex.split(cell.strip("`"))): float(minutes) for _, cell, _, minutes, _ in runs}
+    of = {}
+    for words, minutes in commands.items():
+        flags = dict(zip(words, words[1:]))
+        default = {"pretrain.static": "static-pieces" if "--pieces" in words else "static", "pretrain.bilm": "bilm",
+                   "pretrain.bert": "bert"}[flags["-m"]]
+        before = flags.get("--init-from", flags.get("--warm-start", "none"))
+        of[Path(flags.get("--out", default)).name] = minutes, Path(before).name
+    total = 0.0
+    while name != "none":
+        minutes, name = of[name]
+        total += minutes
+    return total
+
+
+def test_each_line_of_a_pretrained_encoder_has_the_minutes_of_its_pretraining(rows):
+    for row in rows:
+        if row["mode"] in ("bag", "scratch"):
+            assert "seconds_pretraining" not in row
+        else:
+            assert row["seconds_pretraining"] == pytest.approx(60 * minutes_of_pretraining(row["model"]), abs=0.1)
 
 
 def test_each_line_has_the_command_that_makes_it(rows):

@@ -13,7 +13,7 @@ COURSE = Path(__file__).parents[2] / "docs" / "course"
 DECK = (COURSE / "slides.md").read_text("utf-8")
 LECTURE = ["1", "2.1", "2.2", "2.3", "2.4", "2.5", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "5.1", "5.2", "5.3",
            "5.4", "6", "7", "8"]
-MOST_WORDS = 110  # on a slide; more of them do not fit beside a figure
+MOST_WORDS = 110  # on a slide, a formula being one; more of them do not fit beside a figure
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 FIGURES = sorted((COURSE / "slides").glob("*.svg"))
 
@@ -49,12 +49,15 @@ def test_each_section_has_a_figure_and_says_what_was_measured_and_where(section)
     assert section == "7" or re.search(r"^> Measured.*\]\(\.\./[\w-]+\.md\)\)?$", text, re.MULTILINE)
 
 
-def test_the_page_of_the_course_counts_the_slides():
-    assert f"| {len(slides())} slides |" in (COURSE / "README.md").read_text("utf-8")
+def test_the_page_of_the_course_counts_the_slides_and_their_minutes():
+    minutes = [int(n) for n in re.findall(r"(?m)^<!-- (\d+) minutes\. .*-->$", DECK)]
+    assert len(minutes) == len(slides())
+    assert f"| {len(slides())} slides, about {sum(minutes)} minutes |" in (COURSE / "README.md").read_text("utf-8")
 
 
 def test_no_slide_holds_more_words_than_fit():
-    assert max(len(slide.split()) for slide in slides()) <= MOST_WORDS
+    shown = [re.sub(r"\$[^$\n]+\$", "formula", re.sub(r"<!--.*?-->", "", slide)) for slide in slides()]
+    assert max(len(slide.split()) for slide in shown) <= MOST_WORDS
 
 
 def test_every_file_that_the_deck_leads_to_exists():

@@ -26,7 +26,8 @@ def make_transfer(path: Path, encoder: Path) -> Path:
     torch.manual_seed(3)
     model = dict(head="mean", pool="mean-max", head_size=5, dropout=0.1)
     classifier = Classifier(load_encoder(run, CPU), **model)
-    config = {"kind": "transfer", "model": model, "max_tokens": 33, "encoder": run.config}
+    config = {"kind": "transfer", "model": model, "classes": ["negative", "positive"], "max_tokens": 33,
+              "encoder": run.config}
     return save_run(path, config, classifier.state_dict(), {**run.files, "results.json": to_json({"labels": 40})})
 
 

@@ -9,9 +9,12 @@ import torch
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 from minitransfer.transfer.baselines import (
     Bags,
+    Half,
     bags,
+    class_ratios,
     count_ngrams,
     fit,
+    fit_classes,
     log_count_ratio,
     ngrams,
     renumber,
@@ -26,16 +29,16 @@ LABELS = np.array([0, 1, 0, 0, 1, 0, 1])
 OTHERS = ["Not unforgettable. good film", "unseen words alone", "", "at unseen all"]
 
 
-def grams(text):
-    """Words and pairs of neighbours, in the order in which they come, by a plain loop."""
+def grams(text, longest=2):
+    """Words, pairs of neighbours and longer rows of words, by a plain loop."""
     words = [word for line in text.split("\n") for word in tokenize(line)]
-    return words + [f"{v} {w}" for v, w in zip(words, words[1:])]
+    return [" ".join(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1)]
 
 
-def counted(texts, labels, others=()):
+def counted(texts, labels, others=(), longest=2):
     cpu = torch.device("cpu")
     more = [(texts_, np.zeros(len(texts_), np.int64)) for texts_ in others]
-    return count_ngrams((texts, labels), *more, device=cpu)
+    return count_ngrams((texts, labels), *more, device=cpu, longest=longest)
 
 
 def members(bag, names):
@@ -61,14 +64,16 @@ def random_bags(num_texts=23, num_ngrams=11, seed=0):
     return found, torch.from_numpy(rng.integers(0, 2, num_texts))
 
 
-def test_a_bag_holds_each_word_and_pair_of_neighbours_that_was_seen_twice_once():
-    names, (learn, others) = counted(TEXTS, LABELS, [OTHERS])
-    all_grams = [gram for text in TEXTS for gram in grams(text)]
+@pytest.mark.parametrize("longest, held", [(1, "good"), (2, "not good"), (3, "is not good")])
+def test_a_bag_holds_each_row_of_words_that_was_seen_twice_once(longest, held):
+    texts, labels = [*TEXTS, "it is not good at"], np.append(LABELS, 0)
+    names, (learn, others) = counted(texts, labels, [OTHERS], longest)
+    all_grams = [gram for text in texts for gram in grams(text, longest)]
     expected = {gram for gram in all_grams if all_grams.count(gram) >= 2}
-    assert set(names) == expected and len(names) == len(expected) and "not good" in expected
-    for texts, half in ((TEXTS, learn), (OTHERS, others)):
-        for text, found in zip(texts, members(half.texts, names), strict=True):
-            assert sorted(found) == sorted(set(grams(text)) & expected)
+    assert set(names) == expected and len(names) == len(expected) and held in expected
+    for texts_, half in ((texts, learn), (OTHERS, others)):
+        for text, found in zip(texts_, members(half.texts, names), strict=True):
+            assert sorted(found) == sorted(set(grams(text, longest)) & expected)
 
 
 def test_pairs_neither_join_two_texts_nor_leap_over_an_unknown_word():
@@ -83,6 +88,8 @@ def test_every_ngram_has_a_number_of_its_own():
     rows, codes = ngrams(ids, 5)
     pairs = [code for row, code in zip(rows, codes) if code >= 5]
     assert len(set(pairs)) == 25 and set(codes) - set(pairs) == set(range(5))
+    triples = [np.array([u, *pair]) for u in range(5) for pair in ids]
+    assert sorted(set(ngrams(triples, 5, 3)[1])) == list(range(5 + 25 + 125))
 
 
 def test_other_texts_decide_nothing():
@@ -171,3 +178,29 @@ def test_renumber_says_which_words_are_unknown():
         [[4, 3, -1], [], [3, 3]]
     assert seen_often(renumber(tokenise_words(["c c c b b"], 9), vocabulary), 5).tolist() == [3]
     assert bags([np.empty(0, np.int64)], 5, np.array([3])).starts.tolist() == [0, 0]
+
+
+def test_each_of_three_classes_is_told_from_the_rest_by_a_regression_of_its_own():
+    texts, _ = random_bags()
+    labels = torch.arange(23) % 3
+    half = Half(texts, labels)
+    weights, b, passes = fit_classes(half, 3, class_ratios(half, 3, 11), strength=0.7)
+    logits, of_all = half.logits(weights, b), []
+    assert weights.shape == (3, 11) and b.shape == (3,) and logits.shape == (23, 3)
+    for n in range(3):
+        y = torch.tensor([int(label == n) for label in labels.tolist()])
+        w, b_n, passes_n = fit(texts, y, log_count_ratio(texts, y, 11), 0.7)
+        assert torch.equal(weights[n], w) and torch.equal(b[n : n + 1], b_n)
+        of_all.append([1 / (1 + math.exp(-s)) for s in (dense(texts, 11) @ w.numpy() + b_n.item())])
+        passes -= passes_n
+    expected = [[p / sum(row) for p in row] for row in zip(*of_all)]
+    assert passes == 0 and logits.softmax(dim=1).numpy() == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_two_classes_are_told_apart_by_one_regression():
+    texts, labels = random_bags()
+    half = Half(texts, labels)
+    weights, b, _ = fit_classes(half, 2, class_ratios(half, 2, 11), strength=0.7)
+    w, b_1, _ = fit(texts, labels, log_count_ratio(texts, labels, 11), 0.7)
+    assert torch.equal(weights, w) and torch.equal(b, b_1)
+    assert torch.equal(half.logits(weights, b)[:, 1], scores(texts, w, b_1)) and not half.logits(w, b_1)[:, 0].any()

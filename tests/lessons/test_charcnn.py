@@ -6,7 +6,7 @@ from elmo_by_loops import sigmoid
 from elmo_by_loops import strongest_response as strongest_by_loops
 from torch import Tensor
 
-from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, StrongestResponse, strongest_response, word_vectors
+from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig, StrongestResponse, tabulate, word_vectors
 from minitransfer.text.words import spell, spell_all
 
 CONFIG = CharCNNConfig(output_size=10, char_size=3, filters=((1, 2), (2, 3), (4, 5)), num_highways=2)
@@ -75,19 +75,23 @@ def test_gradients_are_what_the_loops_change_by_when_a_parameter_is_moved(charcn
 
 @pytest.mark.parametrize("w, n, max_bytes", [(1, 3, 24), (2, 1, 9), (5, 11, 13), (9, 2, 24)])
 def test_going_back_to_the_winners_alone_gives_the_gradients_of_autograd(w, n, max_bytes):
-    """Through every window of the plain maximum. The words have no byte twice, so no two windows respond alike."""
+    """Through every window of a plain convolution. The words have no byte twice, so no two windows respond alike."""
     generator = torch.Generator().manual_seed(w)
     c = torch.randn(261, 3, dtype=torch.float64, generator=generator).index_fill_(0, torch.tensor(0), 0.0)
     F = torch.randn(n, 3, w, dtype=torch.float64, generator=generator)
     g = torch.randn(6, n, dtype=torch.float64, generator=generator)
-    char_ids, found = table(["word", "it", "é", "<eos>", "stumbled", "a"], max_bytes), []
-    for strongest in (strongest_response, StrongestResponse.apply):
+    char_ids, found = table(["stumbled", "word", "it", "é", "<eos>", "a"], max_bytes).long(), []
+
+    def by_convolution(c, F):
+        z = torch.nn.functional.conv1d(torch.nn.functional.pad(c[char_ids].transpose(1, 2), (0, w - 1)), F)
+        return z.masked_fill((char_ids == 0).unsqueeze(1), -torch.inf).amax(dim=2)
+
+    for strongest in (by_convolution, lambda c, F: StrongestResponse.apply(char_ids, tabulate(c, F))):
         leaves = [c.clone().requires_grad_(), F.clone().requires_grad_()]
-        y = strongest(char_ids, *leaves)
+        y = strongest(*leaves)
         found.append([y, *torch.autograd.grad(y, leaves, g)])
-    plain, ours = found
-    plain[1][0] = 0  # `nn.Embedding` leaves its padding alone
-    assert all(torch.allclose(a, b, atol=1e-12) and b.abs().max() > 0 for a, b in zip(plain, ours))
+        found[-1][1][0] = 0  # `nn.Embedding` leaves its padding alone
+    assert all(torch.allclose(a, b, atol=1e-12) and b.abs().max() > 0 for a, b in zip(*found))
 
 
 def test_where_two_windows_respond_alike_the_first_one_has_the_gradient():
@@ -95,7 +99,7 @@ def test_where_two_windows_respond_alike_the_first_one_has_the_gradient():
     c[98, 0] = c[99, 1] = 1.0
     c.requires_grad_()
     F = torch.tensor([[[1.0], [1.0]]])
-    y = StrongestResponse.apply(torch.tensor([[99, 98, 0]]), c, F)
+    y = StrongestResponse.apply(torch.tensor([[99, 98, 0]]), tabulate(c, F))
     y.backward(torch.tensor([[3.0]]))
     assert y.item() == 1.0 and c.grad[99].tolist() == [3.0, 3.0] and c.grad.abs().sum() == 6.0
 

@@ -23,7 +23,7 @@ from minitransfer.apparatus.errors import (
 )
 from minitransfer.apparatus.mirrors import Archive
 from minitransfer.text import corpora
-from minitransfer.text.corpora import find_data_dir, fingerprint
+from minitransfer.text.corpora import UNNAMED, find_data_dir, fingerprint
 
 SAMPLE = types.SimpleNamespace(
     articles=lambda: (["= One =\nText <unk> ."], ["= Two =\nMore ."]),
@@ -112,11 +112,50 @@ def test_auto_falls_back_to_the_sample_with_a_banner_that_says_why(tmp_path, mon
         raise failure
 
     monkeypatch.setattr(corpora, "fetch", fetch)
+    monkeypatch.chdir(tmp_path)
     said = []
-    corpus = corpus_of(["auto"], tmp_path, said, offline=False)
-    assert corpus.name == "sample" and reviews_of(tmp_path, said, "auto", offline=False).name == "sample"
+    corpus = corpus_of(["auto"], UNNAMED, said, offline=False)
+    assert corpus.name == "sample" and reviews_of(UNNAMED, said, "auto", offline=False).name == "sample"
     banner = "\n".join(said)
     assert "NOT WIKITEXT-2" in banner and "NOT IMDB" in banner and failure.what in banner and failure.fix in banner
+
+
+@pytest.mark.parametrize("files, offline", [
+    ([], True), (["shop.csv", "notes/a.txt"], True), (["shop.csv", "notes/a.txt"], False),
+    (["train/good/1.txt"], False),
+])  # fmt: skip
+def test_a_data_folder_that_somebody_named_is_never_replaced_by_the_sample(tmp_path, monkeypatch, files, offline):
+    """By the flag or the variable, and even if it is called as the usual one; it is said what is there instead."""
+    write(tmp_path / "data", dict.fromkeys(files, "x"))
+    (tmp_path / "data").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINITRANSFER_DATA", str(tmp_path / "data"))
+    for folder in (find_data_dir("data"), find_data_dir(None)):
+        for load, named in ((lambda: reviews_of(folder, name="auto", offline=offline), "imdb .*aclImdb_v1.tar.xz"),
+                            (lambda: corpus_of(["auto"], folder, offline=offline), "wikitext-2 .*wikitext-2-v1.zip")):
+            with pytest.raises(UsageError, match=f"holds no {named}") as caught:
+                load()
+            first = (sorted(files) or ["nothing"])[0].partition("/")[0]
+            assert caught.value.exit_code == 2 and f"there is {first}" in str(caught.value)
+
+
+@pytest.mark.parametrize("files", [[], ["aclImdb_v1.tar.gz"]])
+def test_into_a_named_folder_a_corpus_may_be_downloaded_if_nothing_else_is_there(tmp_path, monkeypatch, files):
+    """And where it cannot be, the sample is no answer either."""
+    write(tmp_path, dict.fromkeys(files, "x"))
+    with pytest.raises(NetworkError, match="wikitext-2 is not in .*could not download"):
+        corpus_of(["auto"], tmp_path, offline=False)
+    monkeypatch.setattr(corpora, "fetch", lambda archive, folder, **_: wikitext_zip(folder) / archive.name)
+    assert corpus_of(["auto"], tmp_path, offline=False).name == "wikitext-2"
+
+
+@pytest.mark.parametrize("names", [["auto"], ["imdb"]])
+def test_a_named_folder_that_is_not_there_is_misspelt_and_not_made(tmp_path, names):
+    with pytest.raises(UsageError, match="there is no folder .*reviws.*check its spelling, or make it") as caught:
+        corpus_of(names, tmp_path / "reviws", offline=False)
+    assert caught.value.exit_code == 2 and not (tmp_path / "reviws").exists()
+    with pytest.raises(UsageError, match="there is no folder"):
+        reviews_of(tmp_path / "reviws", name="auto")
 
 
 def test_auto_is_the_real_corpus_where_that_is_there(tmp_path):
@@ -146,9 +185,10 @@ def test_corpora_are_named_once_each_and_out_of_the_list(tmp_path, names):
         reviews_of(tmp_path, name="wikitext-2")
 
 
-def test_auto_beside_the_sample_that_it_stands_for_is_refused(tmp_path):
+def test_auto_beside_the_sample_that_it_stands_for_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="auto stands for the sample here"):
-        corpus_of(["auto", "sample"], tmp_path / "none")
+        corpus_of(["auto", "sample"], UNNAMED)
 
 
 # Mixtures, and the word <unk>

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from predictions import answer, feed
 from strange_texts import ANYTHING, STRANGE
 
+from finetune.predict.answer import weightiest
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.durable import to_json
 from minitransfer.text.sample import LEXICON
@@ -201,20 +202,27 @@ def test_words_are_shown_on_short_lines_that_are_safe_for_any_terminal(runs, cap
     code, out, _ = answer(capsys, runs / run, "--words", "--", *STRANGE)
     assert code == 0 and max(map(len, out)) < 200 and all(line.isprintable() for line in out)
     assert sum(not line.startswith("  ") for line in out) == len(STRANGE)
-    empty = next(i for i, line in enumerate(out) if line.endswith("(an empty text)"))
-    assert out[empty + 1] == "  no word moved it by itself"
+    empty = out.index("no answer  (an empty text)")
+    assert not out[empty + 1].startswith("  ")
 
 
-def test_lines_of_stdin_are_weighed_as_they_come_until_one_that_is_no_text(runs, capsys, monkeypatch):
-    feed(monkeypatch, b"a marvellous film\r\n\nna\xefve\n")
+def test_a_text_that_no_word_moved_by_itself_says_so():
+    assert list(weightiest([("a", 0.0049), ("film", -0.0049)])) == ["  no word moved it by itself"]
+
+
+def test_lines_of_stdin_are_weighed_as_they_come_and_one_that_is_no_text_has_no_words(runs, capsys, monkeypatch):
+    feed(monkeypatch, b"a marvellous film\r\n\nna\xefve\nmarvellous\n")
     code, out, err = answer(capsys, runs / "oracle", "--words")
     assert code == 3 and "line 3 of stdin is not UTF-8" in err[-1]
-    assert out[1].startswith("  for it:  marvellous +") and out[-1] == "  no word moved it by itself"
+    answers = [i for i, line in enumerate(out) if not line.startswith("  ")]
+    assert len(answers) == 4 and answers[2] == answers[1] + 1 and answers[3] == answers[2] + 1
+    assert out[answers[1]] == "no answer  (an empty text)" and out[answers[2]].startswith("no answer  (line 3 of stdin")
+    assert all(out[i + 1].startswith("  for it:  marvellous +") for i in (answers[0], answers[3]))
 
 
 @pytest.mark.parametrize("flags, code, told", [
     (["oracle", "--word", "a film"], 2, "did you mean --words?"), (["--words=5", "oracle", "a film"], 2, "--words"),
-    (["bag", "--words", "a film"], 4, "kind 'transfer'"), (["nowhere", "--words", "a film"], 4, "no such directory"),
+    (["bag", "--words", "a film"], 4, "bag has no encoder"), (["nowhere", "--words", "a film"], 4, "no such directory"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_is_said_in_one_line(runs, capsys, monkeypatch, flags, code, told):
     monkeypatch.chdir(runs)

@@ -16,6 +16,7 @@ import torch
 from classifier_runs import classifier, polarity_classifier
 from encoder_runs import make_bilm, make_oracle
 
+from finetune.average.average import geometric_mean
 from minitransfer.bert.encoder import Bert, BertConfig, attention
 from minitransfer.bert.masking import mask_tokens, unigram_entropy
 from minitransfer.elmo.bilm import BiLMConfig, LSTMStack
@@ -32,6 +33,7 @@ from minitransfer.transfer.erasure import word_importances
 from minitransfer.transfer.examples import predict
 from minitransfer.transfer.features import pool_tokens
 from minitransfer.transfer.freezing import group_rates
+from minitransfer.transfer.stopping import scores_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("exercises.md", "going-further.md")
@@ -80,7 +82,7 @@ def test_2_1_the_slope_of_minus_log_sigma_is_sigma_minus_one(x):
 
 
 def test_2_2_skip_gram_is_content_where_c_o_is_the_pmi_less_log_N():
-    """n · log σ(x) + N · n(w) p(c) · log σ(−x) is greatest at x = log(p(w, c) / (p(w) p(c))) − log N."""
+    """n · log σ(x) + N · n(w) p(v) · log σ(−x) is greatest at x = log(p(w, v) / (p(w) p(v))) − log N."""
     together, of_word, of_context, pairs, N = 40, 200, 90, 3_000, 5
     pmi = math.log((together / pairs) / ((of_word / pairs) * (of_context / pairs)))
 
@@ -192,7 +194,8 @@ def test_4_4_the_root_of_d_keeps_scores_at_a_spread_of_one_whatever_the_width():
         assert spread == pytest.approx(1, rel=0.1)
 
 
-@pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("mean-spread", False)])
+@pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("mean-spread", False),
+                                         ("concat", False)])
 def test_5_1_a_mix_of_pooled_layers_is_the_pool_of_mixed_ones_for_the_mean_alone(pool, exact):
     """Two layers of one dimension, two tokens: 0, 4 and 2, 0. Their half-and-half mix is 1, 2."""
     layers, mask = torch.tensor([[[[0.0], [4.0]]], [[[2.0], [0.0]]]]), torch.ones(1, 2, dtype=torch.bool)
@@ -222,6 +225,24 @@ def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
     (alone,) = (weight for word, weight in word_importances(model, once, 20, 0) if word == "dull")
     for word, weight in word_importances(model, twice, 20, 0):
         assert word != "dull" or 0 < weight < alone
+
+
+def test_5_6_accuracy_prefers_the_classifier_that_knows_nothing_and_macro_f1_the_other():
+    neutral, good, bad = 0, 1, 2
+    labels = torch.tensor([neutral] * 90 + [good] * 6 + [bad] * 4)
+    answers = {"A": [neutral] * 100,
+               "B": [neutral] * 70 + [good] * 20 + [good] * 5 + [neutral] + [bad] * 3 + [neutral]}
+    A, B = (scores_of(torch.eye(3)[torch.tensor(given)], labels) for given in answers.values())
+    assert (A.accuracy, B.accuracy) == pytest.approx((0.9, 0.78))
+    assert A.recalls == [1, 0, 0] and B.recalls == pytest.approx([70 / 90, 5 / 6, 3 / 4])
+    assert A.macro_f1 == pytest.approx(180 / 190 / 3)
+    assert B.macro_f1 == pytest.approx((140 / 162 + 10 / 31 + 6 / 7) / 3)
+
+
+def test_5_8_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
+    z, weights = torch.randn(3, 7, 4).double(), torch.tensor([0.5, 0.2, 0.3]).double()
+    of_logits = torch.einsum("k,kny->ny", weights, z).softmax(dim=1)
+    assert torch.allclose(geometric_mean(z, weights).exp(), of_logits, atol=1e-12)
 
 
 def test_6_1_without_positions_a_gpt_sees_the_order_from_its_second_block_on():

@@ -20,6 +20,7 @@ from minitransfer.transfer.loading import load_encoder
 from minitransfer.transfer.tokens import tokenise_words
 
 CPU = torch.device("cpu")
+POOLS = ["mean", "mean-max", "mean-spread", "concat"]
 TEXTS = ["The film, alas, isn't good.", "", "Fine.", "A b c d e f g h i j k l m n o!\nAnd a second line.", "the the"]
 
 
@@ -35,7 +36,7 @@ def tokens_of(encoder, texts, i):
     return encoder.encode(x[None], torch.ones(1, len(words), dtype=torch.bool))[:, 0]
 
 
-@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_features_are_the_pooled_layers_of_each_text_read_alone(encoder, pool):
     texts = tokenise_words(TEXTS, 99)
     features = frozen_pass(encoder, texts, pool, device=CPU)
@@ -43,9 +44,11 @@ def test_features_are_the_pooled_layers_of_each_text_read_alone(encoder, pool):
         for k, layer in enumerate(tokens_of(encoder, texts, i).tolist()):
             columns = list(zip(*layer))
             mean = [sum(c) / len(c) for c in columns]
-            more = {"mean": [], "mean-max": [max(c) for c in columns],
-                    "mean-spread": [math.sqrt(sum((x - m) ** 2 for x in c) / len(c)) for c, m in zip(columns, mean)]}
-            assert torch.allclose(features[i, k], torch.tensor(mean + more[pool]), atol=1e-5)
+            most, half = [max(c) for c in columns], encoder.hidden_size // 2
+            spread = [math.sqrt(sum((x - m) ** 2 for x in c) / len(c)) for c, m in zip(columns, mean)]
+            expected = {"mean": mean, "mean-max": mean + most, "mean-spread": mean + spread,
+                        "concat": layer[-1][:half] + layer[0][half:] + most + mean}
+            assert torch.allclose(features[i, k], torch.tensor(expected[pool]), atol=1e-5)
 
 
 def test_the_mix_of_the_means_is_the_mean_of_the_mixed_tokens(encoder):
@@ -59,7 +62,7 @@ def test_the_mix_of_the_means_is_the_mean_of_the_mixed_tokens(encoder):
         assert torch.allclose(mixed[i], mix(tokens_of(encoder, texts, i)).mean(dim=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_neither_batch_nor_order_nor_padding_changes_the_features_of_a_text(encoder, pool, monkeypatch):
     together = frozen_pass(encoder, tokenise_words(TEXTS, 99), pool, device=CPU)
     monkeypatch.setattr(chapter, "TOKENS_PER_BATCH", 1)  # each text in a batch of its own
@@ -67,7 +70,7 @@ def test_neither_batch_nor_order_nor_padding_changes_the_features_of_a_text(enco
     assert torch.allclose(together, backwards.flip(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_review_without_words_has_zeros_and_a_word_alone_no_nan_gradient(pool):
     layers = torch.randn(2, 3, 4, 5, requires_grad=True)
     mask = torch.tensor([[False] * 4, [True] + [False] * 3, [True] * 3 + [False]])
@@ -80,6 +83,16 @@ def test_what_stands_in_the_padding_is_never_the_largest():
     layers, mask = torch.full((1, 1, 3, 2), -5.0), torch.tensor([[True, True, False]])
     layers[:, :, 2] = 0.0
     assert torch.equal(pool_tokens(layers, mask, "mean-max")[0, 0, 2:], torch.full((2,), -5.0))
+
+
+def test_each_half_of_the_ends_has_read_the_whole_text(encoder):
+    """What concat pooling takes of the upper layers changes with every word, wherever it stands."""
+    words, half = ["a", "long", "film", "of", "no", "worth"], encoder.hidden_size // 2
+    changed = [words[:i] + ["ship"] + words[i + 1 :] for i in range(len(words))]
+    texts = tokenise_words([" ".join(text) for text in (words, *changed)], 9)
+    ends = frozen_pass(encoder, texts, "concat", device=CPU)[:, 1:, : 2 * half]
+    for part in (ends[..., :half], ends[..., half:]):
+        assert all(not torch.equal(part[0], part[i]) for i in range(1, len(texts.token_ids)))
 
 
 def test_standardising_shifts_and_scales_each_dimension_by_the_training_texts():
@@ -121,7 +134,7 @@ def test_a_lone_text_has_no_spread_and_moves_nothing():
     assert x.grad.isfinite().all() and all(map(torch.equal, before, (module.mean, module.std)))
 
 
-@pytest.mark.parametrize("pool", ["mean", "mean-max", "mean-spread"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_classifier_says_the_same_of_tokens_as_of_their_features(encoder, pool):
     model = Classifier(encoder, head="mean", pool=pool, head_size=5, dropout=0.3).eval()
     texts = tokenise_words(TEXTS, 99)

@@ -94,6 +94,13 @@ def test_a_class_without_reviews_is_refused_with_all_counts(tmp_path, folder, fo
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize("folder", ["train/neutral", "test/neutral"])
+def test_a_third_class_is_refused_and_not_left_out(tmp_path, folder):
+    write(tmp_path / "aclImdb", review_files() | {f"{folder}/1.txt": "so so"})
+    with pytest.raises(DataError, match=f"{folder} is no class of IMDB.*Fix: use --data .*aclImdb for reviews of any"):
+        reviews_of(tmp_path)
+
+
 def test_ratings_that_contradict_their_folders_are_refused_with_counts(tmp_path):
     files = review_files()
     other = {"neg": "pos", "pos": "neg", "unsup": "unsup"}

@@ -1,10 +1,13 @@
 """Claims about labels: choices are balanced and nested, the held-out slice is disjoint, and impossible ones are
 refused."""
 
+import random
+
 import numpy as np
 import pytest
 
 from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
@@ -69,3 +72,29 @@ def test_unequal_classes_are_held_out_in_their_proportion():
 def test_a_class_with_one_review_cannot_be_split():
     with pytest.raises(UsageError, match="1 positive reviews are left"):
         split_validation(np.arange(5), np.array([0, 0, 0, 0, 1]), 0)
+
+
+THREE, NAMES = np.array([0] * 30 + [2] * 12 + [1] * 21), ("a", "b", "c")
+
+
+def test_of_three_classes_each_has_a_third_of_a_choice_and_its_share_of_what_is_held_out():
+    for n in (6, 21, 36):
+        chosen = choose_labelled(THREE, n, 2, NAMES)
+        assert np.bincount(THREE[chosen]).tolist() == [n // 3] * 3
+    learn, validation = split_validation(choose_labelled(THREE, None, 2, NAMES), THREE, 2, NAMES)
+    assert np.bincount(THREE[validation]).tolist() == [6, 4, 2] and len(learn) == 51
+    whole = Reviews("mine", [str(i) for i in range(63)], THREE, [], np.array([]), [], "folder", NAMES)
+    assert np.bincount(set_aside(whole, 15).test_labels).tolist() == [5, 5, 5]
+
+
+@pytest.mark.parametrize("n", [3, 10, 39])
+def test_a_number_that_three_does_not_divide_is_refused_with_the_divisor(n):
+    with pytest.raises(UsageError, match="30 a, 21 b and 12 c reviews. Fix: choose a multiple of 3 from 6 to 36"):
+        choose_labelled(THREE, n, 0, NAMES)
+
+
+def test_two_classes_are_chosen_as_they_were_before_there_were_more():
+    """By the same draws: earlier runs are of the same reviews."""
+    draw = random.Random(derived_seed(5, "labels", 1))
+    order = sorted(range(1300, 2500), key=lambda _: draw.random())
+    assert sorted(order[:30]) == [i for i in choose_labelled(LABELS, 60, 5) if i >= 1300]

@@ -15,19 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from minitransfer.text import wordpiece
+from minitransfer.text import sample, wordpiece
 from minitransfer.text.wordpiece import (
+    ALL_SCRIPTS,
     CLS_ID,
     MASK_ID,
     PAD_ID,
     SEP_ID,
     SPECIAL_PIECES,
+    UNCASED_BERT,
     UNK_ID,
     WordPiece,
     choose_letters,
     count_words,
     train_wordpiece,
 )
+from minitransfer.text.words import tokenize
 
 ROOT = Path(__file__).resolve().parents[2]
 TRICKY = [*"aSs'.mr-_<unk>5[]# \n\t\x00\x1c\ufeff\u200b\u0301\u0345İßΣ\ud800\udfffאם中한😀\U000e0041", "[MASK]",
@@ -304,3 +307,60 @@ def test_what_is_no_such_tokenizer_is_refused_by_what_is_wrong_with_it(wrong):
 def test_what_is_not_json_or_holds_no_tokenizer_is_refused(text):
     with pytest.raises(ValueError, match="^it"):
         WordPiece.from_json(text)
+
+
+# Scripts
+
+EUROPEAN = [*"aßéñÅŻčİκΣжё.,-'!?[]() \n\t59°™", "e\u0301", "\u0323", "שָׁלוֹם", "مَرْحَبًا", "中", "\x00", "\u200b", "\ud800"]
+
+
+@any_text
+@given(st.lists(st.sampled_from(EUROPEAN)).map("".join))
+def test_european_hebrew_and_arabic_words_and_ideographs_are_those_of_uncased_bert(text):
+    text = wordpiece._plain(text)
+    old, new = (WordPiece(SPECIAL_PIECES, rules).words(text) for rules in (UNCASED_BERT, ALL_SCRIPTS))
+    assert new == [unicodedata.normalize("NFC", word) for word in old]
+
+
+def test_the_sample_gives_the_pieces_of_uncased_bert():
+    texts = [text for text, _ in sample.reviews()[0]] + sample.articles()[0]
+    learned = train_wordpiece(texts, 900)
+    as_before = WordPiece(learned.pieces, UNCASED_BERT)
+    assert all(map(np.array_equal, learned.encode(texts), as_before.encode(texts)))
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("この映画は、最高だった。", "こ の 映 画 は 、 最 高 だ っ た 。"),
+    ("ハードとハート", "ハ ー ド と ハ ー ト"),  # which uncased BERT takes for one word, twice
+    ("หนังดีที่สุด", "ห นั ง ดี ที่ สุ ด"),
+    ("हिन्दी फ़िल्म", "हिन्दी फ़िल्म"),
+    ("영화가 좋다", "영화가 좋다"),
+    ("فِلْمٌ رائع!", "فلم رائع !"),
+    ("Über schön", "uber schon"),
+    ("great👍🏽😀 🇩🇪🇯🇵", "great 👍 🏽 😀 🇩🇪 🇯🇵"),
+])
+def test_words_of_other_scripts_are_those_of_the_other_encoders(text, words):
+    found = [unicodedata.normalize("NFC", word) for word in WordPiece(SPECIAL_PIECES, ALL_SCRIPTS).words(text)]
+    assert found == [unicodedata.normalize("NFC", word) for word in words.split()]
+    marks = dict.fromkeys(map(ord, "\u064b\u064c\u0650\u0652\u0308\ufe0f"))  # which BERT drops
+    assert found == tokenize(unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).translate(marks)))
+    learned = train_wordpiece([text] * 3, 99)
+    assert [learned.pieces[i] for i in learned.encode([text])[0]] == found  # each joined into one piece
+    assert WordPiece.from_json(learned.to_json()).encode([text])[0].tolist() == learned.encode([text])[0].tolist()
+
+
+def test_a_tokenizer_from_before_keeps_its_rules(learned):
+    before = WordPiece.from_json(WordPiece(learned.pieces).to_json())
+    assert before.rules is UNCASED_BERT and before.words("かが") == ["かか"]
+    assert WordPiece.from_json(learned.to_json()).rules is ALL_SCRIPTS
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t["pre_tokenizer"]["pretokenizers"].pop(), lambda t: t["normalizer"]["normalizers"].reverse(),
+    lambda t: t["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex="a"),
+    lambda t: t.update(normalizer=UNCASED_BERT["normalizer"])])
+def test_rules_that_are_neither_are_refused(learned, change):
+    tokenizer = json.loads(learned.to_json())
+    change(tokenizer)
+    with pytest.raises(ValueError, match="^it.(pre_tokenizer|normalizer)"):
+        WordPiece.from_json(json.dumps(tokenizer))

@@ -1,5 +1,8 @@
 """Claims about words: one tokenisation for every spacing, a vocabulary in a fixed order, and spelling in bytes."""
 
+import re
+import sys
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitransfer.text import words
+from minitransfer.text import sample, words
+from minitransfer.text.cleaning import clean_text
 from minitransfer.text.words import Vocabulary, spell, spell_all, token_stream, tokenize
 
 # Letters with and without case, marks of the tokenisation, and what text is not expected to hold but does.
@@ -177,3 +181,66 @@ def test_a_spelling_table_holds_each_spelling_and_zeros_behind_it():
     for row, word in zip(table.tolist(), some):
         assert row == spell(word, 11) + [0] * (11 - len(spell(word, 11)))
     assert spell_all([]).shape == (0, words.MAX_BYTES)
+
+
+# Scripts
+
+AS_BEFORE = re.compile(  # how text was cut before other scripts were thought of
+    r"""(?:[^\W\d_]\.){2,}|(?:mr|mrs|ms|dr|st|jr|vs)\.(?!\w)|'(?:s|t|re|m|ve|ll|d)(?!\w)|[^\W_]+|\.{2,}|[^\w\s]|_""")
+
+
+def is_plain(character: str) -> bool:
+    """Whether a character is none of those that are cut otherwise than before."""
+    spaceless = re.fullmatch(f"[{words.WITHOUT_SPACES}]", character)
+    return not spaceless and unicodedata.category(character)[0] != "M" and not "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from([*"aSs'.mr-_<unk>5 ßéΣж", "'s", "e.g.", "Mr.", "don't"]),
+                          st.characters().filter(is_plain))).map("".join))
+def test_text_without_marks_and_spaceless_scripts_is_cut_as_it_always_was(text):
+    assert tokenize(text) == [token for token in AS_BEFORE.findall(text.lower())] or "\u0307" in text.lower()
+
+
+def test_the_sample_is_cut_as_it_always_was():
+    for text in [text for half in sample.reviews()[:2] for text, _ in half] + sample.articles()[0]:
+        assert tokenize(text) == AS_BEFORE.findall(text.lower())
+
+
+@pytest.mark.parametrize(("text", "tokens"), [
+    ("映画は最高だった。", "映 画 は 最 高 だ っ た 。"),
+    ("ABCの映画3本", "abc の 映 画 3 本"),
+    ("スーパー", "ス ー パ ー"),
+    ("か\u3099き", "か\u3099 き"),  # a voiced kana in two parts
+    ("หนังดีที่สุด", "ห นั ง ดี ที่ สุ ด"),
+    ("ຮູບເງົາ", "ຮູ ບ ເ ງົ າ"),
+    ("រឿងល្អ", "រឿ ង ល្ អ"),
+    ("ရုပ်ရှင်", "ရု ပ် ရှ င်"),
+    ("영화가 좋다", "영화가 좋다"),  # Korean has spaces
+    ("हिन्दी फ़िल्म", "हिन्दी फ़िल्म"),
+    ("فِلْمٌ رائع!", "فِلْمٌ رائع !"),
+    ("Über Straßen: schön, scho\u0308n", "über straßen : schön , scho\u0308n"),
+    ("İstanbul", "i\u0307stanbul"),
+    ("great👍🏽😀❤️", "great 👍 🏽 😀 ❤️"),  # the colour of a skin apart, so that thumbs have a word in common
+    ("🇩🇪🇯🇵!", "🇩🇪 🇯🇵 !"),
+    ("5️⃣", "5️⃣"),
+])
+def test_scripts_are_cut_where_they_can_be_and_marks_stay_on_their_letters(text, tokens):
+    assert tokenize(text) == tokens.split()
+
+
+def test_the_scripts_without_spaces_are_those_of_unicodes_line_breaking_and_no_other_letter():
+    names = ("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "THAI", "LAO", "MYANMAR", "KHMER", "TAI", "NEW TAI",
+             "AHOM", "KANGXI", "IDEOGRAPHIC", "HANGZHOU", "VERTICAL", "MASU", "KATAKANA-HIRAGANA", "HENTAIGANA")
+    spaceless = re.compile(f"[{words.WITHOUT_SPACES}]")
+    for character in filter(str.isalpha, map(chr, range(sys.maxunicode + 1))):
+        if spaceless.match(character):
+            assert unicodedata.name(character).startswith(names), character
+    for character in "ぁんァヴー々〆一龥㐀𠀀ｱกฮກຮကអᥐᦀᨠꪀ𑜀":
+        assert spaceless.match(character)
+    for character in "aßжΩאبक한བ가ㄱⅣａ5":
+        assert not spaceless.match(character)
+
+
+def test_members_of_an_emoji_family_become_words_of_their_own_once_text_is_clean():
+    assert tokenize(clean_text("👩‍🚀 ❤️‍🔥", Counter())) == ["👩", "🚀", "❤️", "🔥"]

@@ -89,6 +89,16 @@ def test_a_run_of_another_kind_is_not_resumed(tmp_path):
         RunDirectory.create(tmp_path / "run", {**CONFIG, "kind": "bag"}, resume=True)
 
 
+def test_a_run_counts_the_seconds_before_the_state_it_goes_on_from_and_not_the_pause(tmp_path):
+    with begin(tmp_path) as run:
+        assert 0 <= run.seconds < 100
+        run.save_state(3, {**make_state(1.0), "seconds": 7_000.0})
+    with begin(tmp_path, resume=True) as again:
+        assert again.seconds < 100
+        again.load_state()
+        assert 7_000 <= again.seconds < 7_100
+
+
 def test_a_state_of_another_version_is_refused_by_what_it_lacks(tmp_path):
     check_state({"step": 3, "epoch": 1}, ("step", "epoch"), tmp_path)
     with pytest.raises(CheckpointError, match="another version of this program: it has no in_epoch, read"):

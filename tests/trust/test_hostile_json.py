@@ -17,7 +17,7 @@ from faults import CONFIG, begin, finish, in_a_child, limit_memory, make_state, 
 
 from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import __main__ as imdb
-from finetune.imdb.model import build, fit_to_encoder
+from finetune.imdb.model import build, build_encoder, fit_to_encoder
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.durable import manifest_of, to_json
@@ -98,7 +98,7 @@ def use(path):
         return
     for flags in ([], ["--mode", "scratch"]):
         settings = imdb.Settings.parse_args(["--encoder", str(path), *flags])
-        model = build(run, settings)
+        model = build(build_encoder(run, settings), settings)
         model.encoder.tokenise([text], fit_to_encoder(settings, model.encoder).max_tokens)
     if run.kind in ("bert", "gpt"):
         check_network(run)

@@ -7,6 +7,7 @@ traceback. The exit codes are those of the list in docs/trust.md, written out ag
 import argparse
 import errno
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from minitransfer.apparatus import errors, options
-from minitransfer.apparatus.settings import RunSettings, flag, out_flag
+from minitransfer.apparatus import calling, errors, options
+from minitransfer.apparatus.settings import RunSettings, flag, make_parser, out_flag
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -187,9 +188,27 @@ def test_a_bug_of_ours_keeps_its_traceback_and_exits_with_1(capsys):
     assert "ZeroDivisionError" in (told := capsys.readouterr().err) and "Traceback" in told and "a bug" in told
 
 
-def test_the_code_that_main_returns_is_the_exit_code():
-    assert options.run_command(lambda arguments: 143, Settings, []) == 143
-    assert options.run_command(lambda arguments: None, Settings, []) == 0
+@pytest.mark.parametrize("results", [None, 143, {"test_accuracy": 0.9}, []])
+def test_what_main_returns_is_for_python_and_no_exit_code(results):
+    assert options.run_command(lambda arguments: results, Settings, []) == 0
+
+
+def test_words_that_are_printed_to_be_typed_are_quoted_as_the_shell_of_the_system_wants_it(monkeypatch):
+    words = ["--out", "my runs\\it's", "plain"]
+    assert options.shell_line(words) == "--out 'my runs\\it'\"'\"'s' plain"
+    monkeypatch.setattr(os, "name", "nt")
+    assert options.shell_line(words) == "--out \"my runs\\it's\" plain"
+    assert options.resume_command("python -m finetune.imdb", words).endswith("\"my runs\\it's\" plain --resume")
+
+
+def test_a_stop_has_its_own_exit_code_and_is_a_keyboard_interrupt_wherever_it_goes(capsys):
+    def main(arguments):
+        raise errors.Stopped(15, "stopped and saved")
+
+    assert issubclass(errors.Stopped, KeyboardInterrupt) and str(errors.Stopped(2)) == "stopped and saved"
+    assert options.run_command(main, Settings, ["--out", "a b"]) == 143
+    expected = "stopped and saved; to go on: python -m pretrain.bilm --out 'a b' --resume\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_an_error_stays_on_one_line_whatever_a_file_name_holds(capsys):
@@ -240,3 +259,52 @@ def test_closed_stdout_and_stderr_change_no_exit_code():
 def test_flags_are_checked_without_loading_torch_or_numpy():
     done = run_python("import sys, minitransfer.apparatus.options; print({'torch', 'numpy'} & sys.modules.keys())")
     assert done.stdout == "set()\n"
+
+
+def test_the_package_itself_lists_every_command_in_the_order_of_the_book(capsys):
+    done = subprocess.run([sys.executable, "-m", "minitransfer"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    named = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("python -m ")]
+    doors = [".".join(path.parent.relative_to(ROOT).parts) for top in ("pretrain", "finetune", "minitransfer")
+             for path in sorted((ROOT / top).rglob("__main__.py"))]
+    assert done.returncode == 0 and not done.stderr and set(named) == set(doors) - {"minitransfer"}
+    assert named[:3] == ["pretrain.static", "pretrain.bilm", "pretrain.bert"]
+    assert [name for name in calling.COMMANDS if name in named] == list(calling.COMMANDS)
+    wrong = subprocess.run([sys.executable, "-m", "minitransfer", "finetune.imdb"], cwd=ROOT, capture_output=True,
+                           text=True, timeout=60)
+    assert wrong.returncode == 2 and "unknown argument 'finetune.imdb'" in wrong.stderr
+
+
+@pytest.mark.parametrize("command", ["static", "bilm", "bert"])
+def test_help_of_pretraining_ends_with_the_values_of_each_preset(command):
+    settings = calling.door(f"pretrain.{command}").Settings
+    table = make_parser(settings).format_help().partition("\npresets:\n")[2].splitlines()
+    rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in table[1:])}
+    assert table[0].split() == ["tiny", "small", "base"]
+    for i, values in enumerate(settings.presets.values()):
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                assert float(rows[name][i].replace(",", "")) == value
+    if command == "bilm":
+        assert rows["filters"] == ["2,048", "8,192", "8,192"]
+        assert rows["pure: filters"] == ["512", "2,048", "2,048"]
+        assert rows["pure: epochs"] == ["6", "-", "-"]
+
+
+def test_values_from_python_go_the_way_of_flags():
+    values = {"epochs": 4, "learning_rate": 2e-3, "resume": True, "offline": False, "threads": None, "out": Path("a b")}
+    assert Settings.from_values(values) == Settings.parse_args(
+        ["--epochs", "4", "--learning-rate", "2e-3", "--resume", "--out", "a b"])
+
+
+@pytest.mark.parametrize("values, told", [
+    ({"epochs": "-1"}, "--epochs: must be a whole number"),
+    ({"learning_rate": None, "epochs": [3, 4, "x"]}, "--epochs: must be a whole number"),
+    ({"mode": "frzen"}, "did you mean frozen?"),
+    ({"resume": 1}, "resume is 1. Fix: give True or False"),
+    ({"learning-rate": 1}, "did you mean learning_rate?"),
+    ({"Out": "x"}, "'Out' is no flag"),
+])  # fmt: skip
+def test_a_value_from_python_that_cannot_be_meant_is_refused_in_one_line(values, told):
+    with pytest.raises(errors.UsageError) as refused:
+        Settings.from_values(values)
+    assert told in str(refused.value) and ". Fix: " in str(refused.value) and "\n" not in str(refused.value)

@@ -1,0 +1,193 @@
+"""Part V, around the comparison: minutes to accuracy. How long from raw text to so many right, whatever was tried?
+
+    python -m finetune.compare --minutes --out runs/compare        # of all finished runs in runs/ and runs/*/
+
+The cost of an answer is that of all that it needs: static vectors, pretraining, pretraining further, the task. Each run
+tells how long it took, and by a fingerprint which run it began with; so each is followed to its beginning, as long as
+the runs that it goes back to lie beside it. Seeds of one recipe are one line, at its mean accuracy and mean minutes.
+
+This is the end of the comparison. Read next: `minitransfer.gpt.causal`, Part VI.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.compare.tables import markdown, mean, plain
+from minitransfer.apparatus.checkpoint import read_completion
+from minitransfer.apparatus.durable import MANIFEST
+from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.saved import read_config
+
+ACCURACIES = (80, 83, 85, 87, 88, 90, 91.5, 92.5, 93)  # %, of the test half
+CLASSIFIERS = ("transfer", "bag", "average")
+NOT_OF_A_RECIPE = ("seed", "environment")  # of a config: what may differ between runs of one line
+OF_A_PASS = ("encoder_fingerprint", "data", "max_tokens", "precision", "mode")  # what decides how long it takes
+Records = Mapping[str, "Record"]  # by fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What a finished run says of itself in config.json and complete.json; fingerprint: sha256 of its manifest."""
+
+    path: Path
+    config: dict[str, Any]
+    told: dict[str, Any]
+    fingerprint: str
+
+    def number(self, name: str) -> float:
+        """A number that the run tells. Raises: CheckpointError if it tells none."""
+        value = self.told.get(name)
+        if type(value) not in (int, float) or not 0 <= value < 2**53:  # nan is neither
+            raise CheckpointError(f"{self.path} does not tell its {name}", "train it anew")
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One recipe over its seeds: accuracy in %, minutes of all stages, and those of each stage by its directory."""
+
+    runs: Sequence[Record]
+    accuracy: float
+    minutes: float
+    stages: Mapping[str, float]
+
+    def __str__(self) -> str:
+        seeds = ", ".join(str(run.config.get("seed")) for run in self.runs)
+        sums = " + ".join(f"{path} {plain(minutes)}" for path, minutes in self.stages.items())
+        return f"- {self.runs[0].path} (seed {seeds}): {self.accuracy:.1f} % in {plain(self.minutes)} min = {sums}"
+
+
+def main(root: Path) -> list[dict[str, Any]]:
+    """Print the table of each corpus of reviews that finished runs at most two levels below `root` were scored on.
+
+    Returns the recipes, as dicts. What is left out is said on stderr.
+    Raises: CheckpointError if there is nothing to tell.
+    """
+    records = read_records(root)
+    lines: dict[tuple[str, int], list[Line]] = {}  # by reviews and number of labels
+    for runs in recipes(records):
+        try:
+            line, labels = line_of(runs, records), int(runs[0].number("labels"))
+        except CheckpointError as failure:
+            say(f"left out: {runs[0].path}: {failure.what}")
+            continue
+        lines.setdefault((str(runs[0].told.get("data")), labels), []).append(line)
+    if not lines:
+        raise CheckpointError(f"no finished classifier in {root} whose every stage is there",
+                              "give an --out beside which the runs lie, encoders included")
+    for data in dict.fromkeys(data for data, _ in lines):
+        print(table(data, {labels: found for (of, labels), found in sorted(lines.items()) if of == data}), end="")
+    return [{"run": str(line.runs[0].path), "data": data, "labels": labels, "accuracy": line.accuracy,
+             "minutes": line.minutes} for (data, labels), found in lines.items() for line in found]
+
+
+def read_records(root: Path) -> dict[str, Record]:
+    """All finished runs at most two levels below a directory."""
+    records = {}
+    for manifest in sorted([*root.glob(f"*/{MANIFEST}"), *root.glob(f"*/*/{MANIFEST}")]):
+        try:
+            told = read_completion(manifest.parent)
+            if told is not None:
+                fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
+                records[fingerprint] = Record(manifest.parent, read_config(manifest.parent), told, fingerprint)
+        except CheckpointError as failure:
+            say(f"left out: {failure.what}")
+    return records
+
+
+def recipes(records: Records) -> list[list[Record]]:
+    """The classifiers that were scored on a test half, those that differ in nothing but their seed together."""
+    alike: dict[str, list[Record]] = {}
+    for record in records.values():
+        if record.config["kind"] in CLASSIFIERS and record.config.get("trial") is None:
+            alike.setdefault(recipe(record, records), []).append(record)
+    return list(alike.values())
+
+
+def recipe(record: Record, records: Records) -> str:
+    """All of a config but the seed; of an average those of its runs, as far as these are there."""
+    config = but_for_the_seed(record.config)
+    if record.config["kind"] == "average":
+        config["runs"] = [but_for_the_seed(records[run].config) if run in records else run
+                          for run in parents(record.config)]
+    return json.dumps(config, sort_keys=True)
+
+
+def but_for_the_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config is the same in all runs of one recipe."""
+    return {name: value for name, value in config.items() if name not in NOT_OF_A_RECIPE}
+
+
+def line_of(runs: Sequence[Record], records: Records) -> Line:
+    """One recipe with all its stages; those that seeds share are counted once for each, as a reader would run them.
+
+    Raises: CheckpointError if a stage is not among the records, or does not tell its time.
+    """
+    costs = [{record: seconds(record, records) / 60 for record in stages(run, records)} for run in runs]
+    own = mean([cost[run] for run, cost in zip(runs, costs)])
+    before = {str(record.path): minutes for record, minutes in reversed(costs[0].items()) if record is not runs[0]}
+    total = mean([sum(cost.values()) for cost in costs])
+    return Line(runs, 100 * mean([run.number("test_accuracy") for run in runs]), total, {**before, "itself": own})
+
+
+def stages(run: Record, records: Records) -> list[Record]:
+    """A run, and all that it goes back to, each once. Raises: CheckpointError if one is not among the records."""
+    found: dict[str, Record] = {}
+    left = [(run.fingerprint, run)]
+    while left:
+        fingerprint, begun = left.pop(0)
+        if fingerprint not in records:
+            raise CheckpointError(f"what {begun.path} began with is not found (fingerprint {fingerprint!r:.14}…)",
+                                  "let it lie beside --out")
+        if fingerprint not in found:
+            found[fingerprint] = records[fingerprint]
+            left += [(parent, records[fingerprint]) for parent in parents(records[fingerprint].config)]
+    return list(found.values())
+
+
+def parents(config: Mapping[str, Any]) -> list[str]:
+    """The fingerprints of the runs that a run began with; for one that came from elsewhere something that is none."""
+    if config["kind"] == "average":
+        runs = config.get("runs")
+        return [str(run) for run in runs] if isinstance(runs, list) else ["none"]
+    if config["kind"] == "transfer":
+        return [] if config.get("mode") == "scratch" else [str(config.get("encoder_fingerprint"))]
+    origin = config.get("origin")
+    return [] if origin is None else [str(origin.get("fingerprint")) if isinstance(origin, dict) else "none"]
+
+
+def seconds(record: Record, records: Records) -> float:
+    """What one stage took. The time of an average is that of its runs.
+
+    A frozen encoder's features are kept, so that of many runs one has encoded all reviews: each is charged with the
+    longest of these passes, as if it had been the only one.
+    """
+    if record.config["kind"] == "average":
+        return 0.0
+    if record.config["kind"] == "transfer" and record.config.get("mode") == "frozen":
+        alike = [other for other in records.values() if other.config["kind"] == "transfer" and
+                 all(other.config.get(name) == record.config.get(name) for name in OF_A_PASS)]
+        return max(other.number("seconds_encoding") for other in alike) + record.number("seconds_training")
+    return record.number("seconds")
+
+
+def table(data: str, lines: Mapping[int, Sequence[Line]]) -> str:
+    """Accuracies downwards, numbers of labels across, in each cell the least minutes and whose; below, what these took.
+    """
+    body, used = [], []
+    for accuracy in ACCURACIES:
+        row = [f"{accuracy:g} %"]
+        for found in lines.values():
+            enough = [line for line in found if line.accuracy >= accuracy]
+            least = min(enough, key=lambda line: line.minutes) if enough else None
+            row.append(f"{plain(least.minutes)} {least.runs[0].path.name}" if least else "—")
+            used += [least] if least and least not in used else []
+        body.append(row)
+    head = ["test accuracy", *(f"{labels:,} labels" for labels in lines)]
+    told = "".join(f"{line}\n" for line in used)
+    return f"# Minutes to accuracy on {data}\n\n{markdown(head, body)}\n{told}"

@@ -1,0 +1,26 @@
+"""python -m minitransfer: which commands are there? Each is named in the order of the book, with what it does."""
+
+import importlib
+import sys
+
+from minitransfer.apparatus.calling import COMMANDS, door
+from minitransfer.apparatus.options import Parser, run_command
+
+HUGGINGFACE = "minitransfer.huggingface"  # its flags are of another kind, and stand in its door
+
+
+def listing() -> str:
+    """One line for each command."""
+    told = {name: door(name).Settings.description for name in COMMANDS}
+    told[HUGGINGFACE] = importlib.import_module(f"{HUGGINGFACE}.__main__").DESCRIPTION
+    return "\n".join(f"python -m {name:26}{text.splitlines()[0]}" for name, text in told.items())
+
+
+def make_parser() -> Parser:
+    """The flags of this command: none but --help."""
+    ending = 'Each says more with --help. From Python: minitransfer.load and minitransfer.run; help("minitransfer").'
+    return Parser(prog="python -m minitransfer", description=listing(), epilog=ending)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(lambda flags: make_parser().print_help(), make_parser()))

@@ -1,0 +1,46 @@
+"""Apparatus: calling. How is a command started from Python, and what does it give back?
+
+    minitransfer.run("finetune.imdb", labels=500, out="runs/frozen-500")
+
+It is the command of a shell, by its name, with its flags as arguments. But it returns its results, raises its errors,
+and knows no exit codes. Nothing here imports a command, or torch, before one is called.
+
+Next: runtime.py, what a command sets up before its first step.
+"""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from minitransfer.apparatus.errors import Stopped, UsageError
+
+COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb",
+            "finetune.predict", "finetune.bag", "finetune.prompt", "pretrain.distil", "finetune.average",
+            "finetune.compare", "pretrain.gpt")  # in reading order
+
+
+def door(command: str) -> ModuleType:
+    """The module that `python -m COMMAND` runs, with `main` and `Settings`. Raises: UsageError if there is none."""
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(str(command), COMMANDS, n=1)
+        fix = f"did you mean {near[0]}?" if near else f"call one of {', '.join(COMMANDS)}"
+        raise UsageError(f"{command!r:.60} is not the name of a command", fix)
+    return importlib.import_module(f"{command}.__main__")
+
+
+def call(command: str, values: Mapping[str, Any]) -> Any:
+    """Run a command, and return its results. Raises: what the command does.
+
+    values: its flags, by their names. To the message of a KeyboardInterrupt, by which a run ends that was asked to stop
+    and has saved its state, comes the call that goes on with it.
+    """
+    module = door(command)
+    settings = module.Settings.from_values(values)
+    try:
+        return module.main(settings)
+    except Stopped as stop:
+        flags = [f"{name}={value!r}" for name, value in {**values, "resume": True}.items()]
+        stop.args = (f"{stop.state}; to go on: minitransfer.run({', '.join([repr(command), *flags])})",)
+        raise

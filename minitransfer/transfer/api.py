@@ -1,0 +1,342 @@
+"""Part V, from Python. How does a run become an object that takes texts and gives numbers?
+
+    encoder = minitransfer.load("runs/bilm")             # a run of pretrain.static, bilm or bert
+    encoder.encode(["A film.", "Another film."])         # (2, D) float32
+    tokens, layers = encoder.layers("A film.")           # T tokens, (L + 1, T, D) float32
+
+    classifier = minitransfer.load("runs/imdb")          # a run of finetune.imdb or finetune.bag
+    classifier.predict(["A film."])                      # of classifier.classes_
+    classifier.predict_proba(["A film."])                # (1, Y) float32
+
+This is **feature-based transfer** to any classifier of one's own: what is loaded can be a step of a scikit-learn
+`Pipeline`, which calls `fit` and `transform`. It stays frozen, so `fit` learns nothing. All arrays are numpy's, on the
+CPU, wherever they were computed.
+
+Texts are strings: in a list, an array, a column of a table. Each is cleaned as those of a corpus are. A single string
+stands for itself, in every method, as in the sentence-transformers library: `encode("A film.")` has the shape (D,).
+
+Read next: `minitransfer.transfer.baselines`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.runtime import choose_device
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, load_run, read_config
+from minitransfer.apparatus.settings import DEVICES
+from minitransfer.text.batching import batches_by_length
+from minitransfer.text.cleaning import clean_text
+from minitransfer.text.imdb import LINE_BREAK
+from minitransfer.transfer.baselines import WHOLE, Bags, Half
+from minitransfer.transfer.classifier import Classifier, classes_of, load_classifier, max_tokens_of
+from minitransfer.transfer.encoders import Encoder, TokenVectors, default_max_tokens
+from minitransfer.transfer.examples import predict
+from minitransfer.transfer.features import TOKENS_PER_BATCH, pool_tokens
+from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.tokens import Batch, TokenisedTexts, tokenise_words
+
+Texts = str | Iterable[str]
+
+
+class FromRun:
+    """A finished run as an estimator of scikit-learn: its options can be seen, set and copied, and it is always fitted.
+
+    It is read from disk when it is first needed, once. A copy, and one sent to another process, reads it again.
+    """
+
+    options: tuple[str, ...] = ("run", "device")
+
+    def __init__(self, run: str | os.PathLike, *, device: str = "auto"):
+        self.run, self.device = run, device
+
+    def fit(self, texts: object = None, labels: object = None) -> Self:
+        """Learn nothing; returns itself, loaded. Raises: CheckpointError, UsageError for what cannot be loaded."""
+        raise NotImplementedError
+
+    def tokenise(self, texts: list[str]) -> TokenisedTexts:
+        """The texts as the tokens that are encoded, or counted, of them."""
+        raise NotImplementedError
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The options, as they were given."""
+        return {name: getattr(self, name) for name in self.options}
+
+    def set_params(self, **options: Any) -> Self:
+        """Change some options; returns itself."""
+        check_options(options, type(self))
+        options = self.get_params() | options
+        vars(self).clear()  # what was loaded too: it may be another run now, or on another device
+        vars(self).update(options)
+        return self
+
+    @cached_property
+    def _device(self) -> torch.device:
+        if self.device not in DEVICES:
+            raise UsageError(f"device is {self.device!r:.60}", f"choose one of {', '.join(DEVICES)}")
+        return choose_device(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.get_params()
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({options})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.base import BaseEstimator  # it is scikit-learn that asks
+
+        return BaseEstimator.__sklearn_tags__(self)
+
+
+class FrozenEncoder(FromRun):
+    """A pretraining run as an encoder of texts.
+
+    layer      the one that `encode` takes, 0 the lowest; None for the mean of all
+    max_tokens of a text are encoded, of a longer one head and tail; None for 512, or for as many as a BERT was
+               pretrained on, if fewer
+    """
+
+    options: tuple[str, ...] = ("run", "layer", "max_tokens", "device")
+
+    def __init__(self, run: str | os.PathLike, *, layer: int | None = None, max_tokens: int | None = None,
+                 device: str = "auto"):
+        super().__init__(run, device=device)
+        self.layer, self.max_tokens = layer, max_tokens
+
+    def fit(self, texts: object = None, labels: object = None) -> Self:
+        encoder, least = self._encoder, 3 if self._encoder.has_cls else 1
+        if self.layer is not None and self.layer not in range(encoder.num_layers):
+            raise UsageError(f"layer is {self.layer!r:.60}, and {self.run} has layers 0 to {encoder.num_layers - 1}",
+                             "choose one of these, or None for the mean of all")
+        if self.max_tokens is not None and not least <= self.max_tokens <= (encoder.max_tokens or self.max_tokens):
+            most = f"to {encoder.max_tokens}" if encoder.max_tokens else "or more"
+            raise UsageError(f"max_tokens is {self.max_tokens}, and {self.run} encodes {least} {most}",
+                             "choose a number among these, or None")
+        return self
+
+    def encode(self, texts: Texts) -> np.ndarray:
+        """One vector for each text, (N, D) float32; of a single string (D,).
+
+        x = 1/(L+1) Σ_k 1/T Σ_t h_{t,k}        or with `layer` k:  x = 1/T Σ_t h_{t,k}
+
+        It is what a new classifier of `finetune.imdb --mode frozen` mixes before it has learned anything: the mean over
+        the tokens of a text, those of a BERT with [CLS] and [SEP], and over the layers k = 0 … L at equal weights.
+        There each dimension is standardised by the training texts besides: put a `StandardScaler` behind. An empty text
+        has zeros, but in a BERT.
+        """
+        return self._each(texts, self._of_batch)
+
+    def transform(self, texts: Texts) -> np.ndarray:
+        """What `encode` gives, by the name that a `Pipeline` calls it by."""
+        return self.encode(texts)
+
+    @torch.no_grad()
+    def layers(self, text: str) -> tuple[list[str], np.ndarray]:
+        """The tokens of a text as the encoder sees them, and the layers of each: (L + 1, T, D) float32."""
+        tokenised = self.tokenise([text])
+        layers, mask = self._layers(tokenised.batch(np.array([0])))
+        return [tokenised.tokens[i] for i in tokenised.token_ids[0]], layers[:, 0, mask[0]].cpu().numpy()
+
+    def tokenise(self, texts: list[str]) -> TokenisedTexts:
+        return self.fit()._encoder.tokenise([clean(text) for text in texts], self._most_tokens())
+
+    def _each(self, texts: Texts, work: Any) -> np.ndarray:
+        """What `work` makes of batches, text by text in the order of the texts."""
+        listed, alone = as_list(texts)
+        tokenised = self.tokenise(listed or [""])  # so that no texts give an array of the right width
+        vectors: list[Any] = [None] * len(tokenised.token_ids)
+        with torch.no_grad():
+            for rows in batches_by_length(tokenised.lengths, TOKENS_PER_BATCH):
+                for i, x in zip(rows, work(tokenised.batch(rows)).cpu().numpy()):
+                    vectors[i] = x
+        return vectors[0] if alone else np.stack(vectors)[: len(listed)]
+
+    def _of_batch(self, batch: Batch) -> Tensor:
+        """The vectors of the texts in a batch, (B, D)."""
+        pooled = pool_tokens(*self._layers(batch), "mean")  # (B, L + 1, D)
+        return pooled.mean(dim=1) if self.layer is None else pooled[:, self.layer]
+
+    def _layers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The layers of the texts in a batch, (L + 1, B, T, D), and which tokens are real, (B, T)."""
+        x = self._token_vectors(batch)
+        mask = torch.from_numpy(batch.mask).to(x.device)
+        return self._encoder.encode(x, mask), mask
+
+    def _most_tokens(self) -> int:
+        return self.max_tokens or default_max_tokens(self._encoder)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return load_encoder(load_run(Path(self.run)), self._device)
+
+    @cached_property
+    def _token_vectors(self) -> TokenVectors:
+        return TokenVectors(self._encoder)
+
+
+class Predicting(FromRun):
+    """What has learned classes, named by `classes_` in the order of the columns of `predict_proba`."""
+
+    def predict(self, texts: Texts) -> np.ndarray:
+        """The name of the most probable class of each text, (N,); of a single string one name."""
+        return self.classes_[self.predict_proba(texts).argmax(axis=-1)]
+
+    def predict_proba(self, texts: Texts) -> np.ndarray:
+        """The probability of each class for each text, (N, Y) float32, rows that sum to one; of a single string (Y,).
+
+        Of a text without words it is what the classes come to before anything is known of it.
+        """
+        listed, alone = as_list(texts)
+        p = self.probabilities(self.tokenise(listed or [""])).numpy()
+        return p[0] if alone else p[: len(listed)]
+
+    def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
+        """As `predict_proba`, of texts that are tokenised already."""
+        raise NotImplementedError
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The names of the Y classes. Raises: CheckpointError if the run's config has no such names."""
+        try:
+            return np.array(classes_of(self._run.config))
+        except ValueError as failure:
+            raise CheckpointError(f"{self.run}: {failure}", ANOTHER) from failure
+
+    @cached_property
+    def _run(self) -> LoadedRun:
+        raise NotImplementedError
+
+
+class TextClassifier(Predicting, FrozenEncoder):
+    """A run of `finetune.imdb`, encoder, mix and head; it encodes as many tokens as it was trained with."""
+
+    options = ("run", "device")
+
+    def __init__(self, run: str | os.PathLike, *, device: str = "auto"):
+        FromRun.__init__(self, run, device=device)
+
+    def fit(self, texts: object = None, labels: object = None) -> Self:
+        self.max_tokens = self._most_tokens()
+        return self
+
+    def encode(self, texts: Texts) -> np.ndarray:
+        """The one vector of each text that the head classifies, (N, W) float32; of a single string (W,).
+
+        mean      γ Σ_k s_k standardised(pool_t(h_{t,k})), W as wide as the run's pool
+        bilstm    mean_t(BiLSTM(γ Σ_k s_k h_{t,k})), W = 2 head_size
+        cls       h_[CLS] of the last layer, W = D
+
+        Head and softmax make the probabilities of it.
+        """
+        return self._each(texts, self._of_batch)
+
+    def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
+        return predict(self.model, tokenised)
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The network, in evaluation mode."""
+        return load_classifier(self._run, self._device)
+
+    @cached_property
+    def _run(self) -> LoadedRun:
+        return load_run(Path(self.run), "transfer")
+
+    @property
+    def _encoder(self) -> Encoder:  # type: ignore[override]
+        return self.model.encoder
+
+    def _most_tokens(self) -> int:
+        return max_tokens_of(self._run.config, self._encoder)
+
+    def _of_batch(self, batch: Batch) -> Tensor:
+        return self.model.head_inputs(self.model.encode_batch(batch))
+
+
+class BagOfNgrams(Predicting):
+    """A run of `finetune.bag`, which has no encoder: it counts the words, and rows of words, of a whole text."""
+
+    def fit(self, texts: object = None, labels: object = None) -> Self:
+        missing = {"weights", "b"} - self._run.tensors.keys()
+        if missing or self._run.tensors["weights"].shape[-1] != len(self._numbers):
+            raise CheckpointError(f"{self.run}: weights and ngrams.txt do not fit together", ANOTHER)
+        return self
+
+    def tokenise(self, texts: list[str]) -> TokenisedTexts:
+        return tokenise_words([clean(text) for text in texts], WHOLE)
+
+    def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
+        members, starts = [], [0]
+        for token_ids in tokenised.token_ids:
+            words = [tokenised.tokens[i] for i in token_ids]
+            grams = {" ".join(words[i : i + n]) for n in range(1, self._longest + 1) for i in range(len(words) - n + 1)}
+            members += [self._numbers[gram] for gram in grams if gram in self._numbers]
+            starts.append(len(members))
+        bags = Bags(torch.tensor(members, dtype=torch.int64), torch.tensor(starts))
+        tensors = self.fit()._run.tensors
+        logits = Half(bags, torch.empty(0)).logits(tensors["weights"], tensors["b"])
+        return logits.softmax(dim=-1).float()
+
+    @cached_property
+    def _run(self) -> LoadedRun:
+        return load_run(Path(self.run), "bag")
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The number of each n-gram."""
+        return {gram: i for i, gram in enumerate(self._run.text("ngrams.txt").removesuffix("\n").split("\n"))}
+
+    @cached_property
+    def _longest(self) -> int:
+        """How many words the longest n-gram has."""
+        return max(gram.count(" ") for gram in self._numbers) + 1
+
+
+def load(run: str | os.PathLike, **options: Any) -> Any:
+    """What a finished run can do with texts, loaded; `options` are those of its class.
+
+    Raises: CheckpointError for a directory that holds no finished run; UsageError for an option that it does not have.
+    """
+    kind = read_config(Path(run))["kind"]
+    of_kind: type[FromRun] = {"transfer": TextClassifier, "bag": BagOfNgrams}.get(kind, FrozenEncoder)
+    check_options(options, of_kind)
+    return of_kind(run, **options).fit()
+
+
+def check_options(options: Iterable[str], of_kind: type[FromRun]) -> None:
+    """Raises: UsageError for an option that a class does not have."""
+    for name in options:
+        if name not in of_kind.options:
+            raise UsageError(f"{of_kind.__name__} has no option {name!r:.60}",
+                             f"leave it out; there are {', '.join(of_kind.options)}")
+
+
+def as_list(texts: Texts) -> tuple[list[str], bool]:
+    """The texts as a list, and whether they were a single string. Raises: UsageError for what is no text."""
+    if isinstance(texts, str):
+        return [texts], True
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, dict)):
+        raise UsageError(f"texts are of type {type(texts).__name__}", "give a list of strings, or one string")
+    listed = list(texts)
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise UsageError(f"text {i} is of type {type(text).__name__}, and not a string: {text!r:.60}",
+                             "give a list of strings")
+    return listed, False
+
+
+def clean(text: str) -> str:
+    """A text as those of the corpus are: composed Unicode, line breaks for <br />, no invisible characters."""
+    return LINE_BREAK.sub("\n", clean_text(text, Counter()))
