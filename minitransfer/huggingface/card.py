@@ -36,6 +36,41 @@ pieces, `[CLS]` and `[SEP]` among them. What differs:
   tokenises as pretraining did, `[MASK]` included.
 """
 
+WRITER = """---
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# BertLMHeadModel, a GPT pretrained on {corpus}
+
+{parameters:,} parameters, {vocab_size:,} uncased word pieces. Exported by `python -m minitransfer.huggingface export`.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained({folder!r}).eval()
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+
+def go_on(text, **how):
+    written = model.generate(**tokenizer(text, return_tensors="pt"), suppress_tokens={never}, **how)
+    return tokenizer.decode(written[0], skip_special_tokens=True)
+
+print(go_on("the film was", do_sample=True, temperature=0.8, top_k=40, max_new_tokens=40))
+```
+
+The probabilities are those of `python -m pretrain.inspect RUN --write TEXT` for each text of at most {max_tokens:,}
+pieces, `[CLS]` among them. What differs:
+
+- **What is drawn.** The generator of random numbers is another, so the same seed writes another text. With
+  `do_sample=False` both write the same, as `--temperature 0` does.
+- **Special pieces.** `suppress_tokens` keeps pieces from being written that stand in no text, as `--write` does; a call
+  of `generate` without it may write them. `[SEP]` ends a text. Written in TEXT, they are text, here as there.
+- **What is shown.** `decode` leaves out `[UNK]`, which stands for what no piece can spell, and joins a full stop or a
+  comma to the word before it. `--write` shows `[UNK]`, and a space before each.
+- **Longer texts.** The model was not pretrained on them, and `--write` stops at {max_tokens:,} pieces. `generate` goes
+  on to {max_positions:,}, and fails beyond.
+"""
+
 CLASSIFIER = """---
 library_name: transformers
 pipeline_tag: text-classification
@@ -89,6 +124,11 @@ def language_model_card(**facts: Any) -> str:
     facts: folder, corpus, parameters, vocab_size, max_tokens (`model_max_length`) and max_positions.
     """
     return LANGUAGE_MODEL.format(**facts)
+
+
+def writer_card(**facts: Any) -> str:
+    """The card of a BertLMHeadModel. facts: those of `language_model_card`, and never, the ids that are not written."""
+    return WRITER.format(**facts)
 
 
 def classifier_card(classes: Sequence[str], max_tokens: int, **facts: Any) -> str:

@@ -13,7 +13,6 @@ Read next: `minitransfer.huggingface.card`, what the folder says of itself.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,10 @@ from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
 from minitransfer.apparatus.saved import check_depth
 from minitransfer.bert.encoder import BertConfig
-from minitransfer.huggingface.card import classifier_card, language_model_card
+from minitransfer.gpt.writing import NEVER
+from minitransfer.huggingface.card import classifier_card, language_model_card, writer_card
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
-from minitransfer.huggingface.pieces import at, max_length, read_pieces
+from minitransfer.huggingface.pieces import at, left_open, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
 from minitransfer.text import CLASSES
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
@@ -137,15 +137,6 @@ def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, 
     return shape
 
 
-def left_open(tokenizer: bytes) -> bytes:
-    """A tokenizer.json that puts [CLS] before a text and no [SEP] behind it, since a GPT is to go on from there."""
-    cls = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
-    around = {"type": "TemplateProcessing", "single": [cls, {"Sequence": {"id": "A", "type_id": 0}}],
-              "pair": [cls, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-              "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [CLS_ID], "tokens": ["[CLS]"]}}}
-    return json.dumps(json.loads(tokenizer) | {"post_processor": around}, ensure_ascii=False, indent=2).encode()
-
-
 def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raises: CheckpointError naming the first tensor that holds nan or infinity, if one does."""
     wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -173,11 +164,13 @@ def tokenizer_settings(max_tokens: int, fills_masks: bool) -> dict[str, Any]:
 
 def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any], max_tokens: int) -> str:
     """What the folder of this name says of itself to those who open it: its README.md."""
-    corpus = at(run.config, "corpus.name" if run.kind == "bert" else "encoder.corpus.name")
+    corpus = at(run.config, "encoder.corpus.name" if run.kind == "transfer" else "corpus.name")
     facts = {"folder": name, "corpus": one_line(str(corpus or "unnamed text")), "max_tokens": max_tokens,
              "parameters": sum(tensor.numel() for tensor in weights.values()), "vocab_size": config["vocab_size"]}
     if run.kind == "bert":
         return language_model_card(**facts, max_positions=config["max_position_embeddings"])
+    if run.kind == "gpt":
+        return writer_card(**facts, max_positions=config["max_position_embeddings"], never=list(NEVER))
     return classifier_card([one_line(label) for label in config["id2label"].values()], **facts)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from minitransfer.apparatus.durable import read_json
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.text.wordpiece import LONGEST_WORD, PREFIX, SPECIAL_PIECES, UNK_ID, WordPiece
+from minitransfer.text.wordpiece import AROUND, CLS_ID, LONGEST_WORD, PREFIX, SPECIAL_PIECES, UNK_ID, WordPiece
 
 TOKENIZER, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 MOST_BYTES = 2**26  # of either list: a hundred times that of the usual 30,000 pieces
@@ -31,6 +31,13 @@ WRITTEN = {"model.type": (None, "WordPiece"), "model.unk_token": (SPECIAL_PIECES
            "normalizer.type": ("BertNormalizer",), "normalizer.lowercase": (True,), "normalizer.clean_text": (True,),
            "normalizer.handle_chinese_chars": (True,), "normalizer.strip_accents": (None, True),
            "pre_tokenizer.type": ("BertPreTokenizer",)}
+CLS = {"SpecialToken": {"id": SPECIAL_PIECES[CLS_ID], "type_id": 0}}
+LEFT_OPEN = {  # what stands around a text that a GPT is to go on from: [CLS] before it, and no [SEP] behind
+    "type": "TemplateProcessing", "single": [CLS, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [CLS, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+    "special_tokens": {SPECIAL_PIECES[CLS_ID]: {"id": SPECIAL_PIECES[CLS_ID], "ids": [CLS_ID],
+                                                "tokens": [SPECIAL_PIECES[CLS_ID]]}},
+}
 
 
 def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
@@ -48,13 +55,27 @@ def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
         raise CheckpointError(f"{folder / SETTINGS}: {failure}", ANOTHER) from failure
     text = read_text(folder / name)
     with contextlib.suppress(ValueError):  # it may be one of ours, by rules that no uncased BERT has
-        wordpiece = WordPiece.from_json(text)
+        wordpiece = WordPiece.from_json(closed(text))
         return wordpiece, list(range(wordpiece.vocab_size))
     try:
         pieces = pieces_of_json(text) if name == TOKENIZER else pieces_of_lines(text)
         return specials_first(pieces)
     except ValueError as failure:
         raise CheckpointError(f"{folder / name}: {failure}", ANOTHER) from failure
+
+
+def left_open(tokenizer: bytes) -> bytes:
+    """A tokenizer.json that puts [CLS] before a text and no [SEP] behind it, since a GPT is to go on from there."""
+    return json.dumps(json.loads(tokenizer) | {"post_processor": LEFT_OPEN}, ensure_ascii=False, indent=2).encode()
+
+
+def closed(text: str) -> str:
+    """A tokenizer.json with the [SEP] again that `left_open` has taken away; any other text as it is."""
+    with contextlib.suppress(ValueError, RecursionError):
+        description = json.loads(text)
+        if isinstance(description, dict) and description.get("post_processor") == LEFT_OPEN:
+            return json.dumps(description | {"post_processor": AROUND["post_processor"]}, ensure_ascii=False)
+    return text
 
 
 def max_length(folder: Path, most: int) -> int:

@@ -42,6 +42,7 @@ from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.examples import logits_of
 from minitransfer.transfer.examples import predict as probabilities
 from minitransfer.transfer.loading import load_encoder, load_with_head
+from pretrain.inspect import __main__ as inspect
 from pretrain.inspect.filling import Question, ask, guesses
 
 TEXTS = [
@@ -378,6 +379,21 @@ def test_there_a_gpt_has_the_same_logits_writes_the_same_and_comes_back_with_the
     assert run("import", tmp_path / "folder", tmp_path / "back") == 0
     back = load_run(tmp_path / "back")
     assert back.kind == "gpt" and same(back.tensors, whole.tensors) and back.files == whole.files
+
+
+def test_there_the_lines_of_a_gpts_card_write_what_inspect_writes(transformers, tmp_path, monkeypatch, capsys):
+    new = load_run(make_gpt(tmp_path / "new"))
+    save_run(tmp_path / "gpt", {**new.config, "training": {"seq_length": 64}}, stirred(new.tensors), new.files)
+    monkeypatch.chdir(tmp_path)
+    assert run("export", tmp_path / "gpt", tmp_path / "folder") == 0
+    names = {}
+    exec(blocks(tmp_path / "folder")[0], names)
+    assert "the film was" in capsys.readouterr().out
+    for text in ("the film was", "a film, a [MASK] and [SEP] ."):
+        given = ("--write", text, "--temperature", "0", "--length", "9")
+        assert run_command(inspect.main, inspect.Settings, [str(tmp_path / "gpt"), *given]) == 0
+        written = capsys.readouterr().out.strip().replace("[UNK] ", "").replace(" ,", ",").replace(" .", ".")
+        assert names["go_on"](text, do_sample=False, max_new_tokens=9) == written
 
 
 def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):
