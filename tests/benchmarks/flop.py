@@ -24,7 +24,8 @@ def softmax_flop(config: BiLMConfig, outcomes: int) -> int:
 def spelling_flop(config: BiLMConfig, C: int) -> int:
     """The character CNN reading one word of C bytes, padding included: 2 C c Σ_i w_i n_i + 2 D Σ_i n_i.
 
-    c is the width of a byte, and n_i filters are w_i bytes wide. Without highways.
+    c is the width of a byte, and n_i filters are w_i bytes wide. Without highways. That is what a convolution asks for;
+    a table of what each byte adds to each filter (`elmo.charcnn.tabulate`) needs fewer.
     """
     chars = config.charcnn
     convolutions = 2 * C * chars.char_size * sum(w * n for w, n in chars.filters)
