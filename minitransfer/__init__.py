@@ -64,9 +64,9 @@ def load(run, **options):
     predict_proba(texts)   the probability of each class, (N, Y)
     classes_               the names of the Y classes
 
-    run: the directory of a run of pretrain.static, bilm or bert, of finetune.imdb, or of finetune.bag, which predicts
-    alone. Of a single string instead of a list each method gives one row. What `encode` computes, and the options, are
-    told by help(minitransfer.load("runs/bilm")):
+    run: the directory of a run of pretrain.static, bilm, bert or gpt, of finetune.imdb, or of finetune.bag, which
+    predicts alone. Of a single string instead of a list each method gives one row. What `encode` computes, and the
+    options, are told by help(minitransfer.load("runs/bilm")):
 
     device="auto"     or "cpu", "cuda": where to compute
     layer=None        of a pretraining run: the one that `encode` takes, instead of the mean of all

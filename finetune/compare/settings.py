@@ -37,7 +37,7 @@ class Settings(ReviewSettings):
     prog = "python -m finetune.compare"
     description = DESCRIPTION
 
-    encoders: tuple[str, ...] = flag("finished runs of pretrain.static, bilm or bert", directory_name, metavar="DIR",
+    encoders: tuple[str, ...] = flag("finished runs of pretrain.static, bilm, bert, gpt", directory_name, metavar="DIR",
                                      many=True, default=ENCODERS)
     modes: tuple[str, ...] = flag(f"how the encoders are transferred: {', '.join(MODES)}", metavar="MODE",
                                   choices=MODES, many=True, default=USUAL)

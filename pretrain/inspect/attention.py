@@ -42,10 +42,11 @@ class Attention:
 
 
 def load_bert(run: LoadedRun, device: torch.device) -> BertEncoder:
-    """The BERT of a run of pretrain.bert or of finetune.imdb. Raises: CheckpointError for a run that has none."""
+    """The BERT or GPT of a run of pretrain.bert, gpt or finetune.imdb. Raises: CheckpointError if it has none."""
     encoder = load_classifier(run, device).encoder if run.kind == "transfer" else load_encoder(run, device)
     if not isinstance(encoder, BertEncoder):
-        raise CheckpointError(f"{run.path} holds no BERT, and of all encoders only that has attention", ANOTHER)
+        what = f"{run.path} holds no BERT and no GPT, and of all encoders only these have attention"
+        raise CheckpointError(what, ANOTHER)
     return encoder
 
 
@@ -73,20 +74,23 @@ def attention_weights(bert: Bert, token_ids: Tensor, layer: int) -> Tensor:
 
     A_i = softmax(q_i k_iᵀ / √d),   q_i = x W_q,i,   k_i = x W_k,i            (Vaswani et al. 2017, eq. 1)
 
-    with x the states that enter the block; `Block` multiplies these weights with the values v_i.
+    with x the states that enter the block, and a GPT's causal mask added to its scores; `Block` multiplies these
+    weights with the values v_i.
     Shapes: token_ids int64 (T,), layer 1 to L -> (H, T, T) on the CPU.
     """
-    block, x = bert.blocks[layer - 1], bert.layers(token_ids.unsqueeze(0))[layer - 1][0]  # (T, D)
+    block, states = bert.blocks[layer - 1], bert.layers(token_ids.unsqueeze(0))[layer - 1]  # (1, T, D)
     assert isinstance(block, Block)  # a ModuleList does not say of what
+    x = states[0]
     q, k, _ = block.qkv(x).view(len(x), 3, block.num_heads, -1).permute(1, 2, 0, 3)  # (H, T, d) each
-    return (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).softmax(dim=-1).cpu()
+    scores, bias = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), bert.attention_bias(states, None)
+    return (scores if bias is None else scores + bias).softmax(dim=-1).cpu()
 
 
 def new_weights(bert: Bert) -> Bert:
-    """A BERT of the same shape that has learnt nothing."""
+    """A BERT, or a GPT, of the same shape that has learnt nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Bert(bert.config).to(next(bert.parameters()).device).eval()
+        return type(bert)(bert.config).to(next(bert.parameters()).device).eval()
 
 
 def attentions(run: LoadedRun, text: str, layer: int | None, device: torch.device) -> list[Attention]:

@@ -73,8 +73,8 @@ class Settings(CommandSettings):
     fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
     write: str | None = what_flag("go on with a text, by a pretrain.gpt run", metavar="TEXT", default=None)
     attention: str | None = what_flag(
-        "draw which tokens of a text each head attends to, by runs of pretrain.bert or of finetune.imdb on one, beside "
-        "a network of new weights", metavar="TEXT", default=None)
+        "draw which tokens of a text each head attends to, by runs of pretrain.bert, gpt or of finetune.imdb on one, "
+        "beside a network of new weights", metavar="TEXT", default=None)
     mix: bool = what_flag("show how a finetune.imdb run weighs the encoder's layers", bool, default=False)
     curves: bool = what_flag(
         "draw loss, perplexity, accuracy and learning rate of runs, finished or not; a biLM's training loss is of its "

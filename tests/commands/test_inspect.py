@@ -286,6 +286,21 @@ def test_attention_is_that_of_each_head_in_the_block_and_beside_it_that_of_new_w
     assert new.name == "block 2, new weights" and own.name == f"block 2 of {run.path}"
 
 
+def test_attention_of_a_gpt_is_that_under_its_mask(runs):
+    run = load_run(runs / "gpt")
+    encoder = load_encoder(run, torch.device("cpu"))
+    maps = attentions(run, "The film was dull.", 2, torch.device("cpu"))
+    token_ids = torch.tensor([[2, *encoder.wordpiece.encode(["The film was dull."])[0].tolist(), 3]])
+    T = token_ids.shape[1]
+    for each in maps:
+        assert torch.equal(each.weights.triu(1), torch.zeros_like(each.weights))
+    with torch.no_grad():
+        block, x = encoder.bert.blocks[1], encoder.bert(token_ids)[1]
+        _, _, v = block.qkv(x[0]).view(T, 3, block.num_heads, -1).permute(1, 2, 0, 3)
+        attended = block.self_attention(x, torch.full((T, T), -1e9).triu(1))[0]
+    torch.testing.assert_close((maps[1].weights @ v).transpose(0, 1).flatten(1), attended)
+
+
 def test_attention_is_told_by_place_and_drawn_for_pretrained_and_finetuned_together(runs, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     text, path = "a dull film, not a bold one.", tmp_path / "heads.png"
