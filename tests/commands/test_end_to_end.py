@@ -18,6 +18,7 @@ from minitransfer.text.words import token_stream
 from pretrain.bilm import run as bilm
 from pretrain.static import train as static
 
+pytestmark = pytest.mark.slow
 MARGIN = 0.13  # about half of what was found
 
 

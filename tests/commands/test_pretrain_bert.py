@@ -55,8 +55,8 @@ def measured(path) -> list[dict]:
     return [row for row in rows(path) if "held_out_loss" in row]
 
 
-@pytest.mark.parametrize("more", [("--whole-words", "--mask-probability", "0.3"),
-                                  pytest.param(("--precision", "bf16"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--whole-words", "--mask-probability", "0.3"), ("--precision", "bf16")])
 def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_same_bits(data, tmp_path, more):
     skip_without_bfloat16(more)
     assert pretrain(data, tmp_path / "whole", *more) == 0

@@ -48,6 +48,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_same_bits(data, whole, tmp_path):
     more, cut = ("--softmax", "sampled"), tmp_path / "cut"
     first = die_at(9, "SIGTERM", data, cut, *more, command="gpt")
