@@ -136,11 +136,17 @@ def timeless(value: dict) -> dict:
 
 
 def compare(whole: Path, cut: Path) -> list[str]:
-    """What differs between two runs, and what the second has complained of."""
+    """What differs between two runs, and what the second alone has complained of."""
     first, second = traces(whole / "out"), traces(cut / "out")
     problems = [f"{name} differs" for name in first.keys() | second.keys() if first.get(name) != second.get(name)]
-    lines = (cut / "log.txt").read_text().splitlines()
+    usual = {nameless(line, whole) for line in (whole / "log.txt").read_text().splitlines()}
+    lines = [line for line in (cut / "log.txt").read_text().splitlines() if nameless(line, cut) not in usual]
     return sorted(problems) + [line for line in lines if line.startswith(("warning:", "error:", "Traceback"))]
+
+
+def nameless(line: str, folder: Path) -> str:
+    """A line of a log without the name of the folder that it tells of."""
+    return line.replace(str(folder), "")
 
 
 def torment(name: str, kills: int, seed: int, folder: Path, encoders: Path) -> tuple[str, bool]:
