@@ -28,7 +28,7 @@ from minitransfer.bert.encoder import MaskedLM
 from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bert.settings import PieceSettings, Settings
 from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
-from pretrain.bert.text import PackedText, Text, measure, read_text
+from pretrain.bert.text import PackedText, measure, read_text
 from pretrain.bert.train import report, train
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
 from pretrain.shared import already_complete, check_out, next_command, read_corpus
@@ -40,12 +40,16 @@ def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str
 
     build: makes the network, of settings, text, origin and class.
     """
-    return run_on_pieces(settings, MaskedLM, read_text, learn_and_measure, build)
+    return run_on_pieces(settings, MaskedLM, read_text, train, measure, report, build)
 
 
 def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callable[..., PackedText],
-                  learn: Callable[..., None], build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
-    """Prepare text and network, open the run, and hand over to `learn`; returns what the run came to."""
+                  train: Callable[..., int], measure: Callable[..., dict[str, float]], report: Callable[..., None],
+                  build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
+    """Prepare text and network, open the run, train, measure on all held-out text, and leave a finished run.
+
+    The first of several processes measures and writes, while the others wait. Returns what the run came to.
+    """
     settings = as_begun(settings)
     check_out(settings.out, settings.kind, resume=settings.resume)
     check_batch_size(settings.batch_size)
@@ -74,7 +78,12 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     if settings.warm_start == "auto":
         say(f"stage 2 of 2: {settings.task}")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
-        learn(model.to(device), text, settings, seed, run, stop)
+        step = train(model.to(device), text, settings, seed, run, stop)
+        metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
+        if is_first():
+            run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
+            report(run, metrics, step, total=step, every=step)
+            complete(run, settings, step, metrics)
     return results(settings.out)
 
 
@@ -83,25 +92,6 @@ def known(settings: PieceSettings, origin: LoadedRun | None, device: torch.devic
     width = hidden_size(settings.hidden_size, origin)
     return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
             "origin": ancestry(origin)}
-
-
-def learn_and_measure(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDirectory,
-                      stop: Stop) -> None:
-    """Train, measure on all held-out text, and leave a finished run.
-
-    The first of several processes measures and writes, while the others wait.
-    """
-    step = train(model, text, settings, seed, run, stop)
-    metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
-    if is_first():
-        save(model, text, run)
-        report(run, metrics, step, total=step, every=step)
-        complete(run, settings, step, metrics)
-
-
-def save(model: MaskedLM, text: PackedText, run: RunDirectory) -> None:
-    """Write what has been trained, and the pieces that it reads."""
-    run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
 
 
 def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float]) -> None:
