@@ -5,7 +5,7 @@ Read next: `pretrain.shared`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CORPORA
@@ -47,7 +47,12 @@ class PretrainSettings(RunSettings):
 
 @dataclass(frozen=True)
 class NetworkSettings(PretrainSettings):
-    """What a network can be told to begin with, and which static vectors it needs to begin with them."""
+    """What a network can be told to begin with, and which static vectors it needs to begin with them.
+
+    kind: of the run.
+    """
+
+    kind: ClassVar[str]
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)

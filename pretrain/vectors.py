@@ -8,19 +8,22 @@ into one named after --out.
 Read next: `pretrain.bilm.train`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, read_completion
-from minitransfer.apparatus.distributed import on_first
+from minitransfer.apparatus.distributed import check_batch_size, on_first
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, set_threads
 from minitransfer.apparatus.saved import read_config
-from minitransfer.text.corpora import Corpus
+from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.settings import NetworkSettings
-from pretrain.shared import is_begun, with_corpus_begun
+from pretrain.shared import already_complete, check_out, is_begun, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings as StaticSettings
 from pretrain.static.train import learn_vectors
 
@@ -112,3 +115,29 @@ def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], 
         return
     say(f"stage 1 of {stages}: static vectors, into {place}")
     learn_vectors(settings_of_vectors(settings, place), corpus, as_saved, stop)
+
+
+def begin(settings: Any, load_origin: Callable[[Any], LoadedRun | None],
+          known: Callable[[Any, LoadedRun | None, torch.device], dict[str, Any]],
+          stages: int) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any]] | None:
+    """What comes before the text of a network is cut up: settings, device, origin, corpus and the config so far.
+
+    None if the run is complete already. Whatever can be refused is, before text is read; then come the vectors.
+    load_origin: of settings, the run to begin with.  known: of settings, origin and device, what of the config is known
+    before any text is read.  stages: how many there are, the vectors the first.
+    """
+    settings = as_begun(settings)
+    check_out(settings.out, settings.kind, resume=settings.resume)
+    check_batch_size(settings.batch_size)
+    device = choose_device(settings.device)
+    set_threads(settings.threads)
+    origin = load_origin(settings)
+    if already_complete(settings, known(settings, origin, device)):
+        return None
+    corpus = read_corpus(settings)
+    as_saved = as_saved_corpus(corpus)
+    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
+    if settings.warm_start == "auto" and not settings.resume:
+        origin = find_or_learn(settings, corpus, as_saved, stages)
+    config = {**known(settings, origin, device), "corpus": as_saved, "environment": environment()}
+    return replace(settings, precision=config["precision"]), device, origin, corpus, config

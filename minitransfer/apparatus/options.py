@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import difflib
 import errno
+import importlib
 import math
 import os
 import re
@@ -133,13 +134,16 @@ class Readable(Protocol):
         """What the flags come to. Exits with 2 on the first that is not understood, and with 0 after --help."""
 
 
-def run_command(
-    main: Callable[[Any], object],
-    settings: Readable,
-    argv: Sequence[str] | None = None,
-    *,
-    together: bool = False,
-) -> int:
+def deferred(module: str) -> Callable[..., Any]:
+    """The `main` of a module that is imported when it is called: torch takes seconds, for which no flag need wait."""
+    def main(*arguments: Any) -> Any:
+        return importlib.import_module(module).main(*arguments)
+
+    return main
+
+
+def run_command(main: Callable[[Any], object], settings: Readable, argv: Sequence[str] | None = None, *,
+                together: bool = False) -> int:
     """Read the flags, run `main` on the settings that they make, and return the exit code of the process.
 
     What `main` returns is for callers in Python, by `minitransfer.run`. Its failures are told on stderr, as in

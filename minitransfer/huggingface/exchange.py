@@ -33,7 +33,7 @@ from minitransfer.huggingface.card import classifier_card, language_model_card, 
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
 from minitransfer.huggingface.pieces import at, left_open, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
-from minitransfer.text import CLASSES
+from minitransfer.text import classes_of
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -103,10 +103,8 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     tensors, encoder = run.tensors, run.config["encoder"]
     below = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
     shape = check_bert(run, encoder, below, has_head=False)
-    classes = run.config.get("classes", CLASSES)
     try:
-        if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
-            raise ValueError(f"classes in {CONFIG} are {classes!r:.60}, not a list of names")
+        classes = classes_of(run.config)
         compare({name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("encoder.")},
                 {"head.W.weight": (len(classes), shape.hidden_size), "head.W.bias": (len(classes),)})
     except ValueError as failure:

@@ -51,11 +51,10 @@ def init_from_flag(kind: str) -> Any:
 class PieceSettings(NetworkSettings):
     """What the commands can be told whose networks read pieces; config.json has the origin by its fingerprint.
 
-    kind: of the run.  title: of its network.  task: what it is asked.
+    title: of its network.  task: what it is asked.
     """
 
     presets = PRESETS
-    kind: ClassVar[str]
     title: ClassVar[str]
     task: ClassVar[str]
 

@@ -39,8 +39,10 @@ def load_origin(settings: PieceSettings, network: Network = MaskedLM) -> LoadedR
     """The run that --warm-start or --init-from names, found to be whole; None if there is none, or not yet.
 
     Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together;
-    UsageError if --seq-length exceeds its positions.
+    UsageError if --seq-length exceeds its positions, or those of a new network.
     """
+    if not settings.init_from:  # else the positions are those of that run
+        check_seq_length(settings.seq_length, settings.max_positions)
     if settings.warm_start == "auto":
         return of_run(settings) if settings.resume else None
     if settings.warm_start != "none":

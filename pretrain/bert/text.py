@@ -10,13 +10,14 @@ Read next: `pretrain.bert.start`.
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import generator
@@ -142,18 +143,21 @@ def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None 
     return {**found, "frequency_loss": total / max(found["held_out_masked"], 1), "unigram_entropy": text.entropy}
 
 
-def tell(found: dict[str, float], done: float, late: bool) -> None:
-    """Say what was measured after a share `done` of the training, and, where it is late for that, if it is bad."""
-    say(f"held-out text after {done:.0%} of the training: loss {found['held_out_loss']:.3f} nats, by frequency "
-        f"{found['frequency_loss']:.3f}; {found['held_out_accuracy']:.1%} of "
-        f"{found['held_out_masked']:,} masked pieces right")
-    if late:
-        warn_if_guessing(found)
+def report(run: RunDirectory, found: Mapping[str, float], step: int, total: int, every: int) -> None:
+    """Log and say what was measured, as is done `every` so many steps, of a BERT or a GPT.
 
-
-def warn_if_guessing(found: dict[str, float]) -> None:
-    """Say so if the loss is no better than that of guessing by frequency."""
+    Once a third of them are done, and at the end, a loss no better than that of guessing by frequency is warned of.
+    """
+    run.log_metrics({"step": step, **found}, once=True)
     loss, by_frequency = found["held_out_loss"], found["frequency_loss"]
-    if loss > STILL_GUESSING * by_frequency:
+    if "held_out_masked" in found:
+        more = f"{found['held_out_accuracy']:.1%} of {found['held_out_masked']:,} masked pieces right"
+    else:
+        more = (f"perplexity {found['perplexity_piece']:.1f} per piece, {found['perplexity_word']:.1f} per word, on "
+                f"{found['held_out_pieces']:,} pieces")
+    say(f"held-out text after {step / total:.0%} of the training: loss {loss:.3f} nats, by frequency "
+        f"{by_frequency:.3f}; {more}")
+    first_after_a_third = step - every < total / 3 <= step
+    if (first_after_a_third or step == total) and loss > STILL_GUESSING * by_frequency:
         say(f"the loss is still that of guessing by frequency: {loss:.3f} nats against {by_frequency:.3f}. More "
             f"--epochs, a smaller --batch-size, another --learning-rate or a --warm-start may get it going")

@@ -62,6 +62,7 @@ class Settings(NetworkSettings):
     """What `python -m pretrain.bilm` can be told. config.json has the origin by its fingerprint."""
 
     prog = "python -m pretrain.bilm"
+    kind = "bilm"
     description = DESCRIPTION
     epilog = "pure: what differs with --warm-start none"
     presets = PRESETS

@@ -72,7 +72,7 @@ def names(node: ast.AST) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         return ["." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names]
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__", "deferred"):
         return [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
     return []
 
