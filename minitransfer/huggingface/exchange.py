@@ -9,11 +9,12 @@ What leaves is loaded there by `from_pretrained`, and gives the same numbers; wh
 leaves it, for `finetune.imdb --encoder`. Neither needs that library: files are written and read here, and nothing in
 them can run. A biLM has no counterpart there; docs/format.md tells how its run is read without us.
 
-Read next: `minitransfer.huggingface.card`, what the folder says of itself.
+Read next: `minitransfer.huggingface.names`, how the same weights are called there.
 """
 
 import hashlib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from minitransfer.apparatus.runtime import environment
 from minitransfer.apparatus.saved import check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.gpt.writing import NEVER
-from minitransfer.huggingface.card import classifier_card, language_model_card, writer_card
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
 from minitransfer.huggingface.pieces import at, left_open, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
@@ -161,15 +161,19 @@ def tokenizer_settings(max_tokens: int, fills_masks: bool) -> dict[str, Any]:
 
 
 def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any], max_tokens: int) -> str:
-    """What the folder of this name says of itself to those who open it: its README.md."""
+    """What the folder of this name says of itself to those who open it: its README.md, from card_KIND.md.
+
+    What it is, the line that uses it, and where its answers differ from those of the commands here, which no file of
+    the folder can change.
+    """
+    template = resources.files("minitransfer.huggingface").joinpath(f"card_{run.kind}.md").read_text("utf-8")
     corpus = at(run.config, "encoder.corpus.name" if run.kind == "transfer" else "corpus.name")
-    facts = {"folder": name, "corpus": one_line(str(corpus or "unnamed text")), "max_tokens": max_tokens,
-             "parameters": sum(tensor.numel() for tensor in weights.values()), "vocab_size": config["vocab_size"]}
-    if run.kind == "bert":
-        return language_model_card(**facts, max_positions=config["max_position_embeddings"])
-    if run.kind == "gpt":
-        return writer_card(**facts, max_positions=config["max_position_embeddings"], never=list(NEVER))
-    return classifier_card([one_line(label) for label in config["id2label"].values()], **facts)
+    room, classes = max_tokens - 2, map(one_line, config.get("id2label", {}).values())
+    return template.format(
+        folder=name, corpus=one_line(str(corpus or "unnamed text")), max_tokens=max_tokens, room=room, head=room // 2,
+        tail=room - room // 2, parameters=sum(tensor.numel() for tensor in weights.values()),
+        vocab_size=config["vocab_size"], max_positions=config["max_position_embeddings"], never=list(NEVER),
+        classes=", ".join(classes))
 
 
 def import_folder(folder: Path, path: Path) -> None:

@@ -119,15 +119,7 @@ def pieces_of_json(text: str) -> list[str]:
     for other in others:
         if other not in SPECIAL_PIECES:
             raise ValueError(f"{str(other)[:40]!r} is added to its pieces, and would be cut out of words")
-    vocab = at(settings, "model.vocab")
-    if not isinstance(vocab, dict) or any(type(i) is not int for i in vocab.values()):
-        raise ValueError("its pieces have no ids")
-    if sorted(vocab.values()) != list(range(len(vocab))):
-        raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
-    for piece in vocab:
-        if piece != piece.encode("utf-8", "replace").decode():  # JSON can spell half a surrogate pair
-            raise ValueError(f"{piece[:40]!r} cannot be a piece")
-    return sorted(vocab, key=vocab.__getitem__)
+    return WordPiece.by_id(at(settings, "model.vocab"))
 
 
 def at(value: Any, name: str) -> Any:

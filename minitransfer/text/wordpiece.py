@@ -122,7 +122,24 @@ class WordPiece:
         several = isinstance(splitter, dict) and splitter.get("type") == ALL_SCRIPTS["pre_tokenizer"]["type"]
         rules = ALL_SCRIPTS if several else UNCASED_BERT
         _compare(description, _description(vocab, rules), "it")
-        return cls(_by_id(vocab), rules)
+        for i, piece in enumerate(SPECIAL_PIECES if isinstance(vocab, dict) else ()):
+            if vocab.get(piece) != i:
+                raise ValueError(f"the id of {piece} is {str(vocab.get(piece))[:20]}, not {i}")
+        return cls(cls.by_id(vocab), rules)
+
+    @staticmethod
+    def by_id(vocab: Any) -> list[str]:
+        """The pieces in the order of their ids. Raises: ValueError if these are not 0, 1, 2 … or one is no piece."""
+        if not isinstance(vocab, dict):
+            raise ValueError("its pieces have no ids")
+        ids = vocab.values()
+        if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(vocab))):
+            raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
+        pieces = sorted(vocab, key=vocab.__getitem__)
+        wrong = [piece for piece in pieces if piece.split() != [_plain(piece)]]
+        if wrong:
+            raise ValueError(f"{wrong[0][:20]!r} cannot be a piece")
+        return pieces
 
 
 def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bool = False) -> WordPiece:
@@ -236,20 +253,3 @@ def _compare(found: Any, needed: Any, name: str) -> None:
         names: dict[type, str] = {dict: "an object", list: "a list"}
         there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (found, needed))
         raise ValueError(f"{name} is {there}, not {here}")
-
-
-def _by_id(vocab: Any) -> list[str]:
-    """The pieces in the order of their ids. Raises: ValueError if these are not 0, 1, 2 … or one is no piece."""
-    if not isinstance(vocab, dict):
-        raise ValueError("its pieces have no ids")
-    for i, piece in enumerate(SPECIAL_PIECES):
-        if vocab.get(piece) != i:
-            raise ValueError(f"the id of {piece} is {str(vocab.get(piece))[:20]}, not {i}")
-    ids = vocab.values()
-    if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(vocab))):
-        raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
-    pieces = sorted(vocab, key=vocab.__getitem__)
-    wrong = [piece for piece in pieces if piece.split() != [_plain(piece)]]
-    if wrong:
-        raise ValueError(f"{wrong[0][:20]!r} cannot be a piece")
-    return pieces

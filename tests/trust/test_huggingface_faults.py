@@ -97,7 +97,7 @@ NAN, HUGE = torch.full((6,), torch.nan), torch.full((6,), 1e300, dtype=torch.flo
     (tokenizer_json(model__max_input_chars_per_word=50), "is 50, not 100"),
     (tokenizer_json(model__vocab=["a"]), "its pieces have no ids"),
     (tokenizer_json(model__vocab={"a": 0, "b": 0}), "are not 0 to 1"),
-    (tokenizer_json(model__vocab={"a": [0]}), "have no ids"),
+    (tokenizer_json(model__vocab={"a": [0]}), "are not 0 to 0"),
     (tokenizer_json(added_tokens=[{"content": "<br />"}]), "'<br />' is added to its pieces"),
     (tokenizer_json(added_tokens=5), "added"),
     ({"tokenizer_json": "{"}, "tokenizer.json: it is not JSON"),
