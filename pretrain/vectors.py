@@ -17,6 +17,7 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, read_completion
 from minitransfer.apparatus.distributed import check_batch_size, on_first
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, set_threads
@@ -49,11 +50,11 @@ def of_run(settings: NetworkSettings) -> LoadedRun | None:
 
     Raises: CheckpointError if they are no longer there.
     """
-    origin = read_config(Path(settings.out)).get("origin")
-    if not isinstance(origin, dict) or origin.get("kind") != "static":
+    config = read_config(Path(settings.out))
+    if entry(config, "origin.kind") != "static":
         return None
     for place in filter(is_begun, places(settings)):
-        if read_completion(place) is not None and (run := load_run(place)).fingerprint == origin.get("fingerprint"):
+        if read_completion(place) and (run := load_run(place)).fingerprint == entry(config, "origin.fingerprint"):
             return run
     raise CheckpointError(f"the vectors that {settings.out} began with are in none of "
                           f"{', '.join(map(str, places(settings)))}", "name their run with --warm-start")

@@ -18,7 +18,7 @@ from typing import Any
 
 from finetune.compare.tables import markdown, mean, plain
 from minitransfer.apparatus.checkpoint import read_completion
-from minitransfer.apparatus.durable import MANIFEST
+from minitransfer.apparatus.durable import MANIFEST, entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
@@ -157,8 +157,7 @@ def parents(config: Mapping[str, Any]) -> list[str]:
         return [str(run) for run in runs] if isinstance(runs, list) else ["none"]
     if config["kind"] == "transfer":
         return [] if config.get("mode") == "scratch" else [str(config.get("encoder_fingerprint"))]
-    origin = config.get("origin")
-    return [] if origin is None else [str(origin.get("fingerprint")) if isinstance(origin, dict) else "none"]
+    return [] if config.get("origin") is None else [str(entry(config, "origin.fingerprint"))]
 
 
 def seconds(record: Record, records: Records) -> float:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
@@ -92,7 +93,7 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
 
     Raises: DataError if what it was trained on is no longer the same text; otherwise as `hold_out`.
     """
-    name, expected = config_value(run, str, "corpus", "name"), config_value(run, str, "corpus", "fingerprint")
+    name, expected = config_value(run, str, "corpus.name"), config_value(run, str, "corpus.fingerprint")
     names = names_of(run.config["corpus"])
     if not names:
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
@@ -130,8 +131,8 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
     T, batch_size = row_sizes(run, encoder)
-    probability = config_value(run, float, "masking", "probability")
-    mask = masker(encoder.wordpiece, probability, config_value(run, bool, "masking", "whole_words"))
+    probability = config_value(run, float, "masking.probability")
+    mask = masker(encoder.wordpiece, probability, config_value(run, bool, "masking.whole_words"))
     masked = mask_once(rows_of(corpus, encoder, T), mask, config_value(run, int, "seed"))
     inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
     if not (labels != IGNORE_INDEX).any():
@@ -160,7 +161,7 @@ def of_next_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> Held
 def row_sizes(run: LoadedRun, encoder: BertEncoder) -> tuple[int, int]:
     """How long a run's rows of pieces were, and how many made a batch. Raises: CheckpointError if they cannot be."""
     most = encoder.max_tokens
-    T, batch_size = (config_value(run, int, "training", name) for name in ("seq_length", "batch_size"))
+    T, batch_size = (config_value(run, int, f"training.{name}") for name in ("seq_length", "batch_size"))
     if not 3 <= T <= most or batch_size < 1:
         what = f"{run.path / 'config.json'} tells of rows of {T} tokens, {batch_size} at a time, and {most} positions"
         raise CheckpointError(what, ANOTHER)
@@ -180,12 +181,10 @@ def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> N
     return model
 
 
-def config_value(run: LoadedRun, kind: type, *names: str) -> Any:
-    """What a run's config says under these names. Raises: CheckpointError if nothing there is of this kind."""
-    value: Any = run.config
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
+def config_value(run: LoadedRun, kind: type, name: str) -> Any:
+    """What a run's config says under a dotted name. Raises: CheckpointError if nothing there is of this kind."""
+    value = entry(run.config, name)
     if type(value) is not kind:  # isinstance would take True for a number
-        what = f"--measure-forgetting needs to know {'.'.join(names)}, and config.json in {run.path} does not tell"
+        what = f"--measure-forgetting needs to know {name}, and config.json in {run.path} does not tell"
         raise CheckpointError(what, "leave it out, or give the --encoder of another run")
     return value

@@ -22,7 +22,7 @@ import safetensors.torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_run
-from minitransfer.apparatus.durable import disk_errors, to_json, write_file
+from minitransfer.apparatus.durable import disk_errors, entry, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
@@ -31,7 +31,7 @@ from minitransfer.apparatus.saved import check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.gpt.writing import NEVER
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
-from minitransfer.huggingface.pieces import at, left_open, max_length, read_pieces
+from minitransfer.huggingface.pieces import left_open, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
 from minitransfer.text import classes_of
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
@@ -93,7 +93,7 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     There a pooler with a tanh stands between [CLS] and the classifier, and here nothing:
     `minitransfer.huggingface.names.linear_through_tanh` makes them compute the same.
     """
-    kind, head = at(run.config, "encoder.kind"), at(run.config, "model.head")
+    kind, head = entry(run.config, "encoder.kind"), entry(run.config, "model.head")
     if kind != "bert":
         what = f"{run.path} classifies with an encoder of kind {kind!r}, which the transformers library has not"
         raise CheckpointError(what, NO_COUNTERPART)
@@ -115,7 +115,7 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     config = {"architectures": ["BertForSequenceClassification"], **to_their_config(shape),
               "id2label": dict(enumerate(classes)), "label2id": {name: i for i, name in enumerate(classes)},
               "problem_type": "single_label_classification"}
-    return {**to_theirs(below), **above}, config, longest_text(encoder, shape, at(run.config, "max_tokens"))
+    return {**to_theirs(below), **above}, config, longest_text(encoder, shape, entry(run.config, "max_tokens"))
 
 
 def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
@@ -144,7 +144,7 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:
     """How many tokens a text may have: what a classifier takes, else what BERT was pretrained on, else what fits."""
-    said = (max_tokens, at(config, "training.seq_length"))
+    said = (max_tokens, entry(config, "training.seq_length"))
     return next((n for n in said if type(n) is int and 3 <= n <= shape.max_positions), shape.max_positions)
 
 
@@ -167,7 +167,7 @@ def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mappi
     the folder can change.
     """
     template = resources.files("minitransfer.huggingface").joinpath(f"card_{run.kind}.md").read_text("utf-8")
-    corpus = at(run.config, "encoder.corpus.name" if run.kind == "transfer" else "corpus.name")
+    corpus = entry(run.config, "encoder.corpus.name" if run.kind == "transfer" else "corpus.name")
     room, classes = max_tokens - 2, map(one_line, config.get("id2label", {}).values())
     return template.format(
         folder=name, corpus=one_line(str(corpus or "unnamed text")), max_tokens=max_tokens, room=room, head=room // 2,

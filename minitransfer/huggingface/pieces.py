@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minitransfer.apparatus.durable import read_json
+from minitransfer.apparatus.durable import entry, read_json
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.text.wordpiece import AROUND, CLS_ID, LONGEST_WORD, PREFIX, SPECIAL_PIECES, UNK_ID, WordPiece
 
@@ -113,20 +113,13 @@ def pieces_of_json(text: str) -> list[str]:
         settings = json.loads(text)
     except (ValueError, RecursionError) as failure:
         raise ValueError("it is not JSON") from failure
-    refuse_others({name: at(settings, name) for name in WRITTEN}, WRITTEN)
-    added = at(settings, "added_tokens") or []
-    others = [at(token, "content") for token in added] if isinstance(added, list) else ["added_tokens"]
+    refuse_others({name: entry(settings, name) for name in WRITTEN}, WRITTEN)
+    added = entry(settings, "added_tokens") or []
+    others = [entry(token, "content") for token in added] if isinstance(added, list) else ["added_tokens"]
     for other in others:
         if other not in SPECIAL_PIECES:
             raise ValueError(f"{str(other)[:40]!r} is added to its pieces, and would be cut out of words")
-    return WordPiece.by_id(at(settings, "model.vocab"))
-
-
-def at(value: Any, name: str) -> Any:
-    """What stands under a dotted name in nested objects; None if nothing does."""
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+    return WordPiece.by_id(entry(settings, "model.vocab"))
 
 
 def refuse_others(settings: Mapping[str, Any], allowed: Mapping[str, tuple]) -> None:

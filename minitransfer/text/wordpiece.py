@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from minitransfer.apparatus.durable import entry
 from minitransfer.text.words import FLAGS, UNK_WORD, WITHOUT_SPACES
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -116,10 +117,8 @@ class WordPiece:
             description = json.loads(text)
         except (ValueError, RecursionError) as failure:
             raise ValueError(f"it is not JSON: {type(failure).__name__}") from failure
-        model = description.get("model") if isinstance(description, dict) else None
-        vocab = model.get("vocab") if isinstance(model, dict) else None
-        splitter = description.get("pre_tokenizer") if isinstance(description, dict) else None
-        several = isinstance(splitter, dict) and splitter.get("type") == ALL_SCRIPTS["pre_tokenizer"]["type"]
+        vocab, of_words = entry(description, "model.vocab"), "pre_tokenizer.type"
+        several = entry(description, of_words) == entry(ALL_SCRIPTS, of_words)
         rules = ALL_SCRIPTS if several else UNCASED_BERT
         _compare(description, _description(vocab, rules), "it")
         for i, piece in enumerate(SPECIAL_PIECES if isinstance(vocab, dict) else ()):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
@@ -69,10 +70,9 @@ def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence]
 
 def own_corpus(run: LoadedRun) -> list[str]:
     """The corpora that a run was trained on. Raises: CheckpointError if it does not tell, or of none known here."""
-    corpus = run.config.get("corpus")
-    names = names_of(corpus)
+    names = names_of(run.config.get("corpus"))
     if not names:
-        name = str(corpus.get("name") if isinstance(corpus, dict) else None)
+        name = str(entry(run.config, "corpus.name"))
         raise CheckpointError(f"{run.path} was trained on {name[:80]!r}, which is no corpus known here",
                               f"name one with --corpus: {', '.join(CORPORA)}")
     return names
