@@ -45,15 +45,7 @@ from minitransfer.apparatus.durable import (
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS
 from minitransfer.apparatus.progress import say as say_on_stderr
-from minitransfer.apparatus.saved import (
-    CONFIG,
-    FORMAT_VERSION,
-    WEIGHTS,
-    LoadedRun,
-    load_run,
-    load_weights,
-    read_config,
-)
+from minitransfer.apparatus.saved import CONFIG, FORMAT_VERSION, WEIGHTS, LoadedRun, load_run, load_weights, read_config
 from minitransfer.apparatus.states import finite
 
 __all__ = ["LoadedRun", "RunDirectory", "finite", "load_run", "load_weights"]
@@ -85,9 +77,8 @@ class RunDirectory:
         self._damaged: set[str] = set()  # the states that load_state had to pass over
 
     @classmethod
-    def create(
-        cls, path: str | Path, config: Mapping[str, Any], *, resume: bool, say: Callable[[str], None] = say_on_stderr
-    ) -> RunDirectory:
+    def create(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool,
+               say: Callable[[str], None] = say_on_stderr) -> RunDirectory:
         """Begin a run in a new or empty directory, or go on with the one that is there.
 
         `config` holds "kind", every setting that decides the result, and runtime.environment() under "environment".

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError
@@ -140,25 +140,21 @@ def _discard(part: Path, reason: str) -> None:
 def _turn(lock: Path, archive: Archive, wait: float, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only process that downloads an archive. The lock is the system's: it dies with its holder, not later."""
     mine = FileLock(lock, poll_interval=POLL, fallback_to_soft=False)
-    if not _locked(mine, 0, archive):
-        say(f"{archive.name}: another process is downloading it; waiting up to {wait:.0f} s")
-        if not _locked(mine, wait, archive):
-            raise ResourceError(f"another process has held {lock} for {wait:.0f} s",
-                                "wait for its download to end, or end that process; the lock goes with it")
+    with _disk(lock, archive):
+        with contextlib.suppress(Timeout):
+            mine.acquire(timeout=0)
+        if not mine.is_locked:
+            say(f"{archive.name}: another process is downloading it; waiting up to {wait:.0f} s")
+            try:
+                mine.acquire(timeout=wait)
+            except Timeout as error:
+                what = f"another process has held {lock} for {wait:.0f} s"
+                fix = "wait for its download to end, or end that process; the lock goes with it"
+                raise ResourceError(what, fix) from error
     try:
         yield
     finally:
         mine.release()
-
-
-def _locked(lock: BaseFileLock, wait: float, archive: Archive) -> bool:
-    """Try for `wait` seconds to take a lock for this process alone."""
-    with _disk(Path(lock.lock_file), archive):
-        try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            return False
-    return True
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
-from minitransfer.apparatus.saved import check_depth
+from minitransfer.apparatus.saved import ANOTHER, check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.gpt.writing import NEVER
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
@@ -39,7 +39,6 @@ from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
-TRAIN_ANEW = "give the directory of another run, or train this one anew"
 
 
 def check_free(path: Path) -> None:
@@ -58,7 +57,8 @@ def export_run(path: Path, folder: Path) -> None:
     check_free(folder)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
-    refuse_non_finite(tensors, path)
+    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", ANOTHER)
     weights = {name: tensor.clone() for name, tensor in tensors.items()}  # cut from one matrix, they share its memory
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
         compare({name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("encoder.")},
                 {"head.W.weight": (len(classes), shape.hidden_size), "head.W.bias": (len(classes),)})
     except ValueError as failure:
-        raise CheckpointError(f"{run.path}: {failure}", TRAIN_ANEW) from failure
+        raise CheckpointError(f"{run.path}: {failure}", ANOTHER) from failure
     last = f"bert.blocks.{shape.num_layers - 1}.norm"
     above = linear_through_tanh(tensors["head.W.weight"], tensors["head.W.bias"], below[f"{last}.weight"],
                                 below[f"{last}.bias"])
@@ -131,15 +131,8 @@ def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, 
             raise ValueError(f"{TOKENIZER} has {pieces:,} pieces, and vocab_size is {shape.vocab_size:,}")
     except (ValueError, TypeError, KeyError) as failure:
         why = failure if isinstance(failure, ValueError) else f"{type(failure).__name__}: {failure}"
-        raise CheckpointError(f"the files in {run.path} do not fit together: {why}", TRAIN_ANEW) from failure
+        raise CheckpointError(f"the files in {run.path} do not fit together: {why}", ANOTHER) from failure
     return shape
-
-
-def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raises: CheckpointError naming the first tensor that holds nan or infinity, if one does."""
-    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", TRAIN_ANEW)
 
 
 def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:

@@ -56,9 +56,8 @@ def load_with_head(run: LoadedRun, device: torch.device, network: type[Network])
     return model.to(device).eval(), encoder
 
 
-def new_encoder(
-    config: Mapping[str, Any], tokens: Vocabulary | WordPiece, tensors: Mapping[str, Tensor] | None = None
-) -> Encoder:
+def new_encoder(config: Mapping[str, Any], tokens: Vocabulary | WordPiece,
+                tensors: Mapping[str, Tensor] | None = None) -> Encoder:
     """An encoder of the shape that a pretraining run's config describes, with random weights drawn by torch.
 
     With the `tensors` that it is meant to hold, absurd counts of layers are refused before they are built.

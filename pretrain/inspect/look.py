@@ -79,7 +79,7 @@ def look_at_word(settings: Settings) -> Path | None:
     device, word, run = machine(settings), settings.word, load_run(settings.runs[0])
     showing.check_kind(run, "--word")
     encoder = load_encoder(run, device)
-    layer = showing.check_layer(settings.layer, encoder)
+    layer = showing.check_layer(settings.layer, range(encoder.num_layers))
     near = showing.static_neighbours(encoder, word, showing.candidate_words(run, encoder))
     path = picture(settings, word)
     occurrences, corpus = showing.find_in_corpus(run, settings)
@@ -91,7 +91,7 @@ def look_at_word(settings: Settings) -> Path | None:
     print(f"{one_line(word)}: {len(occurrences):,} lines of {len({o.document for o in occurrences}):,} documents of "
           f"{corpus.name}, encoded by {run.path}")
     showing.tell_layers(words, others, word)
-    showing.tell_static(near)
+    print(f"\nnearest words by layer 0 without context, so the same for every line: {one_line(', '.join(near))}")
     showing.tell_nearest(words[layer], occurrences, chosen, layer)
     showing.tell_picture(path)
     return path
@@ -211,18 +211,10 @@ def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
     return rows
 
 
+LOOKS = {"word": look_at_word, "senses": look_at_senses, "attention": look_at_attention, "fill": look_at_gaps,
+         "write": write_on, "mix": look_at_mix, "curves": look_at_curves, "side_by_side": look_side_by_side}
+
+
 def main(settings: Settings) -> Any:
     """Look into what the flags name; returns what is shown: numbers, or where the picture is."""
-    if settings.word is not None:
-        return look_at_word(settings)
-    if settings.senses is not None:
-        return look_at_senses(settings)
-    if settings.attention is not None:
-        return look_at_attention(settings)
-    if settings.fill is not None:
-        return look_at_gaps(settings)
-    if settings.write is not None:
-        return write_on(settings)
-    if settings.mix:
-        return look_at_mix(settings)
-    return look_side_by_side(settings) if settings.side_by_side else look_at_curves(settings)
+    return next(look for name, look in LOOKS.items() if getattr(settings, name) not in (None, False))(settings)

@@ -45,12 +45,12 @@ def check_kind(run: LoadedRun, mode: str) -> None:
         raise CheckpointError(what, "give the directory of a run of pretrain.bilm, bert or gpt")
 
 
-def check_layer(asked: int | None, encoder: Encoder) -> int:
-    """The layer to look at. Raises: UsageError if the encoder has none of this number."""
-    top = encoder.num_layers - 1
-    if asked is not None and asked > top:
-        raise UsageError(f"--layer {asked} is outside 0 to {top}, the layers of this run", "choose one of these")
-    return top if asked is None else asked
+def check_layer(asked: int | None, layers: range, name: str = "layers") -> int:
+    """The layer to look at, the uppermost for None. Raises: UsageError if there is none of this number."""
+    if asked is not None and asked not in layers:
+        what = f"--layer {asked} is outside {layers[0]} to {layers[-1]}, the {name} of this run"
+        raise UsageError(what, "choose one of these")
+    return layers[-1] if asked is None else asked
 
 
 def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence], Corpus]:
@@ -110,11 +110,6 @@ def tell_layers(words: Tensor, others: Tensor, word: str) -> None:
         any_two = self_similarity(others[k])[0]
         spread = f"{mean:.3f} ({least:.3f} to {greatest:.3f})"
         print(f"  {k:<8}{spread:<26}{any_two:<12.3f}{mean - any_two:+.3f}")
-
-
-def tell_static(near: Sequence[str]) -> None:
-    """Print the neighbours that a word has in no context."""
-    print(f"\nnearest words by layer 0 without context, so the same for every line: {one_line(', '.join(near))}")
 
 
 def choose(h: Tensor) -> tuple[list[int], Tensor, Tensor]:
