@@ -90,8 +90,8 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     if settings.mode != "scratch":
         some = reviews.train_texts[:: max(1, len(reviews.train_texts) // LOOKED_AT)]
         texts = model.encoder.tokenise(some, settings.max_tokens)
-        if told := coverage.warning(encoder_run, encoder_run.kind, texts):
-            say(told)
+        if warning := coverage.warning(encoder_run, encoder_run.kind, texts):
+            say(warning)
 
 
 def report(results: dict[str, Any], path: Path) -> None:

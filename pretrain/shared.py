@@ -40,9 +40,9 @@ def check_out(out: str, kind: str, *, resume: bool) -> None:
     Raises: UsageError for a directory that holds something; CheckpointError if there is no run of `kind` to resume.
     """
     if resume:
-        found = read_config(Path(out), BEGIN_INSTEAD)["kind"]
-        if found != kind:
-            what = f"{out} holds a run of kind {found!r}, but one of kind {kind!r} is needed to resume"
+        there = read_config(Path(out), BEGIN_INSTEAD)["kind"]
+        if there != kind:
+            what = f"{out} holds a run of kind {there!r}, but one of kind {kind!r} is needed to resume"
             raise CheckpointError(what, f"give the --out of a pretrain.{kind} run, or {BEGIN_INSTEAD}")
     else:
         check_free(Path(out))

@@ -268,13 +268,13 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
     """
     old, new = flat(saved), flat(asked)
     differing = [key for key in {**old, **new} if old.get(key, ADDED.get(key, "absent")) != new.get(key, "absent")]
-    told = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
-    settings = [text for key, text in told.items() if not key.startswith("environment.")]
+    differences = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
+    settings = [text for key, text in differences.items() if not key.startswith("environment.")]
     if settings:
         what = f"{path} was begun with other settings: {'; '.join(settings)}"
         raise CheckpointError(what, "resume with the same settings, or choose another --out for these")
-    if told:
-        say(f"warning: {'; '.join(told.values())}. The run goes on, but no longer bit for bit as it would have.")
+    if differences:
+        say(f"warning: {'; '.join(differences.values())}. The run goes on, but no longer bit for bit as it would have.")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -287,5 +287,5 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _brief(settings: Mapping[str, Any], key: str) -> str:
     """A setting in at most 40 characters."""
-    told = json.dumps(settings[key]) if key in settings else "absent"
-    return told if len(told) <= 40 else f"{told[:39]}…"
+    text = json.dumps(settings[key]) if key in settings else "absent"
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -125,9 +125,9 @@ def _progress(answer: Iterator[bytes], have: int, archive: Archive, say: Callabl
 def _verify(part: Path, archive: Archive) -> None:
     """Check the content of a complete `part`. Raises: Refused, and the file is gone, if it is another one."""
     with _disk(part, archive):
-        found = file_sha256(part)
-    if found != archive.sha256:
-        _discard(part, f"wrong file: expected sha256 {archive.sha256}, got {found}")
+        actual = file_sha256(part)
+    if actual != archive.sha256:
+        _discard(part, f"wrong file: expected sha256 {archive.sha256}, got {actual}")
 
 
 def _discard(part: Path, reason: str) -> None:

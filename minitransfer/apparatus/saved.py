@@ -115,8 +115,8 @@ def read_config(path: Path, fix: str = "give the directory of a finished run, su
     Raises: CheckpointError if the directory holds no run, or one that this version cannot read.
     """
     if not path.is_dir():
-        found = "it is a file" if path.exists() else "there is no such directory"
-        raise CheckpointError(f"no run at {str(path)[:300]}: {found}", fix)
+        state = "it is a file" if path.exists() else "there is no such directory"
+        raise CheckpointError(f"no run at {str(path)[:300]}: {state}", fix)
     if not (path / CONFIG).is_file():
         names = _some(sorted(entry.name for entry in path.iterdir()))
         raise CheckpointError(f"no run at {path}: looked for {CONFIG}, found {names}", fix)
@@ -140,7 +140,7 @@ def check_depth(num_layers: int, tensors: Collection[str]) -> None:
 
 
 def misfits(actual: Mapping[str, Any], needed: Mapping[str, Any], types: Collection[str] = ()) -> str:
-    """In what tensors, by name and shape, are not those needed; `types` are those of another type. Nothing if they are."""
+    """How tensors, by name and shape, differ from those needed, in words; `types` are those of another type."""
     shapes = [f"{name} {tuple(actual[name])} instead of {tuple(shape)}" for name, shape in sorted(needed.items())
               if name in actual and tuple(actual[name]) != tuple(shape)]
     problems = {"missing": sorted(needed.keys() - actual.keys()), "not expected": sorted(actual.keys() - needed.keys()),
@@ -158,8 +158,8 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     types = [f"{name} {tensors[name].dtype} instead of {tensor.dtype}" for name, tensor in sorted(needed.items())
              if name in tensors and tensors[name].is_floating_point() != tensor.is_floating_point()]
     shapes = ({name: tensor.shape for name, tensor in each.items()} for each in (tensors, needed))
-    if told := misfits(*shapes, types):
-        raise CheckpointError(f"the weights do not fit this network: {told}", "use the settings it was trained with")
+    if problems := misfits(*shapes, types):
+        raise CheckpointError(f"the weights do not fit this network: {problems}", "use the settings it was trained with")
     module.load_state_dict(dict(tensors))
 
 

@@ -69,8 +69,8 @@ def to_theirs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def compare(actual: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
     """Raises: ValueError naming which tensors are missing, not expected, or of another shape than needed."""
-    if told := misfits(actual, needed):
-        raise ValueError(f"its weights are not those of this BERT: {told}")
+    if problems := misfits(actual, needed):
+        raise ValueError(f"its weights are not those of this BERT: {problems}")
 
 
 def from_theirs(read: Callable[[str], Tensor], num_layers: int, has_head: bool) -> dict[str, Tensor]:

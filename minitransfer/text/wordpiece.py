@@ -241,14 +241,14 @@ def _description(vocab: Any, rules: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **rules, "model": model}
 
 
-def _compare(found: Any, needed: Any, name: str) -> None:
+def _compare(actual: Any, needed: Any, name: str) -> None:
     """Raises: ValueError naming the first entry in which two JSON values differ; null is as good as nothing."""
-    if isinstance(found, list) and isinstance(needed, list):
-        found, needed = dict(enumerate(found)), dict(enumerate(needed))
-    if isinstance(found, dict) and isinstance(needed, dict):
-        for key in {**needed, **found}:
-            _compare(found.get(key), needed.get(key), f"{name}.{key}")
-    elif found != needed:
+    if isinstance(actual, list) and isinstance(needed, list):
+        actual, needed = dict(enumerate(actual)), dict(enumerate(needed))
+    if isinstance(actual, dict) and isinstance(needed, dict):
+        for key in {**needed, **actual}:
+            _compare(actual.get(key), needed.get(key), f"{name}.{key}")
+    elif actual != needed:
         names: dict[type, str] = {dict: "an object", list: "a list"}
-        there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (found, needed))
+        there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (actual, needed))
         raise ValueError(f"{name} is {there}, not {here}")

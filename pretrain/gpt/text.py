@@ -56,6 +56,6 @@ def measure(model: CausalLM, text: Text, batch_size: int, most_rows: int | None 
     """What `next_piece_loss` tells of all held-out rows or the first few, frequency_loss and unigram_entropy as BERT's.
     """
     rows = text.held_out[:most_rows]
-    found = next_piece_loss(model, rows, text.pieces_per_word, batch_size, check)
+    metrics = next_piece_loss(model, rows, text.pieces_per_word, batch_size, check)
     total = sum(text.by_frequency(next_pieces(some)[1]) for some in rows.split(batch_size))
-    return {**found, "frequency_loss": total / found["held_out_pieces"], "unigram_entropy": text.entropy}
+    return {**metrics, "frequency_loss": total / metrics["held_out_pieces"], "unigram_entropy": text.entropy}

@@ -145,13 +145,13 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if question.unknown:
         say(f"warning: words of the text that the pieces of this run cannot spell: {question.unknown}")
-    found = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
+    guessed = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
              for of_mask in guesses(model, question, GUESSES)]
-    for number, of_mask in enumerate(found, start=1):
+    for number, of_mask in enumerate(guessed, start=1):
         print(f"[MASK] {number} of {len(question.masks)}")
         for piece, p in of_mask:
             print(f"  {p:.3f}  {one_line(piece)}")
-    return found
+    return guessed
 
 
 def write_on(settings: Settings) -> str:

@@ -117,9 +117,9 @@ class Settings(CommandSettings):
             what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
             raise UsageError(what, "give fewer")
         for other, names in ONLY.items():
-            found = [name for name in names if name in given and (name, mode) != ("layer", "--attention")]
-            if found and mode != other:
-                raise UsageError(f"--{found[0].replace('_', '-')} has no meaning with {mode}",
+            useless = [name for name in names if name in given and (name, mode) != ("layer", "--attention")]
+            if useless and mode != other:
+                raise UsageError(f"--{useless[0].replace('_', '-')} has no meaning with {mode}",
                                  f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
@@ -138,8 +138,8 @@ def one_word(text: str) -> str:
     word = clean_text(text, Counter())
     tokens = tokenize(word)
     if len(tokens) != 1:
-        found = f"{len(tokens)} words to an encoder: {', '.join(tokens[:5])}" if tokens else "no word"
-        raise UsageError(f"--word {one_line(word[:40])!r} is {found}", "give a single one")
+        seen = f"{len(tokens)} words to an encoder: {', '.join(tokens[:5])}" if tokens else "no word"
+        raise UsageError(f"--word {one_line(word[:40])!r} is {seen}", "give a single one")
     return tokens[0]
 
 
