@@ -49,10 +49,11 @@ class PretrainSettings(RunSettings):
 class NetworkSettings(PretrainSettings):
     """What a network can be told to begin with, and which static vectors it needs to begin with them.
 
-    kind: of the run.
+    kind: of the run.  sizes: the fields that --init-from brings along.
     """
 
     kind: ClassVar[str]
+    sizes: ClassVar[tuple[str, ...]]
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
@@ -71,3 +72,10 @@ class NetworkSettings(PretrainSettings):
     def vector_size(self) -> int:
         """How wide the vectors must be."""
         raise NotImplementedError
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
+        """
+        taken_over = self.sizes if self.init_from else ()
+        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        return {"kind": self.kind, **self.deciding(), "training": training}

@@ -58,8 +58,8 @@ def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
         wordpiece = WordPiece.from_json(closed(text))
         return wordpiece, list(range(wordpiece.vocab_size))
     try:
-        pieces = pieces_of_json(text) if name == TOKENIZER else pieces_of_lines(text)
-        return specials_first(pieces)
+        lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")  # of a vocab.txt, in the order of ids
+        return specials_first(pieces_of_json(text) if name == TOKENIZER else lines)
     except ValueError as failure:
         raise CheckpointError(f"{folder / name}: {failure}", ANOTHER) from failure
 
@@ -100,11 +100,6 @@ def read_text(path: Path) -> str:
         raise CheckpointError(f"cannot read {path}: {failure.strerror}", "make it readable") from failure
     except UnicodeDecodeError as failure:
         raise CheckpointError(f"{path} is not UTF-8 text, at byte {failure.start}", ANOTHER) from failure
-
-
-def pieces_of_lines(text: str) -> list[str]:
-    """The pieces of a vocab.txt by id, whichever way its lines end."""
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def pieces_of_json(text: str) -> list[str]:

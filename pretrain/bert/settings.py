@@ -54,7 +54,7 @@ class PieceSettings(NetworkSettings):
     title: of its network.  task: what it is asked.
     """
 
-    presets = PRESETS
+    presets, sizes = PRESETS, SIZES
     title: ClassVar[str]
     task: ClassVar[str]
 
@@ -100,13 +100,6 @@ class PieceSettings(NetworkSettings):
     def vector_size(self) -> int:
         """How wide static vectors must be to begin with."""
         return self.hidden_size
-
-    def known(self) -> dict[str, Any]:
-        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
-        """
-        taken_over = SIZES if self.init_from else ()
-        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
-        return {"kind": self.kind, **self.deciding(), "training": training}
 
 
 @dataclass(frozen=True)
