@@ -66,7 +66,7 @@ class NetworkSettings(PretrainSettings):
     @property
     def pieces(self) -> int | None:
         """How many pieces the vectors must be of, at most; None for vectors of words."""
-        raise NotImplementedError
+        return None
 
     @property
     def vector_size(self) -> int:

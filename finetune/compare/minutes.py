@@ -104,18 +104,14 @@ def recipes(records: Records) -> list[list[Record]]:
     """The classifiers that were scored on a test half, those that differ in nothing but their seed together."""
     alike: dict[str, list[Record]] = {}
     for record in records.values():
-        if record.config["kind"] in CLASSIFIERS and record.config.get("trial") is None:
-            alike.setdefault(recipe(record, records), []).append(record)
+        if record.config["kind"] not in CLASSIFIERS or record.config.get("trial") is not None:
+            continue
+        recipe = but_for_the_seed(record.config)
+        if record.config["kind"] == "average":  # the recipes of its runs, as far as these are there
+            recipe["runs"] = [but_for_the_seed(records[run].config) if run in records else run
+                              for run in parents(record.config)]
+        alike.setdefault(json.dumps(recipe, sort_keys=True), []).append(record)
     return list(alike.values())
-
-
-def recipe(record: Record, records: Records) -> str:
-    """All of a config but the seed; of an average those of its runs, as far as these are there."""
-    config = but_for_the_seed(record.config)
-    if record.config["kind"] == "average":
-        config["runs"] = [but_for_the_seed(records[run].config) if run in records else run
-                          for run in parents(record.config)]
-    return json.dumps(config, sort_keys=True)
 
 
 def but_for_the_seed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,10 +121,6 @@ class Settings(NetworkSettings):
         return settings
 
     @property
-    def pieces(self) -> None:
-        """Its vectors are of words."""
-
-    @property
     def vector_size(self) -> int:
         """How wide static vectors must be to begin with: as a layer, both directions together."""
         return 2 * self.projection_size
