@@ -5,6 +5,7 @@ Read next: `pretrain.inspect.look`.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,19 +42,9 @@ prints to stdout; all but --fill also draw a picture, which needs `pip install -
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
-def what_flag(help: str, convert: Any = str, **more: Any) -> Any:
-    """A flag that says what to look at; one of these must be given."""
-    return flag(help, convert, exclusive="what", required=True, **more)
-
-
-def word_flag(help: str, convert: Any = str, **more: Any) -> Any:
-    """A flag that has a meaning with --word alone."""
-    return flag(help, convert, group="for --word", **more)
-
-
-def write_flag(help: str, convert: Any = str, **more: Any) -> Any:
-    """A flag that has a meaning with --write alone."""
-    return flag(help, convert, group="for --write", **more)
+what_flag = partial(flag, exclusive="what", required=True)  # says what to look at; one of these must be given
+word_flag = partial(flag, group="for --word")  # has a meaning with --word alone
+write_flag = partial(flag, group="for --write")  # and with --write alone
 
 
 @dataclass(frozen=True)
@@ -129,7 +120,9 @@ class Settings(CommandSettings):
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")
         if mode == "--word":
             given["word"] = one_word(given["word"])
-            check_occurrences(given.get("occurrences", MOST_OCCURRENCES))
+            if not 2 <= given.get("occurrences", 2) <= MOST_OCCURRENCES:
+                what = f"--occurrences {given['occurrences']} is outside 2 to {MOST_OCCURRENCES:,}"
+                raise UsageError(what, "choose a number among these")
         return super().of(**given)
 
 
@@ -141,9 +134,3 @@ def one_word(text: str) -> str:
         seen = f"{len(tokens)} words to an encoder: {', '.join(tokens[:5])}" if tokens else "no word"
         raise UsageError(f"--word {one_line(word[:40])!r} is {seen}", "give a single one")
     return tokens[0]
-
-
-def check_occurrences(n: int) -> None:
-    """Raises: UsageError for too few to compare, or too many."""
-    if not 2 <= n <= MOST_OCCURRENCES:
-        raise UsageError(f"--occurrences {n} is outside 2 to {MOST_OCCURRENCES:,}", "choose a number among these")
