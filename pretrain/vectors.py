@@ -118,13 +118,28 @@ def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], 
     learn_vectors(settings_of_vectors(settings, place), corpus, as_saved, stop)
 
 
-def begin(settings: Any, load_origin: Callable[[Any], LoadedRun | None],
+def load_origin(settings: Any, check: Callable[[LoadedRun, Any], None]) -> LoadedRun | None:
+    """The run that --warm-start or --init-from names, whole and such as `check` lets pass; None for none, or not yet.
+
+    Raises: CheckpointError for a run of another kind, or whose parts do not fit together; what `check` does.
+    """
+    if settings.warm_start == "auto":
+        return of_run(settings) if settings.resume else None
+    name = settings.init_from or settings.warm_start
+    if name == "none":
+        return None
+    origin = load_run(name, settings.kind if settings.init_from else "static")
+    check(origin, settings)
+    return origin
+
+
+def begin(settings: Any, check: Callable[[LoadedRun, Any], None],
           known: Callable[[Any, LoadedRun | None, torch.device], dict[str, Any]],
           stages: int) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any]] | None:
     """What comes before the text of a network is cut up: settings, device, origin, corpus and the config so far.
 
     None if the run is complete already. Whatever can be refused is, before text is read; then come the vectors.
-    load_origin: of settings, the run to begin with.  known: of settings, origin and device, what of the config is known
+    check: refuses an origin that does not suit.  known: of settings, origin and device, what of the config is known
     before any text is read.  stages: how many there are, the vectors the first.
     """
     settings = as_begun(settings)
@@ -132,7 +147,7 @@ def begin(settings: Any, load_origin: Callable[[Any], LoadedRun | None],
     check_batch_size(settings.batch_size)
     device = choose_device(settings.device)
     set_threads(settings.threads)
-    origin = load_origin(settings)
+    origin = load_origin(settings, check)
     if already_complete(settings, known(settings, origin, device)):
         return None
     corpus = read_corpus(settings)

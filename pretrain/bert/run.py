@@ -18,7 +18,7 @@ from minitransfer.apparatus.distributed import is_first, of_processes, on_first,
 from minitransfer.apparatus.runtime import Stop, choose_precision, peak_memory_gib, say
 from minitransfer.bert.encoder import MaskedLM
 from pretrain.bert.settings import PieceSettings, Settings
-from pretrain.bert.start import build, load_origin, read_tokenizer
+from pretrain.bert.start import build, check_origin, read_tokenizer
 from pretrain.bert.text import PackedText, measure, read_text, report
 from pretrain.bert.train import train
 from pretrain.bilm.start import ancestry, hidden_size, training_seed
@@ -41,7 +41,7 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
 
     The first of several processes measures and writes, while the others wait. Returns what the run came to.
     """
-    begun = begin(settings, partial(load_origin, network=network), known, stages=2)
+    begun = begin(settings, partial(check_origin, network=network), known, stages=2)
     if begun is None:
         return results(settings.out)
     settings, device, origin, corpus, config = begun

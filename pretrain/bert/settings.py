@@ -24,6 +24,7 @@ PRESETS = {
 }
 SIZES = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "vocab_size")
 LEAST_VOCABULARY = 100
+LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 
 DESCRIPTION = """Train a mini BERT by masked language modelling.
 
@@ -39,6 +40,13 @@ examples:
 
 writes to --out: config.json, model.safetensors (encoder and head), tokenizer.json, metrics.jsonl, state/
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
+
+
+def check_seq_length(seq_length: int, max_positions: int) -> None:
+    """Raises: UsageError if rows of this length have no place for a piece, or more tokens than positions."""
+    if not LEAST_LENGTH <= seq_length <= max_positions:
+        what = f"--seq-length {seq_length} is outside {LEAST_LENGTH} to {max_positions}"
+        raise UsageError(what, f"the network has {max_positions} positions, so choose a length among these")
 
 
 def init_from_flag(kind: str) -> Any:
@@ -79,7 +87,8 @@ class PieceSettings(NetworkSettings):
     def of(cls, **given: Any) -> Self:
         """Complete settings.
 
-        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over.
+        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over; for a
+        --seq-length that the positions do not allow.
         """
         settings, asked = super().of(**given), given.get("vocab_size")
         if asked is not None and asked < LEAST_VOCABULARY:
@@ -89,6 +98,8 @@ class PieceSettings(NetworkSettings):
             brought_by = "--init-from" if settings.init_from else "--warm-start"
             raise UsageError(f"--vocab-size {asked} has no meaning where {brought_by} brings its own pieces",
                              "leave one out")
+        if not settings.init_from:  # else the positions are those of that run
+            check_seq_length(settings.seq_length, settings.max_positions)
         return settings
 
     @property

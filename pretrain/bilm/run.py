@@ -16,7 +16,7 @@ from minitransfer.apparatus.runtime import SideBySide, Stop, choose_precision, p
 from minitransfer.elmo.bilm import BiLM
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
-from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
+from pretrain.bilm.start import ancestry, build, check_origin, hidden_size, stays_fixed, training_seed
 from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
 from pretrain.bilm.train import train
 from pretrain.shared import next_command
@@ -25,7 +25,7 @@ from pretrain.vectors import begin
 
 def main(settings: Settings) -> dict[str, Any]:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to."""
-    begun = begin(settings, load_origin, known, stages=3)
+    begun = begin(settings, check_origin, known, stages=3)
     if begun is None:
         return results(settings.out)
     settings, device, origin, corpus, config = begun
