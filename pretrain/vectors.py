@@ -20,7 +20,7 @@ from minitransfer.apparatus.distributed import check_batch_size, on_first
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, set_threads
+from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, derived_seed, environment, set_threads
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.settings import NetworkSettings
@@ -133,14 +133,38 @@ def load_origin(settings: Any, check: Callable[[LoadedRun, Any], None]) -> Loade
     return origin
 
 
-def begin(settings: Any, check: Callable[[LoadedRun, Any], None],
-          known: Callable[[Any, LoadedRun | None, torch.device], dict[str, Any]],
-          stages: int) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any]] | None:
+def training_seed(seed: int, origin: LoadedRun | None) -> int:
+    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
+
+    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
+    """
+    goes_on = origin is not None and origin.kind != "static"
+    return derived_seed(seed, origin.fingerprint) if goes_on else seed
+
+
+def ancestry(origin: LoadedRun | None) -> dict | None:
+    """What a run directory tells of the run it began with, and of that one's own origin."""
+    if origin is None:
+        return None
+    return {"kind": origin.kind, "corpus": origin.config.get("corpus"), "fingerprint": origin.fingerprint,
+            "origin": origin.config.get("origin")}
+
+
+def known(settings: Any, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
+    """What of the run's config is known before any text is read, once it is known what the run begins with."""
+    goes_on = origin is not None and origin.kind != "static"  # from a network, whose width it takes over
+    width = origin.config["model"]["hidden_size"] if goes_on else settings.hidden_size
+    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
+            "origin": ancestry(origin)}
+
+
+def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int,
+          known: Callable[[Any, LoadedRun | None, torch.device], dict[str, Any]] = known,
+          ) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any]] | None:
     """What comes before the text of a network is cut up: settings, device, origin, corpus and the config so far.
 
     None if the run is complete already. Whatever can be refused is, before text is read; then come the vectors.
-    check: refuses an origin that does not suit.  known: of settings, origin and device, what of the config is known
-    before any text is read.  stages: how many there are, the vectors the first.
+    check: refuses an origin that does not suit.  stages: how many there are, the vectors the first.
     """
     settings = as_begun(settings)
     check_out(settings.out, settings.kind, resume=settings.resume)

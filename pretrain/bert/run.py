@@ -13,17 +13,16 @@ from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
+from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import Stop, choose_precision, peak_memory_gib, say
+from minitransfer.apparatus.runtime import Stop, peak_memory_gib, say
 from minitransfer.bert.encoder import MaskedLM
 from pretrain.bert.settings import PieceSettings, Settings
 from pretrain.bert.start import build, check_origin, read_tokenizer
 from pretrain.bert.text import PackedText, measure, read_text, report
 from pretrain.bert.train import train
-from pretrain.bilm.start import ancestry, hidden_size, training_seed
 from pretrain.shared import next_command
-from pretrain.vectors import begin
+from pretrain.vectors import begin, training_seed
 
 
 def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
 
     The first of several processes measures and writes, while the others wait. Returns what the run came to.
     """
-    begun = begin(settings, partial(check_origin, network=network), known, stages=2)
+    begun = begin(settings, partial(check_origin, network=network), stages=2)
     if begun is None:
         return results(settings.out)
     settings, device, origin, corpus, config = begun
@@ -64,13 +63,6 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
             report(run, metrics, step, total=step, every=step)
             complete(run, settings, step, metrics)
     return results(settings.out)
-
-
-def known(settings: PieceSettings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
-    """What of the run's config is known before any text is read, once it is known what the run begins with."""
-    width = hidden_size(settings.hidden_size, origin)
-    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
-            "origin": ancestry(origin)}
 
 
 def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float]) -> None:

@@ -12,20 +12,20 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import SideBySide, Stop, choose_precision, peak_memory_gib, say
+from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib, say
 from minitransfer.elmo.bilm import BiLM
+from pretrain import vectors
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
-from pretrain.bilm.start import ancestry, build, check_origin, hidden_size, stays_fixed, training_seed
+from pretrain.bilm.start import build, check_origin, stays_fixed
 from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
 from pretrain.bilm.train import train
 from pretrain.shared import next_command
-from pretrain.vectors import begin
 
 
 def main(settings: Settings) -> dict[str, Any]:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to."""
-    begun = begin(settings, check_origin, known, stages=3)
+    begun = vectors.begin(settings, check_origin, stages=3, known=known)
     if begun is None:
         return results(settings.out)
     settings, device, origin, corpus, config = begun
@@ -45,16 +45,15 @@ def main(settings: Settings) -> dict[str, Any]:
         reader = Reader(model.to(device), text, config["charcnn"] == "fixed")
         if settings.warm_start == "auto":
             say("stage 3 of 3: the language model")
-        seed = training_seed(settings.seed, origin)
+        seed = vectors.training_seed(settings.seed, origin)
         learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
     return results(settings.out)
 
 
 def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
     """What of the run's config is known before any text is read, once it is known what the run begins with."""
-    width = hidden_size(settings.hidden_size, origin)
-    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
-            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning", "origin": ancestry(origin)}
+    return {**vectors.known(settings, origin, device),
+            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,

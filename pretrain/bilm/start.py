@@ -13,7 +13,6 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, load_weights
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.apparatus.saved import build_to_fit, check_depth
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
@@ -99,25 +98,3 @@ def stays_fixed(charcnn: str, origin: LoadedRun | None) -> bool:
     if origin is None:
         return False
     return origin.kind == "static" or origin.config.get("charcnn") == "fixed"
-
-
-def hidden_size(of_preset: int, origin: LoadedRun | None) -> int:
-    """How wide the network will be, a biLM or a BERT: as that of --init-from, or as the preset says."""
-    return of_preset if origin is None or origin.kind == "static" else origin.config["model"]["hidden_size"]
-
-
-def training_seed(seed: int, origin: LoadedRun | None) -> int:
-    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
-
-    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
-    """
-    goes_on = origin is not None and origin.kind != "static"
-    return derived_seed(seed, origin.fingerprint) if goes_on else seed
-
-
-def ancestry(origin: LoadedRun | None) -> dict | None:
-    """What a run directory tells of the run it began with, and of that one's own origin."""
-    if origin is None:
-        return None
-    return {"kind": origin.kind, "corpus": origin.config.get("corpus"), "fingerprint": origin.fingerprint,
-            "origin": origin.config.get("origin")}
