@@ -37,7 +37,7 @@ from pretrain.inspect import words as showing
 from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
 from pretrain.inspect.filling import ask, guesses
-from pretrain.inspect.geometry import principal_components
+from pretrain.inspect.geometry import far_apart, principal_components
 from pretrain.inspect.occurrences import encode, windows_of
 from pretrain.inspect.pictures import (
     draw_attention,
@@ -84,7 +84,8 @@ def look_at_word(settings: Settings) -> Path | None:
     path = picture(settings, word)
     occurrences, corpus = showing.find_in_corpus(run, settings)
     words, others = encode(encoder, *windows_of(occurrences, encoder, corpus.marks_unknown))
-    chosen, points, shares = showing.choose(words[layer])
+    points, shares = principal_components(words[layer])
+    chosen = far_apart(points, showing.EXAMPLES)
     if path is not None:  # before anything is printed: the reader of a pipe may not stay to the end
         title = f"{word} in {len(occurrences):,} lines of {corpus.name}, layer {layer} of {run.path}"
         path = showing.draw(points, shares, chosen, occurrences, path, title)

@@ -25,7 +25,7 @@ from minitransfer.text.wordpiece import SPECIAL_PIECES
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary
 from minitransfer.transfer.encoders import BertEncoder, Encoder
 from pretrain.inspect.curves import PANELS, History
-from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
+from pretrain.inspect.geometry import cosines, nearest, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
 from pretrain.inspect.pictures import draw_occurrences, save
 from pretrain.inspect.settings import Settings
@@ -110,12 +110,6 @@ def tell_layers(words: Tensor, others: Tensor, word: str) -> None:
         any_two = self_similarity(others[k])[0]
         spread = f"{mean:.3f} ({least:.3f} to {greatest:.3f})"
         print(f"  {k:<8}{spread:<26}{any_two:<12.3f}{mean - any_two:+.3f}")
-
-
-def choose(h: Tensor) -> tuple[list[int], Tensor, Tensor]:
-    """Occurrences to show, far apart in the plane of the first two principal components; all points in it; shares."""
-    points, shares = principal_components(h)
-    return far_apart(points, EXAMPLES), points, shares
 
 
 def tell_nearest(h: Tensor, occurrences: Sequence[Occurrence], chosen: Sequence[int], layer: int) -> None:
