@@ -3,7 +3,7 @@
 With --warm-start auto, those of the run `static` beside --out (for BERT, `static-pieces`), if they suit: of the same
 units, as wide as is needed, and learned from at least this text. Where there are none, they are learned first, by
 `pretrain.static` and into that very directory, which can be used alone like any run; where others are in its place,
-into one named after --out.
+into one named after --out. `begin` is all that biLM, BERT and GPT do alike before they cut up their text.
 
 Read next: `pretrain.bilm.train`.
 """
