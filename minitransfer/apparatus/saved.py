@@ -157,9 +157,10 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     needed = module.state_dict()
     types = [f"{name} {tensors[name].dtype} instead of {tensor.dtype}" for name, tensor in sorted(needed.items())
              if name in tensors and tensors[name].is_floating_point() != tensor.is_floating_point()]
-    shapes = ({name: tensor.shape for name, tensor in each.items()} for each in (tensors, needed))
-    if problems := misfits(*shapes, types):
-        raise CheckpointError(f"the weights do not fit this network: {problems}", "use the settings it was trained with")
+    have, need = ({name: tensor.shape for name, tensor in each.items()} for each in (tensors, needed))
+    if problems := misfits(have, need, types):
+        raise CheckpointError(f"the weights do not fit this network: {problems}",
+                              "use the settings it was trained with")
     module.load_state_dict(dict(tensors))
 
 

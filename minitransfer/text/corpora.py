@@ -118,7 +118,7 @@ def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, sa
     """
     data = (data,) if isinstance(data, str) else data
     own.check_data(data)
-    classes = CLASSES
+    classes: tuple[str, ...] = CLASSES
     if data[0] not in REVIEWS:
         train, test, unsup, classes = own.read(data, text_column, label_column, say)
         name, source = own.name_of(data), " ".join(data)

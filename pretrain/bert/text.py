@@ -153,8 +153,8 @@ def report(run: RunDirectory, metrics: Mapping[str, float], step: int, total: in
     if "held_out_masked" in metrics:
         more = f"{metrics['held_out_accuracy']:.1%} of {metrics['held_out_masked']:,} masked pieces right"
     else:
-        more = (f"perplexity {metrics['perplexity_piece']:.1f} per piece, {metrics['perplexity_word']:.1f} per word, on "
-                f"{metrics['held_out_pieces']:,} pieces")
+        more = (f"perplexity {metrics['perplexity_piece']:.1f} per piece, {metrics['perplexity_word']:.1f} per word, "
+                f"on {metrics['held_out_pieces']:,} pieces")
     say(f"held-out text after {step / total:.0%} of the training: loss {loss:.3f} nats, by frequency "
         f"{by_frequency:.3f}; {more}")
     first_after_a_third = step - every < total / 3 <= step
