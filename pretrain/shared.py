@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
+from minitransfer.apparatus.checkpoint import ADDED, BEGIN_INSTEAD, CONFIG, check_free, read_completion
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
@@ -60,7 +60,8 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
     config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
     corpus = config.get("corpus")
     same_corpus = isinstance(corpus, dict) and corpus.get("name") == "+".join(settings.corpus)
-    if not (same_corpus or "auto" in settings.corpus) or any(config.get(k) != v for k, v in known.items()):
+    differs = any(config.get(name, ADDED.get(name)) != value for name, value in known.items())
+    if differs or not (same_corpus or "auto" in settings.corpus):
         return False
     say(f"already complete (step {completion['step']}): {out}")
     return True
