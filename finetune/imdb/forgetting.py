@@ -131,9 +131,7 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
     T, batch_size = row_sizes(run, encoder)
-    probability = config_value(run, float, "masking.probability")
-    mask = masker(encoder.wordpiece, probability, config_value(run, bool, "masking.whole_words"))
-    masked = mask_once(rows_of(corpus, encoder, T), mask, config_value(run, int, "seed"))
+    masked = mask_once(rows_of(corpus, encoder, T), masker(encoder.wordpiece), config_value(run, int, "seed"))
     inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of {labels.numel():,} held-out tokens of {corpus.name} came to be masked"

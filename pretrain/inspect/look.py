@@ -222,7 +222,8 @@ def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
 
 
 LOOKS = {"word": look_at_word, "senses": look_at_senses, "attention": look_at_attention, "fill": look_at_gaps,
-         "write": write_on, "mix": look_at_mix, "pmi": look_at_products, "curves": look_at_curves, "side_by_side": look_side_by_side}
+         "write": write_on, "mix": look_at_mix, "pmi": look_at_products, "curves": look_at_curves,
+         "side_by_side": look_side_by_side}
 
 
 def main(settings: Settings) -> Any:
