@@ -63,15 +63,17 @@ def new_encoder(config: Mapping[str, Any], tokens: Vocabulary | WordPiece,
     With the `tensors` that it is meant to hold, absurd counts of layers are refused before they are built.
     Raises: ValueError, TypeError or KeyError for a config that describes no encoder.
     """
-    values = config["model"]
+    values, kind = config["model"], config["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"no encoder is of kind {kind!r:.60}")
     if isinstance(tokens, WordPiece):
         bert = BertConfig.from_dict(values)
         _check_sizes(bert.num_layers, tensors, bert.vocab_size, len(tokens.pieces))
         seq_length = config.get("training", {}).get("seq_length", bert.max_positions)
         if type(seq_length) is not int or not 3 <= seq_length <= bert.max_positions:
             raise ValueError(f"rows of {seq_length!r:.60} tokens, and {bert.max_positions:,} positions")
-        return (GptEncoder if config["kind"] == "gpt" else BertEncoder)(bert, tokens, seq_length)
-    if config["kind"] == "static":
+        return (GptEncoder if kind == "gpt" else BertEncoder)(bert, tokens, seq_length)
+    if kind == "static":
         return StaticEncoder(tokens, values["hidden_size"])
     bilm = BiLMConfig.from_dict(values)
     _check_sizes(bilm.most_layers, tensors, bilm.vocab_size, len(tokens))
