@@ -62,7 +62,7 @@ COMPLETE, STATES = "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
-ADDED = {"classes": ["negative", "positive"]}  # settings that the configs of older runs lack, as these runs had them
+ADDED = {"classes": ["negative", "positive"], "lm_weight": 0.0}  # what the configs of older runs lack, as it was there
 
 
 class RunDirectory:
