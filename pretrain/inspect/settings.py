@@ -5,6 +5,7 @@ Read next: `pretrain.inspect.look`.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,19 +45,9 @@ prints to stdout; --word, --senses, --attention, --mix and --curves also draw a 
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
-def what_flag(help: str, convert: Any = str, **more: Any) -> Any:
-    """A flag that says what to look at; one of these must be given."""
-    return flag(help, convert, exclusive="what", required=True, **more)
-
-
-def word_flag(help: str, convert: Any = str, **more: Any) -> Any:
-    """A flag that has a meaning with --word alone."""
-    return flag(help, convert, group="for --word", **more)
-
-
-def write_flag(help: str, convert: Any = str, **more: Any) -> Any:
-    """A flag that has a meaning with --write alone."""
-    return flag(help, convert, group="for --write", **more)
+what_flag = partial(flag, exclusive="what", required=True)  # says what to look at; one of these must be given
+word_flag = partial(flag, group="for --word")  # has a meaning with --word alone
+write_flag = partial(flag, group="for --write")  # and with --write alone
 
 
 @dataclass(frozen=True)
@@ -123,9 +114,9 @@ class Settings(CommandSettings):
             what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
             raise UsageError(what, "give fewer")
         for other, names in ONLY.items():
-            found = [name for name in names if name in given and (name, mode) not in ALSO]
-            if found and mode != other:
-                raise UsageError(f"--{found[0].replace('_', '-')} has no meaning with {mode}",
+            useless = [name for name in names if name in given and (name, mode) not in ALSO]
+            if useless and mode != other:
+                raise UsageError(f"--{useless[0].replace('_', '-')} has no meaning with {mode}",
                                  f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
@@ -135,7 +126,9 @@ class Settings(CommandSettings):
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")
         if mode == "--word":
             given["word"] = one_word(given["word"])
-            check_occurrences(given.get("occurrences", MOST_OCCURRENCES))
+            if not 2 <= given.get("occurrences", 2) <= MOST_OCCURRENCES:
+                what = f"--occurrences {given['occurrences']} is outside 2 to {MOST_OCCURRENCES:,}"
+                raise UsageError(what, "choose a number among these")
         return super().of(**given)
 
 
@@ -144,12 +137,6 @@ def one_word(text: str) -> str:
     word = clean_text(text, Counter())
     tokens = tokenize(word)
     if len(tokens) != 1:
-        found = f"{len(tokens)} words to an encoder: {', '.join(tokens[:5])}" if tokens else "no word"
-        raise UsageError(f"--word {one_line(word[:40])!r} is {found}", "give a single one")
+        seen = f"{len(tokens)} words to an encoder: {', '.join(tokens[:5])}" if tokens else "no word"
+        raise UsageError(f"--word {one_line(word[:40])!r} is {seen}", "give a single one")
     return tokens[0]
-
-
-def check_occurrences(n: int) -> None:
-    """Raises: UsageError for too few to compare, or too many."""
-    if not 2 <= n <= MOST_OCCURRENCES:
-        raise UsageError(f"--occurrences {n} is outside 2 to {MOST_OCCURRENCES:,}", "choose a number among these")
