@@ -5,7 +5,7 @@ Read next: `pretrain.shared`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.options import fraction, non_negative_float
 from minitransfer.apparatus.settings import RunSettings, flag
@@ -55,7 +55,13 @@ class PretrainSettings(RunSettings):
 
 @dataclass(frozen=True)
 class NetworkSettings(PretrainSettings):
-    """What a network can be told to begin with, and which static vectors it needs to begin with them."""
+    """What a network can be told to begin with, and which static vectors it needs to begin with them.
+
+    kind: of the run.  sizes: the fields that --init-from brings along.
+    """
+
+    kind: ClassVar[str]
+    sizes: ClassVar[tuple[str, ...]]
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
@@ -75,9 +81,16 @@ class NetworkSettings(PretrainSettings):
     @property
     def pieces(self) -> int | None:
         """How many pieces the vectors must be of, at most; None for vectors of words."""
-        raise NotImplementedError
+        return None
 
     @property
     def vector_size(self) -> int:
         """How wide the vectors must be."""
         raise NotImplementedError
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
+        """
+        taken_over = self.sizes if self.init_from else ()
+        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        return {"kind": self.kind, **self.deciding(), "training": training}

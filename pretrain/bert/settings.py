@@ -24,6 +24,7 @@ PRESETS = {
 }
 SIZES = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "vocab_size")
 LEAST_VOCABULARY = 100
+LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 
 DESCRIPTION = """Train a mini BERT by masked language modelling.
 
@@ -41,6 +42,13 @@ writes to --out: config.json, model.safetensors (encoder and head), tokenizer.js
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
 
 
+def check_seq_length(seq_length: int, max_positions: int) -> None:
+    """Raises: UsageError if rows of this length have no place for a piece, or more tokens than positions."""
+    if not LEAST_LENGTH <= seq_length <= max_positions:
+        what = f"--seq-length {seq_length} is outside {LEAST_LENGTH} to {max_positions}"
+        raise UsageError(what, f"the network has {max_positions} positions, so choose a length among these")
+
+
 def init_from_flag(kind: str) -> Any:
     """The flag --init-from of a command that trains a network of this kind."""
     return flag(f"a pretrain.{kind} run, to go on from with new text; its sizes and pieces are taken over, all else is "
@@ -51,11 +59,10 @@ def init_from_flag(kind: str) -> Any:
 class PieceSettings(NetworkSettings):
     """What the commands can be told whose networks read pieces; config.json has the origin by its fingerprint.
 
-    kind: of the run.  title: of its network.  task: what it is asked.
+    title: of its network.  task: what it is asked.
     """
 
-    presets = PRESETS
-    kind: ClassVar[str]
+    presets, sizes = PRESETS, SIZES
     title: ClassVar[str]
     task: ClassVar[str]
 
@@ -80,7 +87,8 @@ class PieceSettings(NetworkSettings):
     def of(cls, **given: Any) -> Self:
         """Complete settings.
 
-        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over.
+        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over; for a
+        --seq-length that the positions do not allow.
         """
         settings, asked = super().of(**given), given.get("vocab_size")
         if asked is not None and asked < LEAST_VOCABULARY:
@@ -90,6 +98,8 @@ class PieceSettings(NetworkSettings):
             brought_by = "--init-from" if settings.init_from else "--warm-start"
             raise UsageError(f"--vocab-size {asked} has no meaning where {brought_by} brings its own pieces",
                              "leave one out")
+        if not settings.init_from:  # else the positions are those of that run
+            check_seq_length(settings.seq_length, settings.max_positions)
         return settings
 
     @property
@@ -101,13 +111,6 @@ class PieceSettings(NetworkSettings):
     def vector_size(self) -> int:
         """How wide static vectors must be to begin with."""
         return self.hidden_size
-
-    def known(self) -> dict[str, Any]:
-        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
-        """
-        taken_over = SIZES if self.init_from else ()
-        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
-        return {"kind": self.kind, **self.deciding(), "training": training}
 
 
 @dataclass(frozen=True)

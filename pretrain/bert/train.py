@@ -23,7 +23,7 @@ from minitransfer.apparatus.runtime import Stop, autocast, derived_seed, generat
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
 from pretrain.bert.settings import Settings
-from pretrain.bert.text import Text, measure, tell
+from pretrain.bert.text import Text, measure, report
 
 WARMUP = 0.1  # of all steps
 MAX_GRAD_NORM = 1.0
@@ -70,10 +70,3 @@ def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDi
                     report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), keeper.step, total, every)
     averaged.take()
     return keeper.step
-
-
-def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
-    """Log and say what was measured, as is done `every` so many steps; warn if it is bad after a third of them."""
-    run.log_metrics({"step": step, **found}, once=True)
-    first_after_a_third = step - every < total / 3 <= step
-    tell(found, step / total, late=first_after_a_third or step == total)

@@ -75,15 +75,15 @@ def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int
                 keeper.done(B * inputs[0].shape[1], loss=loss, loss_forward=forward, loss_backward=backward,
                             learning_rate=rate, norm=norm)
                 if keeper.step % every == 0 and keeper.step < total and is_first():
-                    found = perplexity(model, reader, text.validation[:MEASURED_TOKENS], side_by_side)
-                    report(run, found, keeper.step, total)
+                    metrics = perplexity(model, reader, text.validation[:MEASURED_TOKENS], side_by_side)
+                    report(run, metrics, keeper.step, total)
     averaged.take()
     return keeper.step
 
 
-def report(run: RunDirectory, found: dict[str, float], step: int, total: int) -> None:
+def report(run: RunDirectory, metrics: dict[str, float], step: int, total: int) -> None:
     """Log and say what was measured on held-out text after `step` of `total` steps."""
-    run.log_metrics({"step": step, **found}, once=True)
-    ahead, back, N = found["perplexity_forward"], found["perplexity_backward"], found["held_out_tokens"]
+    run.log_metrics({"step": step, **metrics}, once=True)
+    ahead, back, N = metrics["perplexity_forward"], metrics["perplexity_backward"], metrics["held_out_tokens"]
     say(f"held-out text after {step / total:.0%} of the training: perplexity {ahead:.1f} forward, {back:.1f} backward, "
         f"on {N:,} tokens")

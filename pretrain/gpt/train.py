@@ -22,9 +22,10 @@ from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import Stop, autocast, derived_seed, generator
 from minitransfer.elmo.softmax import draw
 from minitransfer.gpt.causal import CausalLM, next_pieces
+from pretrain.bert.text import report
 from pretrain.bert.train import HIDDEN, MAX_GRAD_NORM, MEASURED_TOKENS, MEASUREMENTS, WARMUP
 from pretrain.gpt.settings import Settings
-from pretrain.gpt.text import Text, measure, tell
+from pretrain.gpt.text import Text, measure
 
 
 def train(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDirectory, stop: Stop) -> int:
@@ -66,10 +67,3 @@ def train(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDi
                     report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), keeper.step, total, every)
     averaged.take()
     return keeper.step
-
-
-def report(run: RunDirectory, found: dict[str, float], step: int, total: int, every: int) -> None:
-    """Log and say what was measured, as is done `every` so many steps; warn if it is bad after a third of them."""
-    run.log_metrics({"step": step, **found}, once=True)
-    first_after_a_third = step - every < total / 3 <= step
-    tell(found, step / total, late=first_after_a_third or step == total)
