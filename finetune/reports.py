@@ -16,6 +16,7 @@ from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import of_processes
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import say
 from minitransfer.text.corpora import Reviews, fingerprint
@@ -69,9 +70,7 @@ def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, tes
 
 def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     """What the encoder was pretrained on; nothing, for `scratch`."""
-    corpus = encoder_run.config.get("corpus")
-    pretrained = isinstance(corpus, dict) and mode != "scratch"
-    return corpus.get("name") if pretrained else None
+    return entry(encoder_run.config, "corpus.name") if mode != "scratch" else None
 
 
 def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
@@ -91,8 +90,8 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
     if settings.mode != "scratch":
         some = reviews.train_texts[:: max(1, len(reviews.train_texts) // LOOKED_AT)]
         texts = model.encoder.tokenise(some, settings.max_tokens)
-        if told := coverage.warning(encoder_run, encoder_run.kind, texts):
-            say(told)
+        if warning := coverage.warning(encoder_run, encoder_run.kind, texts):
+            say(warning)
 
 
 def report(results: dict[str, Any], path: Path) -> None:

@@ -11,9 +11,9 @@ HUGGINGFACE = "minitransfer.huggingface"  # its flags are of another kind, and s
 
 def listing() -> str:
     """One line for each command."""
-    told = {name: door(name).Settings.description for name in COMMANDS}
-    told[HUGGINGFACE] = importlib.import_module(f"{HUGGINGFACE}.__main__").DESCRIPTION
-    return "\n".join(f"python -m {name:26}{text.splitlines()[0]}" for name, text in told.items())
+    lines = {name: door(name).Settings.description for name in COMMANDS}
+    lines[HUGGINGFACE] = importlib.import_module(f"{HUGGINGFACE}.__main__").DESCRIPTION
+    return "\n".join(f"python -m {name:26}{text.splitlines()[0]}" for name, text in lines.items())
 
 
 def make_parser() -> Parser:

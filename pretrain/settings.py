@@ -5,16 +5,24 @@ Read next: `pretrain.shared`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from minitransfer.apparatus.options import fraction, non_negative_float
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CORPORA
 from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
+
+WEIGHT_DECAY = 0.01
 
 
 def training_flag(help: str, convert: Callable[[str], Any], metavar: str) -> Any:
     """A flag of the training; where it is not given, the preset decides."""
     return flag(help, convert, metavar=metavar, group="training (default: by preset)", by_preset=True)
+
+
+def recipe_flag(help: str, convert: Callable[[str], Any] = str, **more: Any) -> Any:
+    """A flag of how a network is trained, the same for all presets."""
+    return flag(help, convert, group="recipe (docs/recipe.md)", **more)
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,23 @@ class PretrainSettings(RunSettings):
 
 @dataclass(frozen=True)
 class NetworkSettings(PretrainSettings):
-    """What a network can be told to begin with, and which static vectors it needs to begin with them."""
+    """What a network can be told to begin with, and which static vectors it needs to begin with them.
+
+    kind: of the run.  sizes: the fields that --init-from brings along.
+    """
+
+    kind: ClassVar[str]
+    sizes: ClassVar[tuple[str, ...]]
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
+    optimizer: str = recipe_flag("of hidden matrices; all else is always moved by AdamW", choices=("adamw", "muon"),
+                                 default="adamw")
+    weight_decay: float = recipe_flag("share of the learning rate by which each step shrinks matrices",
+                                      non_negative_float, metavar="X", default=WEIGHT_DECAY)
+    average_weights: float | None = recipe_flag(
+        "leave an exponential moving average of the weights, over about this share of the steps", fraction,
+        metavar="SHARE", default=None)
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -60,9 +81,16 @@ class NetworkSettings(PretrainSettings):
     @property
     def pieces(self) -> int | None:
         """How many pieces the vectors must be of, at most; None for vectors of words."""
-        raise NotImplementedError
+        return None
 
     @property
     def vector_size(self) -> int:
         """How wide the vectors must be."""
         raise NotImplementedError
+
+    def known(self) -> dict[str, Any]:
+        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
+        """
+        taken_over = self.sizes if self.init_from else ()
+        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        return {"kind": self.kind, **self.deciding(), "training": training}

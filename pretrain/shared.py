@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
+from minitransfer.apparatus.checkpoint import ADDED, BEGIN_INSTEAD, CONFIG, check_free, read_completion
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
@@ -39,9 +40,9 @@ def check_out(out: str, kind: str, *, resume: bool) -> None:
     Raises: UsageError for a directory that holds something; CheckpointError if there is no run of `kind` to resume.
     """
     if resume:
-        found = read_config(Path(out), BEGIN_INSTEAD)["kind"]
-        if found != kind:
-            what = f"{out} holds a run of kind {found!r}, but one of kind {kind!r} is needed to resume"
+        there = read_config(Path(out), BEGIN_INSTEAD)["kind"]
+        if there != kind:
+            what = f"{out} holds a run of kind {there!r}, but one of kind {kind!r} is needed to resume"
             raise CheckpointError(what, f"give the --out of a pretrain.{kind} run, or {BEGIN_INSTEAD}")
     else:
         check_free(Path(out))
@@ -58,9 +59,8 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
     if completion is None:
         return False
     config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
-    corpus = config.get("corpus")
-    same_corpus = isinstance(corpus, dict) and corpus.get("name") == "+".join(settings.corpus)
-    if not (same_corpus or "auto" in settings.corpus) or any(config.get(k) != v for k, v in known.items()):
+    same_corpus = "auto" in settings.corpus or entry(config, "corpus.name") == "+".join(settings.corpus)
+    if not same_corpus or any(config.get(k, ADDED.get(k)) != v for k, v in known.items()):
         return False
     say(f"already complete (step {completion['step']}): {out}")
     return True

@@ -3,24 +3,28 @@
 With --warm-start auto, those of the run `static` beside --out (for BERT, `static-pieces`), if they suit: of the same
 units, as wide as is needed, and learned from at least this text. Where there are none, they are learned first, by
 `pretrain.static` and into that very directory, which can be used alone like any run; where others are in its place,
-into one named after --out.
+into one named after --out. `begin` is all that biLM, BERT and GPT do alike before they cut up their text.
 
 Read next: `pretrain.bilm.train`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from minitransfer.apparatus.checkpoint import LoadedRun, load_run, read_completion
-from minitransfer.apparatus.distributed import on_first
+from minitransfer.apparatus.distributed import check_batch_size, on_first
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop
+from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, derived_seed, environment, set_threads
 from minitransfer.apparatus.saved import read_config
-from minitransfer.text.corpora import Corpus
+from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.settings import NetworkSettings
-from pretrain.shared import is_begun, with_corpus_begun
+from pretrain.shared import already_complete, check_out, is_begun, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings as StaticSettings
 from pretrain.static.train import learn_vectors
 
@@ -46,11 +50,11 @@ def of_run(settings: NetworkSettings) -> LoadedRun | None:
 
     Raises: CheckpointError if they are no longer there.
     """
-    origin = read_config(Path(settings.out)).get("origin")
-    if not isinstance(origin, dict) or origin.get("kind") != "static":
+    config = read_config(Path(settings.out))
+    if entry(config, "origin.kind") != "static":
         return None
     for place in filter(is_begun, places(settings)):
-        if read_completion(place) is not None and (run := load_run(place)).fingerprint == origin.get("fingerprint"):
+        if read_completion(place) and (run := load_run(place)).fingerprint == entry(config, "origin.fingerprint"):
             return run
     raise CheckpointError(f"the vectors that {settings.out} began with are in none of "
                           f"{', '.join(map(str, places(settings)))}", "name their run with --warm-start")
@@ -112,3 +116,68 @@ def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], 
         return
     say(f"stage 1 of {stages}: static vectors, into {place}")
     learn_vectors(settings_of_vectors(settings, place), corpus, as_saved, stop)
+
+
+def load_origin(settings: Any, check: Callable[[LoadedRun, Any], None]) -> LoadedRun | None:
+    """The run that --warm-start or --init-from names, whole and such as `check` lets pass; None for none, or not yet.
+
+    Raises: CheckpointError for a run of another kind, or whose parts do not fit together; what `check` does.
+    """
+    if settings.warm_start == "auto":
+        return of_run(settings) if settings.resume else None
+    name = settings.init_from or settings.warm_start
+    if name == "none":
+        return None
+    origin = load_run(name, settings.kind if settings.init_from else "static")
+    check(origin, settings)
+    return origin
+
+
+def training_seed(seed: int, origin: LoadedRun | None) -> int:
+    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
+
+    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
+    """
+    goes_on = origin is not None and origin.kind != "static"
+    return derived_seed(seed, origin.fingerprint) if goes_on else seed
+
+
+def ancestry(origin: LoadedRun | None) -> dict | None:
+    """What a run directory tells of the run it began with, and of that one's own origin."""
+    if origin is None:
+        return None
+    return {"kind": origin.kind, "corpus": origin.config.get("corpus"), "fingerprint": origin.fingerprint,
+            "origin": origin.config.get("origin")}
+
+
+def known(settings: Any, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
+    """What of the run's config is known before any text is read, once it is known what the run begins with."""
+    goes_on = origin is not None and origin.kind != "static"  # from a network, whose width it takes over
+    width = origin.config["model"]["hidden_size"] if goes_on else settings.hidden_size
+    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
+            "origin": ancestry(origin)}
+
+
+def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int,
+          known: Callable[[Any, LoadedRun | None, torch.device], dict[str, Any]] = known,
+          ) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any]] | None:
+    """What comes before the text of a network is cut up: settings, device, origin, corpus and the config so far.
+
+    None if the run is complete already. Whatever can be refused is, before text is read; then come the vectors.
+    check: refuses an origin that does not suit.  stages: how many there are, the vectors the first.
+    """
+    settings = as_begun(settings)
+    check_out(settings.out, settings.kind, resume=settings.resume)
+    check_batch_size(settings.batch_size)
+    device = choose_device(settings.device)
+    set_threads(settings.threads)
+    origin = load_origin(settings, check)
+    if already_complete(settings, known(settings, origin, device)):
+        return None
+    corpus = read_corpus(settings)
+    as_saved = as_saved_corpus(corpus)
+    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
+    if settings.warm_start == "auto" and not settings.resume:
+        origin = find_or_learn(settings, corpus, as_saved, stages)
+    config = {**known(settings, origin, device), "corpus": as_saved, "environment": environment()}
+    return replace(settings, precision=config["precision"]), device, origin, corpus, config

@@ -1,18 +1,11 @@
 """python -m finetune.average: the flags are in settings.py, the averaging in average.py."""
 
 import sys
-from typing import Any
 
 from finetune.average.settings import Settings
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.options import deferred, run_command
 
-
-def main(settings: Settings) -> dict[str, Any]:
-    """Average, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait."""
-    from finetune.average.average import main as average
-
-    return average(settings)
-
+main = deferred("finetune.average.average")
 
 if __name__ == "__main__":
     sys.exit(run_command(main, Settings))

@@ -35,7 +35,7 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import environment, interruptible, set_threads
 from minitransfer.apparatus.saved import ANOTHER
-from minitransfer.transfer.classifier import classes_of
+from minitransfer.text import classes_of
 from minitransfer.transfer.stopping import loss_and_accuracy, scores_of
 
 KINDS = ("transfer", "bag")

@@ -18,7 +18,7 @@ from typing import Any
 
 from finetune.compare.tables import markdown, mean, plain
 from minitransfer.apparatus.checkpoint import read_completion
-from minitransfer.apparatus.durable import MANIFEST
+from minitransfer.apparatus.durable import MANIFEST, entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
@@ -36,12 +36,12 @@ class Record:
 
     path: Path
     config: dict[str, Any]
-    told: dict[str, Any]
+    results: dict[str, Any]
     fingerprint: str
 
     def number(self, name: str) -> float:
         """A number that the run tells. Raises: CheckpointError if it tells none."""
-        value = self.told.get(name)
+        value = self.results.get(name)
         if type(value) not in (int, float) or not 0 <= value < 2**53:  # nan is neither
             raise CheckpointError(f"{self.path} does not tell its {name}", "train it anew")
         return value
@@ -76,14 +76,14 @@ def main(root: Path) -> list[dict[str, Any]]:
         except CheckpointError as failure:
             say(f"left out: {runs[0].path}: {failure.what}")
             continue
-        lines.setdefault((str(runs[0].told.get("data")), labels), []).append(line)
+        lines.setdefault((str(runs[0].results.get("data")), labels), []).append(line)
     if not lines:
         raise CheckpointError(f"no finished classifier in {root} whose every stage is there",
                               "give an --out beside which the runs lie, encoders included")
     for data in dict.fromkeys(data for data, _ in lines):
-        print(table(data, {labels: found for (of, labels), found in sorted(lines.items()) if of == data}), end="")
+        print(table(data, {labels: of_data for (of, labels), of_data in sorted(lines.items()) if of == data}), end="")
     return [{"run": str(line.runs[0].path), "data": data, "labels": labels, "accuracy": line.accuracy,
-             "minutes": line.minutes} for (data, labels), found in lines.items() for line in found]
+             "minutes": line.minutes} for (data, labels), of_data in lines.items() for line in of_data]
 
 
 def read_records(root: Path) -> dict[str, Record]:
@@ -91,10 +91,10 @@ def read_records(root: Path) -> dict[str, Record]:
     records = {}
     for manifest in sorted([*root.glob(f"*/{MANIFEST}"), *root.glob(f"*/*/{MANIFEST}")]):
         try:
-            told = read_completion(manifest.parent)
-            if told is not None:
+            results = read_completion(manifest.parent)
+            if results is not None:
                 fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
-                records[fingerprint] = Record(manifest.parent, read_config(manifest.parent), told, fingerprint)
+                records[fingerprint] = Record(manifest.parent, read_config(manifest.parent), results, fingerprint)
         except CheckpointError as failure:
             say(f"left out: {failure.what}")
     return records
@@ -104,18 +104,14 @@ def recipes(records: Records) -> list[list[Record]]:
     """The classifiers that were scored on a test half, those that differ in nothing but their seed together."""
     alike: dict[str, list[Record]] = {}
     for record in records.values():
-        if record.config["kind"] in CLASSIFIERS and record.config.get("trial") is None:
-            alike.setdefault(recipe(record, records), []).append(record)
+        if record.config["kind"] not in CLASSIFIERS or record.config.get("trial") is not None:
+            continue
+        recipe = but_for_the_seed(record.config)
+        if record.config["kind"] == "average":  # the recipes of its runs, as far as these are there
+            recipe["runs"] = [but_for_the_seed(records[run].config) if run in records else run
+                              for run in parents(record.config)]
+        alike.setdefault(json.dumps(recipe, sort_keys=True), []).append(record)
     return list(alike.values())
-
-
-def recipe(record: Record, records: Records) -> str:
-    """All of a config but the seed; of an average those of its runs, as far as these are there."""
-    config = but_for_the_seed(record.config)
-    if record.config["kind"] == "average":
-        config["runs"] = [but_for_the_seed(records[run].config) if run in records else run
-                          for run in parents(record.config)]
-    return json.dumps(config, sort_keys=True)
 
 
 def but_for_the_seed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,17 +133,17 @@ def line_of(runs: Sequence[Record], records: Records) -> Line:
 
 def stages(run: Record, records: Records) -> list[Record]:
     """A run, and all that it goes back to, each once. Raises: CheckpointError if one is not among the records."""
-    found: dict[str, Record] = {}
+    ancestry: dict[str, Record] = {}
     left = [(run.fingerprint, run)]
     while left:
         fingerprint, begun = left.pop(0)
         if fingerprint not in records:
             raise CheckpointError(f"what {begun.path} began with is not found (fingerprint {fingerprint!r:.14}…)",
                                   "let it lie beside --out")
-        if fingerprint not in found:
-            found[fingerprint] = records[fingerprint]
+        if fingerprint not in ancestry:
+            ancestry[fingerprint] = records[fingerprint]
             left += [(parent, records[fingerprint]) for parent in parents(records[fingerprint].config)]
-    return list(found.values())
+    return list(ancestry.values())
 
 
 def parents(config: Mapping[str, Any]) -> list[str]:
@@ -157,8 +153,7 @@ def parents(config: Mapping[str, Any]) -> list[str]:
         return [str(run) for run in runs] if isinstance(runs, list) else ["none"]
     if config["kind"] == "transfer":
         return [] if config.get("mode") == "scratch" else [str(config.get("encoder_fingerprint"))]
-    origin = config.get("origin")
-    return [] if origin is None else [str(origin.get("fingerprint")) if isinstance(origin, dict) else "none"]
+    return [] if config.get("origin") is None else [str(entry(config, "origin.fingerprint"))]
 
 
 def seconds(record: Record, records: Records) -> float:
@@ -182,12 +177,12 @@ def table(data: str, lines: Mapping[int, Sequence[Line]]) -> str:
     body, used = [], []
     for accuracy in ACCURACIES:
         row = [f"{accuracy:g} %"]
-        for found in lines.values():
-            enough = [line for line in found if line.accuracy >= accuracy]
+        for of_count in lines.values():
+            enough = [line for line in of_count if line.accuracy >= accuracy]
             least = min(enough, key=lambda line: line.minutes) if enough else None
             row.append(f"{plain(least.minutes)} {least.runs[0].path.name}" if least else "—")
             used += [least] if least and least not in used else []
         body.append(row)
     head = ["test accuracy", *(f"{labels:,} labels" for labels in lines)]
-    told = "".join(f"{line}\n" for line in used)
-    return f"# Minutes to accuracy on {data}\n\n{markdown(head, body)}\n{told}"
+    costs = "".join(f"{line}\n" for line in used)
+    return f"# Minutes to accuracy on {data}\n\n{markdown(head, body)}\n{costs}"

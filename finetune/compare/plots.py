@@ -15,15 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from finetune.compare.tables import (
-    Line,
-    Row,
-    accuracies,
-    by_line,
-    mean,
-    minutes,
-    title,
-)
+from finetune.compare.tables import Line, Row, accuracies, by_line, mean, minutes, title
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
 MARKERS = {"bag": "D", "frozen": "o", "finetune": "s", "gradual": "v", "top": "P", "scratch": "^", "average": "*"}
@@ -134,7 +126,8 @@ def cost(rows: Sequence[Row]) -> Figure:
     lines, styles = by_line(rows), line_styles(rows)
     counts = _counts(lines)
     for line, of in lines.items():
-        x = [max(minutes(runs, of.values()) + _pretraining(runs), 1e-4) for runs in of.values()]
+        before = [max(run.get("seconds_pretraining", 0) for run in runs) / 60 for runs in of.values()]
+        x = [max(minutes(runs, of.values()) + m, 1e-4) for runs, m in zip(of.values(), before)]
         y = [mean(accuracies(runs)) for runs in of.values()]
         axes.plot(x, y, label=shown(line), linestyle="none", **styles[line])
         _join(axes, x, y, list(of), counts, styles[line] | {"linewidth": 0.8})
@@ -147,11 +140,6 @@ def cost(rows: Sequence[Row]) -> Figure:
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")
     _legend(figure, axes, lines, telling_lines(rows))
     return figure
-
-
-def _pretraining(runs: Sequence[Row]) -> float:
-    """The minutes of all pretraining that led to the encoder of some runs; 0 where the rows do not know them."""
-    return max(run.get("seconds_pretraining", 0) for run in runs) / 60
 
 
 def _join(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[int], counts: Sequence[int],

@@ -40,7 +40,9 @@ def run_all(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, Any]], r
         started = time.monotonic()
         try:
             run_cell(cell, reviews)
-            verify_results(cell, expected[cell])
+            if not results_of(cell, expected[cell]):
+                raise CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
+                                      f"delete {cell.out}, and the cell is run again")
         except Exception as failure:
             say(f"cell {cell.name} failed with exit code {report_failure(failure)}; the others go on")
             failed[cell.name] = failure
@@ -71,10 +73,3 @@ def run_cell(cell: Cell, reviews: Reviews) -> None:
     flags = [*cell.flags, *(["--resume"] if (cell.out / CONFIG).is_file() else [])]
     with contextlib.redirect_stdout(Aside()):  # stdout is for the comparison's own results
         module.main(module.Settings.parse_args(flags), reviews)
-
-
-def verify_results(cell: Cell, expected: Mapping[str, Any]) -> None:
-    """Raises: CheckpointError unless a cell that says it is complete has its results."""
-    if not results_of(cell, expected):
-        raise CheckpointError(f"the results in {cell.out} are damaged or missing, though its run is complete",
-                              f"delete {cell.out}, and the cell is run again")

@@ -8,6 +8,7 @@ Read next: `finetune.compare.plots`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean as mean
 from typing import Any
 
 NAMES = {"bag": "bag of n-grams", "frozen": "frozen", "top": "upper layers", "finetune": "fine-tuned",
@@ -41,11 +42,6 @@ def by_line(rows: Iterable[Row]) -> dict[Line, dict[int, list[Row]]]:
 def accuracies(rows: Iterable[Row]) -> list[float]:
     """The test accuracies, in %."""
     return [100 * row["test_accuracy"] for row in rows]
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean."""
-    return sum(values) / len(values)
 
 
 def mean_and_range(values: Sequence[float]) -> str:

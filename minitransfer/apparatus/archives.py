@@ -62,7 +62,9 @@ def tar_members(path: Path, wanted: re.Pattern, known: re.Pattern, *, max_member
                 tar.members = []  # type: ignore[attr-defined]
                 name = member.name.removeprefix("./")
                 capped.limit = min(max_total_bytes, capped.total + member.size + MAX_HEADER_BYTES)
-                _refuse_unsafe_member(path, member, name, seen)
+                kind = ("a link" if member.issym() or member.islnk() else
+                        "not a file or folder" if member.issparse() or not (member.isreg() or member.isdir()) else "")
+                _refuse_unsafe(path, name, kind, seen)
                 seen.add(name)
                 if len(seen) > max_members:
                     raise DataError(f"{path} holds more than {max_members:,} members", OFFICIAL)
@@ -86,7 +88,9 @@ def zip_lines(path: Path, member: str, names: Iterable[str], max_bytes: int) -> 
     with _damage_named(path), zipfile.ZipFile(path) as packed:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in packed.infolist():
-            _refuse_unsafe_entry(path, entry, entries)
+            kind = ("a link" if stat.S_ISLNK(entry.external_attr >> 16) else
+                    "encrypted" if entry.flag_bits & 1 else "")
+            _refuse_unsafe(path, entry.filename, kind, entries)
             entries[entry.filename] = entry
         for name in names:
             if name not in entries:
@@ -109,26 +113,15 @@ def file_lines(path: Path) -> Iterator[bytes]:
         raise DataError(f"cannot read {path}: {reason}", "restore that file, or move its folder away") from error
 
 
-def _refuse_unsafe_member(path: Path, member: tarfile.TarInfo, name: str, seen: Container[str]) -> None:
-    """Raises: DataError for a tar member that an honest archive of texts would not have."""
-    kind = ("a link" if member.issym() or member.islnk() else
-            "not a file or folder" if member.issparse() or not (member.isreg() or member.isdir()) else None)
-    _refuse_unsafe_name(path, name, kind or ("a name that comes twice" if name in seen else None))
-
-
-def _refuse_unsafe_entry(path: Path, entry: zipfile.ZipInfo, seen: Container[str]) -> None:
-    """Raises: DataError for a zip entry that an honest archive of texts would not have."""
-    kind = ("a link" if stat.S_ISLNK(entry.external_attr >> 16) else
-            "encrypted" if entry.flag_bits & 1 else None)
-    _refuse_unsafe_name(path, entry.filename, kind or ("a name that comes twice" if entry.filename in seen else None))
-
-
-def _refuse_unsafe_name(path: Path, name: str, flaw: str | None) -> None:
-    """Raises: DataError if a member has a flaw, or a name that leads out of the folder it would be unpacked to."""
+def _refuse_unsafe(path: Path, name: str, flaw: str, seen: Container[str]) -> None:
+    """Raises: DataError for a member that an honest archive of texts would not have: one with a flaw, one that comes
+    twice, or a name that leads out of the folder it would be unpacked to."""
     if name.startswith(("/", "\\")):
         flaw = "an absolute name"
     elif ".." in re.split(r"[/\\]", name):
         flaw = "a name that leads outside"
+    elif name in seen and not flaw:
+        flaw = "a name that comes twice"
     if flaw:
         raise DataError(f"member {name[:80]!r} of {path} is refused: {flaw}", OFFICIAL)
 

@@ -45,15 +45,7 @@ from minitransfer.apparatus.durable import (
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS
 from minitransfer.apparatus.progress import say as say_on_stderr
-from minitransfer.apparatus.saved import (
-    CONFIG,
-    FORMAT_VERSION,
-    WEIGHTS,
-    LoadedRun,
-    load_run,
-    load_weights,
-    read_config,
-)
+from minitransfer.apparatus.saved import CONFIG, FORMAT_VERSION, WEIGHTS, LoadedRun, load_run, load_weights, read_config
 from minitransfer.apparatus.states import finite
 
 __all__ = ["LoadedRun", "RunDirectory", "finite", "load_run", "load_weights"]
@@ -62,7 +54,9 @@ COMPLETE, STATES = "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
-ADDED = {"classes": ["negative", "positive"]}  # settings that the configs of older runs lack, as these runs had them
+# What the configs of older runs lack, as these runs had it.
+ADDED = {"classes": ["negative", "positive"], "optimizer": "adamw", "weight_decay": 0.01, "average_weights": None,
+         "masks": "dynamic", "mask_probability_end": None, "lm_weight": 0.0}
 
 
 class RunDirectory:
@@ -85,9 +79,8 @@ class RunDirectory:
         self._damaged: set[str] = set()  # the states that load_state had to pass over
 
     @classmethod
-    def create(
-        cls, path: str | Path, config: Mapping[str, Any], *, resume: bool, say: Callable[[str], None] = say_on_stderr
-    ) -> RunDirectory:
+    def create(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool,
+               say: Callable[[str], None] = say_on_stderr) -> RunDirectory:
         """Begin a run in a new or empty directory, or go on with the one that is there.
 
         `config` holds "kind", every setting that decides the result, and runtime.environment() under "environment".
@@ -277,13 +270,13 @@ def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: P
     """
     old, new = flat(saved), flat(asked)
     differing = [key for key in {**old, **new} if old.get(key, ADDED.get(key, "absent")) != new.get(key, "absent")]
-    told = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
-    settings = [text for key, text in told.items() if not key.startswith("environment.")]
+    differences = {key: f"{key}: {_brief(old, key)} there, {_brief(new, key)} now" for key in differing}
+    settings = [text for key, text in differences.items() if not key.startswith("environment.")]
     if settings:
         what = f"{path} was begun with other settings: {'; '.join(settings)}"
         raise CheckpointError(what, "resume with the same settings, or choose another --out for these")
-    if told:
-        say(f"warning: {'; '.join(told.values())}. The run goes on, but no longer bit for bit as it would have.")
+    if differences:
+        say(f"warning: {'; '.join(differences.values())}. The run goes on, but no longer bit for bit as it would have.")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -296,5 +289,5 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _brief(settings: Mapping[str, Any], key: str) -> str:
     """A setting in at most 40 characters."""
-    told = json.dumps(settings[key]) if key in settings else "absent"
-    return told if len(told) <= 40 else f"{told[:39]}…"
+    text = json.dumps(settings[key]) if key in settings else "absent"
+    return text if len(text) <= 40 else f"{text[:39]}…"

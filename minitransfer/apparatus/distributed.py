@@ -99,10 +99,10 @@ def _leave() -> None:
 
 def _place() -> tuple[int, int]:
     """Which process this is, and of how many, by the environment. Raises: UsageError if it does not say."""
-    told = {name: os.environ.get(name, "") for name in PLACE}
-    number, size = told["RANK"], told["WORLD_SIZE"]
-    if not (all(told.values()) and number.isdecimal() and size.isdecimal() and int(number) < int(size)):
-        what = f"the environment speaks of several processes, but not which one this is: {told}"
+    place = {name: os.environ.get(name, "") for name in PLACE}
+    number, size = place["RANK"], place["WORLD_SIZE"]
+    if not (all(place.values()) and number.isdecimal() and size.isdecimal() and int(number) < int(size)):
+        what = f"the environment speaks of several processes, but not which one this is: {place}"
         raise UsageError(what, "unset WORLD_SIZE to run one process, or start several by torchrun")
     return int(number), int(size)
 

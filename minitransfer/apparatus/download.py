@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError
@@ -125,9 +125,9 @@ def _progress(answer: Iterator[bytes], have: int, archive: Archive, say: Callabl
 def _verify(part: Path, archive: Archive) -> None:
     """Check the content of a complete `part`. Raises: Refused, and the file is gone, if it is another one."""
     with _disk(part, archive):
-        found = file_sha256(part)
-    if found != archive.sha256:
-        _discard(part, f"wrong file: expected sha256 {archive.sha256}, got {found}")
+        actual = file_sha256(part)
+    if actual != archive.sha256:
+        _discard(part, f"wrong file: expected sha256 {archive.sha256}, got {actual}")
 
 
 def _discard(part: Path, reason: str) -> None:
@@ -140,25 +140,21 @@ def _discard(part: Path, reason: str) -> None:
 def _turn(lock: Path, archive: Archive, wait: float, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only process that downloads an archive. The lock is the system's: it dies with its holder, not later."""
     mine = FileLock(lock, poll_interval=POLL, fallback_to_soft=False)
-    if not _locked(mine, 0, archive):
-        say(f"{archive.name}: another process is downloading it; waiting up to {wait:.0f} s")
-        if not _locked(mine, wait, archive):
-            raise ResourceError(f"another process has held {lock} for {wait:.0f} s",
-                                "wait for its download to end, or end that process; the lock goes with it")
+    with _disk(lock, archive):
+        with contextlib.suppress(Timeout):
+            mine.acquire(timeout=0)
+        if not mine.is_locked:
+            say(f"{archive.name}: another process is downloading it; waiting up to {wait:.0f} s")
+            try:
+                mine.acquire(timeout=wait)
+            except Timeout as error:
+                what = f"another process has held {lock} for {wait:.0f} s"
+                fix = "wait for its download to end, or end that process; the lock goes with it"
+                raise ResourceError(what, fix) from error
     try:
         yield
     finally:
         mine.release()
-
-
-def _locked(lock: BaseFileLock, wait: float, archive: Archive) -> bool:
-    """Try for `wait` seconds to take a lock for this process alone."""
-    with _disk(Path(lock.lock_file), archive):
-        try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            return False
-    return True
 
 
 @contextlib.contextmanager

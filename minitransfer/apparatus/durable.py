@@ -114,6 +114,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def entry(value: Any, name: str) -> Any:
+    """What stands under a dotted name in nested objects, as "corpus.name"; None if nothing does."""
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def manifest_of(files: Mapping[str, bytes | memoryview], **more: Any) -> dict[str, Any]:
     """The manifest of files given by name and content: sizes, sha256, and whatever `more` there is to note."""
     entries = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}

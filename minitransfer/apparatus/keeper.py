@@ -23,7 +23,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -39,16 +39,6 @@ NOTHING: Mapping[str, float] = MappingProxyType({})
 Batch = TypeVar("Batch")
 
 
-class Keepable(Protocol):
-    """Anything that a state can hold, and be taken back to."""
-
-    def state_dict(self) -> Any:
-        """Nested dicts and lists of tensors, numbers and strings."""
-
-    def load_state_dict(self, state: Any) -> Any:
-        """Go back to what `state_dict` gave."""
-
-
 class Keeper:
     """Keeps the books of one training run.
 
@@ -58,8 +48,11 @@ class Keeper:
     """
 
     def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int,
-                 unit: str, description: str, save_every: float, log_every: float, **kept: Keepable):
-        """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds."""
+                 unit: str, description: str, save_every: float, log_every: float, **kept: Any):
+        """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds.
+
+        kept: what a state holds, by name, each with `state_dict` and `load_state_dict`.
+        """
         self._run, self._stop, self._kept = run, stop, kept
         self.step = self.epoch = self.in_epoch = self.skipped = 0
         self.seconds = 0.0

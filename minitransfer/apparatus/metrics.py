@@ -51,7 +51,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def keep_rows_up_to(path: Path, step: int) -> None:
     """Drop the rows of steps after `step`, and every unreadable line; the file is replaced whole or not at all."""
     if path.is_file():
-        rows = [row for row in read_rows(path) if not _is_past(row, step)]
+        rows = [row for row in read_rows(path) if not (isinstance(row.get("step"), int) and row["step"] > step)]
         write_file(path, b"".join(_line(row) for row in rows))
 
 
@@ -70,8 +70,3 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
-
-
-def _is_past(row: Mapping[str, Any], step: int) -> bool:
-    """Whether a row was logged after `step`."""
-    return isinstance(row.get("step"), int) and row["step"] > step

@@ -109,8 +109,8 @@ def first_byte(answer: http.client.HTTPResponse, have: int, archive: Archive) ->
     """
     start, rest = 0, answer.headers.get("Content-Length")
     if answer.status == http.client.PARTIAL_CONTENT:
-        found = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", answer.headers.get("Content-Range", "").strip())
-        if not found or found[1] != str(have) or found[2] not in ("*", str(archive.size)):
+        match = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", answer.headers.get("Content-Range", "").strip())
+        if not match or match[1] != str(have) or match[2] not in ("*", str(archive.size)):
             raise NotResumed(f"it answered another range than asked: {answer.headers.get('Content-Range')!r}")
         start = have
     if answer.headers.get_content_type() == "text/html":

@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import difflib
 import errno
+import importlib
 import math
 import os
 import re
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from minitransfer.apparatus.errors import Interrupted, MinitransferError, Stopped, UsageError
 from minitransfer.apparatus.progress import is_speaker, several
@@ -124,24 +125,23 @@ def directory_name(text: str) -> str:
     return text
 
 
-class Readable(Protocol):
-    """What flags can be read by: the settings of a command, or a bare parser."""
+def deferred(module: str, check: Callable[[Any], None] = lambda settings: None) -> Callable[..., Any]:
+    """The `main` of a module that is imported when it is called: torch takes seconds, for which no flag need wait.
 
-    prog: str
+    check: what of the settings can be refused before.
+    """
+    def main(settings: Any, *more: Any) -> Any:
+        check(settings)
+        return importlib.import_module(module).main(settings, *more)
 
-    def parse_args(self, argv: Sequence[str] | None) -> Any:
-        """What the flags come to. Exits with 2 on the first that is not understood, and with 0 after --help."""
+    return main
 
 
-def run_command(
-    main: Callable[[Any], object],
-    settings: Readable,
-    argv: Sequence[str] | None = None,
-    *,
-    together: bool = False,
-) -> int:
+def run_command(main: Callable[[Any], object], settings: Any, argv: Sequence[str] | None = None, *,
+                together: bool = False) -> int:
     """Read the flags, run `main` on the settings that they make, and return the exit code of the process.
 
+    `settings` are those of a command, or a bare parser: what has `prog` and `parse_args`.
     What `main` returns is for callers in Python, by `minitransfer.run`. Its failures are told on stderr, as in
     errors.py; only a bug of ours, code 1, shows a traceback. A reader that closes our stdout early (`| head`) ends the
     command quietly with 141.
@@ -160,7 +160,7 @@ def run_command(
     return _flush_stdout(code)
 
 
-def _parse_and_run(main: Callable, settings: Readable, argv: Sequence[str] | None,
+def _parse_and_run(main: Callable, settings: Any, argv: Sequence[str] | None,
                    together: bool, to_go_on: str) -> int:
     """Run `main`; returns 0, or the exit code of argparse: 0 after --help, 2 after a usage error."""
     try:

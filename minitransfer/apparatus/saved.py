@@ -115,8 +115,8 @@ def read_config(path: Path, fix: str = "give the directory of a finished run, su
     Raises: CheckpointError if the directory holds no run, or one that this version cannot read.
     """
     if not path.is_dir():
-        found = "it is a file" if path.exists() else "there is no such directory"
-        raise CheckpointError(f"no run at {str(path)[:300]}: {found}", fix)
+        state = "it is a file" if path.exists() else "there is no such directory"
+        raise CheckpointError(f"no run at {str(path)[:300]}: {state}", fix)
     if not (path / CONFIG).is_file():
         names = _some(sorted(entry.name for entry in path.iterdir()))
         raise CheckpointError(f"no run at {path}: looked for {CONFIG}, found {names}", fix)
@@ -139,6 +139,15 @@ def check_depth(num_layers: int, tensors: Collection[str]) -> None:
         raise ValueError(f"{num_layers:,} layers cannot be made of {len(tensors)} tensors")
 
 
+def misfits(actual: Mapping[str, Any], needed: Mapping[str, Any], types: Collection[str] = ()) -> str:
+    """How tensors, by name and shape, differ from those needed, in words; `types` are those of another type."""
+    shapes = [f"{name} {tuple(actual[name])} instead of {tuple(shape)}" for name, shape in sorted(needed.items())
+              if name in actual and tuple(actual[name]) != tuple(shape)]
+    problems = {"missing": sorted(needed.keys() - actual.keys()), "not expected": sorted(actual.keys() - needed.keys()),
+                "of another shape": shapes, "of another type": types}
+    return "; ".join(f"{problem}: {_some(names)}" for problem, names in problems.items() if names)
+
+
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors into the module's parameters and buffers of the same names; all of them, or none.
 
@@ -146,16 +155,12 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     floating-point numbers where these are needed.
     """
     needed = module.state_dict()
-    both = needed.keys() & tensors.keys()
-    shapes = [f"{name} {tuple(tensors[name].shape)} instead of {tuple(needed[name].shape)}"
-              for name in sorted(both) if tensors[name].shape != needed[name].shape]
-    types = [f"{name} {tensors[name].dtype} instead of {needed[name].dtype}" for name in sorted(both)
-             if tensors[name].is_floating_point() != needed[name].is_floating_point()]
-    problems = {"missing": sorted(needed.keys() - both), "not expected": sorted(tensors.keys() - both),
-                "of another shape": shapes, "of another type": types}
-    told = "; ".join(f"{problem}: {_some(names)}" for problem, names in problems.items() if names)
-    if told:
-        raise CheckpointError(f"the weights do not fit this network: {told}", "use the settings it was trained with")
+    types = [f"{name} {tensors[name].dtype} instead of {tensor.dtype}" for name, tensor in sorted(needed.items())
+             if name in tensors and tensors[name].is_floating_point() != tensor.is_floating_point()]
+    have, need = ({name: tensor.shape for name, tensor in each.items()} for each in (tensors, needed))
+    if problems := misfits(have, need, types):
+        raise CheckpointError(f"the weights do not fit this network: {problems}",
+                              "use the settings it was trained with")
     module.load_state_dict(dict(tensors))
 
 

@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
@@ -54,9 +55,7 @@ def without_flag(value: Any) -> Any:
     return dataclasses.field(default=value, kw_only=True, metadata={"by_preset": False, "decides": False})
 
 
-def shared_flag(help: str, convert: Callable[[str], Any] = str, *, decides: bool = False, **more: Any) -> Any:
-    """A flag that every training command has; most of these decide no result."""
-    return flag(help, convert, group=SHARED, decides=decides, **more)
+shared_flag = partial(flag, group=SHARED, decides=False)  # one that every training command has; most decide no result
 
 
 def out_flag(default: str | None) -> Any:

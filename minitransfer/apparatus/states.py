@@ -172,8 +172,8 @@ def _read(directory: Path) -> dict[str, Any]:
 
 def _complete_states(states: Path) -> list[Path]:
     """The states with a manifest, newest first; one that lacks it was never finished."""
-    found = [s for s in (states.iterdir() if states.is_dir() else ()) if STATE_NAME.fullmatch(s.name)]
-    return sorted((s for s in found if not s.is_symlink() and (s / MANIFEST).is_file()), key=_order, reverse=True)
+    there = [s for s in (states.iterdir() if states.is_dir() else ()) if STATE_NAME.fullmatch(s.name)]
+    return sorted((s for s in there if not s.is_symlink() and (s / MANIFEST).is_file()), key=_order, reverse=True)
 
 
 def _order(state: Path) -> tuple[int, int]:

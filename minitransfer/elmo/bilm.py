@@ -102,9 +102,8 @@ class LSTMStack(nn.Module):
             nn.init.zeros_(bias_ih)
             nn.init.ones_(bias_ih[H : 2 * H])  # gates i, f, g, o: a cell remembers until taught to forget
 
-    def forward(
-        self, x: Tensor, state: State | None = None, generator: torch.Generator | None = None
-    ) -> tuple[list[Tensor], State]:
+    def forward(self, x: Tensor, state: State | None = None,
+                generator: torch.Generator | None = None) -> tuple[list[Tensor], State]:
         """Encode what follows `state` (zeros for None), with dropout drawn from `generator` (no dropout for None).
 
         Shapes: x (B, T, 2P) -> one (B, T, P) per layer, and the state after the last token.
@@ -145,10 +144,9 @@ class BiLM(nn.Module):
         """The two directions, forward first."""
         return self.forward_stack, self.backward_stack
 
-    def direction_loss(
-        self, d: int, x: Tensor, targets: Tensor, state: State | None, generator: torch.Generator | None,
-        negatives: Tensor | None, log_q: Tensor | None, softmax: WordSoftmax | None = None,
-    ) -> tuple[Tensor, State]:
+    def direction_loss(self, d: int, x: Tensor, targets: Tensor, state: State | None,
+                       generator: torch.Generator | None, negatives: Tensor | None, log_q: Tensor | None,
+                       softmax: WordSoftmax | None = None) -> tuple[Tensor, State]:
         """**Cross-entropy loss** of one direction on a window, mean per token, in nats, and the state after it.
 
         The backward model (d = 1) is given its window last word first, and then predicts as a forward model does.

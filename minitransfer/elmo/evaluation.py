@@ -22,10 +22,9 @@ from minitransfer.text.words import PAD_ID, UNK_ID
 ROWS, WINDOW = 16, 128  # a text is laid out in rows side by side, and predicted one window of tokens at a time
 
 
-def held_out_loss(
-    stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
-    run_both: Callable = one_after_the_other, check: Callable[[], None] = lambda: None,
-) -> tuple[float, float]:
+def held_out_loss(stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
+                  run_both: Callable = one_after_the_other,
+                  check: Callable[[], None] = lambda: None) -> tuple[float, float]:
     """**Cross-entropy loss** of both directions on a text: mean −log p per token over the full vocabulary, in nats.
 
     forward   −1/N Σ_t log p(w_t | w_1 … w_{t−1}),    backward   −1/N Σ_t log p(w_t | w_{t+1} … w_N)

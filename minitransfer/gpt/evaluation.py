@@ -45,11 +45,11 @@ def next_piece_loss(model: CausalLM, rows: Tensor, pieces_per_word: float, batch
     Shapes: rows (N, T + 2) integers, as in `next_pieces`; `batch_size` of them make one forward pass, before which
     `check` is called; it may raise Stopped. Raises: NumericsError if the loss is no number to work them out from.
     """
-    found = masked_loss(model, *next_pieces(rows), batch_size, check)
-    loss = found["held_out_loss"]
+    metrics = masked_loss(model, *next_pieces(rows), batch_size, check)
+    loss = metrics["held_out_loss"]
     if not abs(loss) * pieces_per_word < MOST_NATS:  # true for nan too
         what = f"the loss on held-out text is {loss:.4g} nats per piece"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
-    return {"held_out_loss": loss, "held_out_accuracy": found["held_out_accuracy"],
-            "held_out_pieces": found["held_out_masked"], "perplexity_piece": math.exp(loss),
+    return {"held_out_loss": loss, "held_out_accuracy": metrics["held_out_accuracy"],
+            "held_out_pieces": metrics["held_out_masked"], "perplexity_piece": math.exp(loss),
             "perplexity_word": math.exp(loss * pieces_per_word)}

@@ -9,11 +9,12 @@ What leaves is loaded there by `from_pretrained`, and gives the same numbers; wh
 leaves it, for `finetune.imdb --encoder`. Neither needs that library: files are written and read here, and nothing in
 them can run. A biLM has no counterpart there; docs/format.md tells how its run is read without us.
 
-Read next: `minitransfer.huggingface.card`, what the folder says of itself.
+Read next: `minitransfer.huggingface.names`, how the same weights are called there.
 """
 
 import hashlib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,23 @@ import safetensors.torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_run
-from minitransfer.apparatus.durable import disk_errors, to_json, write_file
+from minitransfer.apparatus.durable import disk_errors, entry, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
-from minitransfer.apparatus.saved import check_depth
+from minitransfer.apparatus.saved import ANOTHER, check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.gpt.writing import NEVER
-from minitransfer.huggingface.card import classifier_card, language_model_card, writer_card
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
-from minitransfer.huggingface.pieces import at, left_open, max_length, read_pieces
+from minitransfer.huggingface.pieces import left_open, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
-from minitransfer.text import CLASSES
+from minitransfer.text import classes_of
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
-TRAIN_ANEW = "give the directory of another run, or train this one anew"
 
 
 def check_free(path: Path) -> None:
@@ -58,7 +57,8 @@ def export_run(path: Path, folder: Path) -> None:
     check_free(folder)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
-    refuse_non_finite(tensors, path)
+    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", ANOTHER)
     weights = {name: tensor.clone() for name, tensor in tensors.items()}  # cut from one matrix, they share its memory
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     There a pooler with a tanh stands between [CLS] and the classifier, and here nothing:
     `minitransfer.huggingface.names.linear_through_tanh` makes them compute the same.
     """
-    kind, head = at(run.config, "encoder.kind"), at(run.config, "model.head")
+    kind, head = entry(run.config, "encoder.kind"), entry(run.config, "model.head")
     if kind != "bert":
         what = f"{run.path} classifies with an encoder of kind {kind!r}, which the transformers library has not"
         raise CheckpointError(what, NO_COUNTERPART)
@@ -103,21 +103,19 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     tensors, encoder = run.tensors, run.config["encoder"]
     below = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
     shape = check_bert(run, encoder, below, has_head=False)
-    classes = run.config.get("classes", CLASSES)
     try:
-        if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
-            raise ValueError(f"classes in {CONFIG} are {classes!r:.60}, not a list of names")
+        classes = classes_of(run.config)
         compare({name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("encoder.")},
                 {"head.W.weight": (len(classes), shape.hidden_size), "head.W.bias": (len(classes),)})
     except ValueError as failure:
-        raise CheckpointError(f"{run.path}: {failure}", TRAIN_ANEW) from failure
+        raise CheckpointError(f"{run.path}: {failure}", ANOTHER) from failure
     last = f"bert.blocks.{shape.num_layers - 1}.norm"
     above = linear_through_tanh(tensors["head.W.weight"], tensors["head.W.bias"], below[f"{last}.weight"],
                                 below[f"{last}.bias"])
     config = {"architectures": ["BertForSequenceClassification"], **to_their_config(shape),
               "id2label": dict(enumerate(classes)), "label2id": {name: i for i, name in enumerate(classes)},
               "problem_type": "single_label_classification"}
-    return {**to_theirs(below), **above}, config, longest_text(encoder, shape, at(run.config, "max_tokens"))
+    return {**to_theirs(below), **above}, config, longest_text(encoder, shape, entry(run.config, "max_tokens"))
 
 
 def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
@@ -133,20 +131,13 @@ def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, 
             raise ValueError(f"{TOKENIZER} has {pieces:,} pieces, and vocab_size is {shape.vocab_size:,}")
     except (ValueError, TypeError, KeyError) as failure:
         why = failure if isinstance(failure, ValueError) else f"{type(failure).__name__}: {failure}"
-        raise CheckpointError(f"the files in {run.path} do not fit together: {why}", TRAIN_ANEW) from failure
+        raise CheckpointError(f"the files in {run.path} do not fit together: {why}", ANOTHER) from failure
     return shape
-
-
-def refuse_non_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raises: CheckpointError naming the first tensor that holds nan or infinity, if one does."""
-    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", TRAIN_ANEW)
 
 
 def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:
     """How many tokens a text may have: what a classifier takes, else what BERT was pretrained on, else what fits."""
-    said = (max_tokens, at(config, "training.seq_length"))
+    said = (max_tokens, entry(config, "training.seq_length"))
     return next((n for n in said if type(n) is int and 3 <= n <= shape.max_positions), shape.max_positions)
 
 
@@ -163,15 +154,19 @@ def tokenizer_settings(max_tokens: int, fills_masks: bool) -> dict[str, Any]:
 
 
 def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any], max_tokens: int) -> str:
-    """What the folder of this name says of itself to those who open it: its README.md."""
-    corpus = at(run.config, "encoder.corpus.name" if run.kind == "transfer" else "corpus.name")
-    facts = {"folder": name, "corpus": one_line(str(corpus or "unnamed text")), "max_tokens": max_tokens,
-             "parameters": sum(tensor.numel() for tensor in weights.values()), "vocab_size": config["vocab_size"]}
-    if run.kind == "bert":
-        return language_model_card(**facts, max_positions=config["max_position_embeddings"])
-    if run.kind == "gpt":
-        return writer_card(**facts, max_positions=config["max_position_embeddings"], never=list(NEVER))
-    return classifier_card([one_line(label) for label in config["id2label"].values()], **facts)
+    """What the folder of this name says of itself to those who open it: its README.md, from card_KIND.md.
+
+    What it is, the line that uses it, and where its answers differ from those of the commands here, which no file of
+    the folder can change.
+    """
+    template = resources.files("minitransfer.huggingface").joinpath(f"card_{run.kind}.md").read_text("utf-8")
+    corpus = entry(run.config, "encoder.corpus.name" if run.kind == "transfer" else "corpus.name")
+    room, classes = max_tokens - 2, map(one_line, config.get("id2label", {}).values())
+    return template.format(
+        folder=name, corpus=one_line(str(corpus or "unnamed text")), max_tokens=max_tokens, room=room, head=room // 2,
+        tail=room - room // 2, parameters=sum(tensor.numel() for tensor in weights.values()),
+        vocab_size=config["vocab_size"], max_positions=config["max_position_embeddings"], never=list(NEVER),
+        classes=", ".join(classes))
 
 
 def import_folder(folder: Path, path: Path) -> None:

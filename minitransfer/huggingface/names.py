@@ -9,12 +9,13 @@ Read next: `minitransfer.huggingface.weights`.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.saved import misfits
 from minitransfer.bert.encoder import INITIAL_STD, BertConfig, MaskedLM
 
 EMBEDDINGS = {"tokens.weight": "word_embeddings.weight", "positions.weight": "position_embeddings.weight",
@@ -67,20 +68,9 @@ def to_theirs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def compare(actual: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises: ValueError naming which tensors are missing, not known, or of another shape than needed."""
-    others = [f"{name} {actual[name]} instead of {shape}" for name, shape in needed.items()
-              if actual.get(name, shape) != shape]
-    problems = {"missing": sorted(needed.keys() - actual.keys()), "not known": sorted(actual.keys() - needed.keys()),
-                "of another shape": others}
-    misfits = "; ".join(f"{what}: {brief(names)}" for what, names in problems.items() if names)
-    if misfits:
-        raise ValueError(f"its weights are not those of this BERT: {misfits}")
-
-
-def brief(names: Collection[str]) -> str:
-    """The first three of some names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(list(names)[:3]) + more
+    """Raises: ValueError naming which tensors are missing, not expected, or of another shape than needed."""
+    if problems := misfits(actual, needed):
+        raise ValueError(f"its weights are not those of this BERT: {problems}")
 
 
 def from_theirs(read: Callable[[str], Tensor], num_layers: int, has_head: bool) -> dict[str, Tensor]:

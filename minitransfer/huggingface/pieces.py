@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minitransfer.apparatus.durable import read_json
+from minitransfer.apparatus.durable import entry, read_json
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.text.wordpiece import AROUND, CLS_ID, LONGEST_WORD, PREFIX, SPECIAL_PIECES, UNK_ID, WordPiece
 
@@ -58,8 +58,8 @@ def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
         wordpiece = WordPiece.from_json(closed(text))
         return wordpiece, list(range(wordpiece.vocab_size))
     try:
-        pieces = pieces_of_json(text) if name == TOKENIZER else pieces_of_lines(text)
-        return specials_first(pieces)
+        lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")  # of a vocab.txt, in the order of ids
+        return specials_first(pieces_of_json(text) if name == TOKENIZER else lines)
     except ValueError as failure:
         raise CheckpointError(f"{folder / name}: {failure}", ANOTHER) from failure
 
@@ -102,39 +102,19 @@ def read_text(path: Path) -> str:
         raise CheckpointError(f"{path} is not UTF-8 text, at byte {failure.start}", ANOTHER) from failure
 
 
-def pieces_of_lines(text: str) -> list[str]:
-    """The pieces of a vocab.txt by id, whichever way its lines end."""
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-
-
 def pieces_of_json(text: str) -> list[str]:
     """The pieces of a tokenizer.json by id. Raises: ValueError unless it cuts text as uncased BERT does."""
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError) as failure:
         raise ValueError("it is not JSON") from failure
-    refuse_others({name: at(settings, name) for name in WRITTEN}, WRITTEN)
-    added = at(settings, "added_tokens") or []
-    others = [at(token, "content") for token in added] if isinstance(added, list) else ["added_tokens"]
+    refuse_others({name: entry(settings, name) for name in WRITTEN}, WRITTEN)
+    added = entry(settings, "added_tokens") or []
+    others = [entry(token, "content") for token in added] if isinstance(added, list) else ["added_tokens"]
     for other in others:
         if other not in SPECIAL_PIECES:
             raise ValueError(f"{str(other)[:40]!r} is added to its pieces, and would be cut out of words")
-    vocab = at(settings, "model.vocab")
-    if not isinstance(vocab, dict) or any(type(i) is not int for i in vocab.values()):
-        raise ValueError("its pieces have no ids")
-    if sorted(vocab.values()) != list(range(len(vocab))):
-        raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
-    for piece in vocab:
-        if piece != piece.encode("utf-8", "replace").decode():  # JSON can spell half a surrogate pair
-            raise ValueError(f"{piece[:40]!r} cannot be a piece")
-    return sorted(vocab, key=vocab.__getitem__)
-
-
-def at(value: Any, name: str) -> Any:
-    """What stands under a dotted name in nested objects; None if nothing does."""
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+    return WordPiece.by_id(entry(settings, "model.vocab"))
 
 
 def refuse_others(settings: Mapping[str, Any], allowed: Mapping[str, tuple]) -> None:

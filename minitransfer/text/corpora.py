@@ -102,7 +102,9 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say
                     [text for part in parts for text in part.validation],
                     any(part.marks_unknown for part in parts), "; ".join(part.source for part in parts),
                     {name: sha256 for part in parts for name, sha256 in part.own_text.items()})
-    say(describe(merged))
+    sizes = [f"{len(texts):,} documents ({sum(map(len, texts)) / 1e6:.1f} M characters)"
+             for texts in (merged.train, merged.validation)]
+    say(f"corpus {merged.name}: {sizes[0]} for training, {sizes[1]} for validation")
     return merged
 
 
@@ -116,13 +118,17 @@ def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, sa
     """
     data = (data,) if isinstance(data, str) else data
     own.check_data(data)
+    classes: tuple[str, ...] = CLASSES
     if data[0] not in REVIEWS:
         train, test, unsup, classes = own.read(data, text_column, label_column, say)
-        return _reviews(own.name_of(data), train, test, unsup, " ".join(data), classes)
-    place, source = _place("imdb", data[0], data_dir, offline, say)
-    if place is None:
-        return _reviews("sample", *sample.reviews(), source)
-    return _reviews("imdb", *imdb.read_reviews(place, say), source)
+        name, source = own.name_of(data), " ".join(data)
+    else:
+        place, source = _place("imdb", data[0], data_dir, offline, say)
+        name = "sample" if place is None else "imdb"
+        train, test, unsup = sample.reviews() if place is None else imdb.read_reviews(place, say)
+    texts = [[text for text, _ in half] for half in (train, test)]
+    labels = [np.array([label for _, label in half], dtype=np.int64) for half in (train, test)]
+    return Reviews(name, texts[0], labels[0], texts[1], labels[1], unsup, source, classes)
 
 
 def as_saved_corpus(corpus: Corpus) -> dict[str, Any]:
@@ -135,15 +141,8 @@ def names_of(saved: Any) -> list[str]:
     """The names of the corpora that `as_saved_corpus` tells of; none if it is something else, or one is not known."""
     name, own_text = (saved.get(key) for key in ("name", "own_text")) if isinstance(saved, dict) else (None, None)
     names = name.split("+") if isinstance(name, str) else []
-    known = {*CORPORA[1:], *(own_text if isinstance(own_text, dict) else ())}
-    return names if set(names) <= known and len(set(names)) == len(names) else []
-
-
-def describe(corpus: Corpus) -> str:
-    """Return a corpus in one line."""
-    sizes = [f"{len(texts):,} documents ({sum(map(len, texts)) / 1e6:.1f} M characters)"
-             for texts in (corpus.train, corpus.validation)]
-    return f"corpus {corpus.name}: {sizes[0]} for training, {sizes[1]} for validation"
+    corpora = {*CORPORA[1:], *(own_text if isinstance(own_text, dict) else ())}
+    return names if set(names) <= corpora and len(set(names)) == len(names) else []
 
 
 def fingerprint(documents: Iterable[str]) -> str:
@@ -191,14 +190,6 @@ def _sample_texts() -> tuple[list[str], list[str]]:
     return train + reviews[held_out:], validation + reviews[:held_out]
 
 
-def _reviews(name: str, train: imdb.Labelled, test: imdb.Labelled, unsup: list[str], source: str,
-             classes: tuple[str, ...] = CLASSES) -> Reviews:
-    """Part (text, label) pairs into a list and an array for each half."""
-    texts = [[text for text, _ in half] for half in (train, test)]
-    labels = [np.array([label for _, label in half], dtype=np.int64) for half in (train, test)]
-    return Reviews(name, texts[0], labels[0], texts[1], labels[1], unsup, source, classes)
-
-
 def _unmarked(texts: Iterable[str]) -> list[str]:
     """Rewrite a literal `<unk>` so that it is not taken for WikiText's mark."""
     return [text.replace(UNKNOWN, "< unk >") for text in texts]
@@ -237,7 +228,8 @@ def _find(name: str, asked: str, data_dir: Path, offline: bool, say: Say) -> Pat
         if not data_dir.exists() and not (offline and asked != "auto"):
             raise UsageError(f"there is no folder {data_dir}, which --data-dir or MINITRANSFER_DATA names",
                              f"check its spelling, or make it (mkdir {data_dir}) to have corpora downloaded into it")
-        if asked == "auto" and (offline or _is_strange(data_dir)):
+        if asked == "auto" and (offline or any(data_dir.iterdir())  # but no corpus: what is there is meant
+                                and not any(_present(corpus, data_dir) for corpus in ARCHIVES)):
             raise UsageError(f"{data_dir} holds no {name} ({looked})", "name a folder that does, or the corpus that is "
                              f"meant ({name} to have it downloaded there, or sample); your own reviews go to --data")
     if offline:
@@ -248,11 +240,6 @@ def _find(name: str, asked: str, data_dir: Path, offline: bool, say: Say) -> Pat
         return fetch(archive, data_dir, say=say, attempts=1 if asked == "auto" else 3)
     except NetworkError as error:
         raise NetworkError(f"{name} is not in {data_dir} ({looked}); {error.what}", error.fix) from error
-
-
-def _is_strange(data_dir: Path) -> bool:
-    """Whether a folder holds something, but no corpus: somebody meant what is there, and not a download."""
-    return any(data_dir.iterdir()) and not any(_present(name, data_dir) for name in ARCHIVES)
 
 
 def _places(name: str, data_dir: Path) -> list[Path]:

@@ -76,14 +76,14 @@ def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, di
     Raises: DataError if a labelled folder has no review, or all are blank.
     """
     tally: Counter[str] = Counter()
-    found: dict[str, dict[str, str]] = {folder: {} for folder in folders}
+    reviews: dict[str, dict[str, str]] = {folder: {} for folder in folders}
     for name, where, raw in _raw_reviews(place, folders, say):
         folder, _, file_name = name.rpartition("/")
-        found[folder][file_name] = review_text(decode(raw, where, tally))
-    found = {folder: dict(sorted(files.items())) for folder, files in found.items()}
-    _check_counts(found, place, say)
+        reviews[folder][file_name] = review_text(decode(raw, where, tally))
+    reviews = {folder: dict(sorted(files.items())) for folder, files in reviews.items()}
+    _check_counts(reviews, place, say)
     say_normalised(tally, "imdb", say)
-    return found
+    return reviews
 
 
 def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tuple[str, str, bytes]]:
@@ -132,8 +132,8 @@ def _hub_reviews(place: Path, folders: Sequence[str]) -> Iterator[tuple[str, str
 def _refuse_strangers(place: Path, folders: Sequence[str]) -> None:
     """Raises: DataError for a class beside neg and pos, which would be left out unsaid."""
     halves = {folder.partition("/")[0] for folder in folders}
-    found = (path for half in sorted(halves) if (place / half).is_dir() for path in sorted((place / half).iterdir()))
-    for path in found:
+    inside = (path for half in sorted(halves) if (place / half).is_dir() for path in sorted((place / half).iterdir()))
+    for path in inside:
         if f"{path.parent.name}/{path.name}" not in (*TRAIN, *TEST) and path.is_dir() and any(path.glob("*.txt")):
             raise DataError(f"{path} is no class of IMDB, which has neg and pos",
                             f"use --data {place} for reviews of any classes, or move that folder away")

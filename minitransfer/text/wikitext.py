@@ -44,9 +44,9 @@ def read_articles(name: str, place: Path, say: Say) -> tuple[list[str], list[str
         if not splits[-1]:
             raise DataError(f"{where} holds 0 articles and 0 words", "put a WikiText file with text in its place")
     say_normalised(tally, name, say)
-    found, official = tuple(map(len, splits)), OFFICIAL_ARTICLES.get(name)
-    if official and found != official:
-        say(f"warning: {name} here has {found[0]:,} + {found[1]:,} articles (train + validation), "
+    counts, official = tuple(map(len, splits)), OFFICIAL_ARTICLES.get(name)
+    if official and counts != official:
+        say(f"warning: {name} here has {counts[0]:,} + {counts[1]:,} articles (train + validation), "
             f"the official one {official[0]:,} + {official[1]:,}")
     return splits[0], splits[1]
 
@@ -82,6 +82,6 @@ def _raw_lines(name: str, place: Path, split: str) -> tuple[Iterator[bytes], str
     if place.is_dir():
         path = place / file_name(name, split)
         return file_lines(path), str(path)
-    members = {known: f"{name}/{file_name(name, known)}" for known in ("train", "valid", "test")}
+    members = {each: f"{name}/{file_name(name, each)}" for each in ("train", "valid", "test")}
     limit = 1 << 30 if "103" in name else 1 << 26  # bytes: about twice and six times the largest member
     return zip_lines(place, members[split], members.values(), limit), f"{members[split]} in {place}"

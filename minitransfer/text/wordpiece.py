@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from minitransfer.apparatus.durable import entry
 from minitransfer.text.words import FLAGS, UNK_WORD, WITHOUT_SPACES
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -116,13 +117,28 @@ class WordPiece:
             description = json.loads(text)
         except (ValueError, RecursionError) as failure:
             raise ValueError(f"it is not JSON: {type(failure).__name__}") from failure
-        model = description.get("model") if isinstance(description, dict) else None
-        vocab = model.get("vocab") if isinstance(model, dict) else None
-        splitter = description.get("pre_tokenizer") if isinstance(description, dict) else None
-        several = isinstance(splitter, dict) and splitter.get("type") == ALL_SCRIPTS["pre_tokenizer"]["type"]
+        vocab, of_words = entry(description, "model.vocab"), "pre_tokenizer.type"
+        several = entry(description, of_words) == entry(ALL_SCRIPTS, of_words)
         rules = ALL_SCRIPTS if several else UNCASED_BERT
         _compare(description, _description(vocab, rules), "it")
-        return cls(_by_id(vocab), rules)
+        for i, piece in enumerate(SPECIAL_PIECES if isinstance(vocab, dict) else ()):
+            if vocab.get(piece) != i:
+                raise ValueError(f"the id of {piece} is {str(vocab.get(piece))[:20]}, not {i}")
+        return cls(cls.by_id(vocab), rules)
+
+    @staticmethod
+    def by_id(vocab: Any) -> list[str]:
+        """The pieces in the order of their ids. Raises: ValueError if these are not 0, 1, 2 … or one is no piece."""
+        if not isinstance(vocab, dict):
+            raise ValueError("its pieces have no ids")
+        ids = vocab.values()
+        if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(vocab))):
+            raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
+        pieces = sorted(vocab, key=vocab.__getitem__)
+        wrong = [piece for piece in pieces if piece.split() != [_plain(piece)]]
+        if wrong:
+            raise ValueError(f"{wrong[0][:20]!r} cannot be a piece")
+        return pieces
 
 
 def train_wordpiece(documents: Iterable[str], vocab_size: int, marks_unknown: bool = False) -> WordPiece:
@@ -225,31 +241,14 @@ def _description(vocab: Any, rules: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, **rules, "model": model}
 
 
-def _compare(found: Any, needed: Any, name: str) -> None:
+def _compare(actual: Any, needed: Any, name: str) -> None:
     """Raises: ValueError naming the first entry in which two JSON values differ; null is as good as nothing."""
-    if isinstance(found, list) and isinstance(needed, list):
-        found, needed = dict(enumerate(found)), dict(enumerate(needed))
-    if isinstance(found, dict) and isinstance(needed, dict):
-        for key in {**needed, **found}:
-            _compare(found.get(key), needed.get(key), f"{name}.{key}")
-    elif found != needed:
+    if isinstance(actual, list) and isinstance(needed, list):
+        actual, needed = dict(enumerate(actual)), dict(enumerate(needed))
+    if isinstance(actual, dict) and isinstance(needed, dict):
+        for key in {**needed, **actual}:
+            _compare(actual.get(key), needed.get(key), f"{name}.{key}")
+    elif actual != needed:
         names: dict[type, str] = {dict: "an object", list: "a list"}
-        there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (found, needed))
+        there, here = (names.get(type(value)) or json.dumps(value)[:60] for value in (actual, needed))
         raise ValueError(f"{name} is {there}, not {here}")
-
-
-def _by_id(vocab: Any) -> list[str]:
-    """The pieces in the order of their ids. Raises: ValueError if these are not 0, 1, 2 … or one is no piece."""
-    if not isinstance(vocab, dict):
-        raise ValueError("its pieces have no ids")
-    for i, piece in enumerate(SPECIAL_PIECES):
-        if vocab.get(piece) != i:
-            raise ValueError(f"the id of {piece} is {str(vocab.get(piece))[:20]}, not {i}")
-    ids = vocab.values()
-    if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(vocab))):
-        raise ValueError(f"the ids of its {len(vocab):,} pieces are not 0 to {len(vocab) - 1:,}")
-    pieces = sorted(vocab, key=vocab.__getitem__)
-    wrong = [piece for piece in pieces if piece.split() != [_plain(piece)]]
-    if wrong:
-        raise ValueError(f"{wrong[0][:20]!r} cannot be a piece")
-    return pieces

@@ -20,10 +20,10 @@ Read next: `minitransfer.transfer.baselines`.
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -33,11 +33,12 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.runtime import choose_device
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun, load_run, read_config
 from minitransfer.apparatus.settings import DEVICES
+from minitransfer.text import classes_of
 from minitransfer.text.batching import batches_by_length
 from minitransfer.text.cleaning import clean_text
 from minitransfer.text.imdb import LINE_BREAK
 from minitransfer.transfer.baselines import WHOLE, Bags, Half
-from minitransfer.transfer.classifier import Classifier, classes_of, load_classifier, max_tokens_of
+from minitransfer.transfer.classifier import Classifier, load_classifier, max_tokens_of
 from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.encoders import Encoder, TokenVectors, default_max_tokens
 from minitransfer.transfer.examples import predict
@@ -54,10 +55,13 @@ class FromRun:
     It is read from disk when it is first needed, once. A copy, and one sent to another process, reads it again.
     """
 
-    options: tuple[str, ...] = ("run", "device")
+    kind: ClassVar[str | None] = None  # of the run; None for any
+    options: ClassVar[Mapping[str, Any]] = {"run": None, "device": "auto"}  # and what they are where not given
+    run: str | os.PathLike
+    device: str
 
-    def __init__(self, run: str | os.PathLike, *, device: str = "auto"):
-        self.run, self.device = run, device
+    def __init__(self, run: str | os.PathLike, **options: Any):
+        self.set_params(run=run, **options)
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
         """Learn nothing; returns itself, loaded. Raises: CheckpointError, UsageError for what cannot be loaded."""
@@ -69,15 +73,21 @@ class FromRun:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The options, as they were given."""
-        return {name: getattr(self, name) for name in self.options}
+        return {name: vars(self).get(name, default) for name, default in self.options.items()}
 
     def set_params(self, **options: Any) -> Self:
-        """Change some options; returns itself."""
-        check_options(options, type(self))
+        """Change some options; returns itself. Raises: UsageError for one that there is not."""
+        for name in options.keys() - self.options.keys():
+            raise UsageError(f"{type(self).__name__} has no option {name!r:.60}",
+                             f"leave it out; there are {', '.join(self.options)}")
         options = self.get_params() | options
         vars(self).clear()  # what was loaded too: it may be another run now, or on another device
         vars(self).update(options)
         return self
+
+    @cached_property
+    def _run(self) -> LoadedRun:
+        return load_run(Path(self.run), self.kind)
 
     @cached_property
     def _device(self) -> torch.device:
@@ -107,14 +117,12 @@ class FrozenEncoder(FromRun):
     layer      the one that `encode` takes, 0 the lowest; None for the mean of all
     max_tokens of a text are encoded, of a longer one head and tail; None for 512, or for as many as a BERT was
                pretrained on, if fewer
+    device     where to compute: "auto", "cpu" or "cuda"
     """
 
-    options: tuple[str, ...] = ("run", "layer", "max_tokens", "device")
-
-    def __init__(self, run: str | os.PathLike, *, layer: int | None = None, max_tokens: int | None = None,
-                 device: str = "auto"):
-        super().__init__(run, device=device)
-        self.layer, self.max_tokens = layer, max_tokens
+    options: ClassVar[Mapping[str, Any]] = {"run": None, "layer": None, "max_tokens": None, "device": "auto"}
+    layer: int | None
+    max_tokens: int | None = None
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
         encoder, least = self._encoder, 3 if self._encoder.has_cls else 1
@@ -137,7 +145,14 @@ class FrozenEncoder(FromRun):
         There each dimension is standardised by the training texts besides: put a `StandardScaler` behind. An empty text
         has zeros, but in a BERT.
         """
-        return self._each(texts, self._of_batch)
+        listed, alone = as_list(texts)
+        tokenised = self.tokenise(listed or [""])  # so that no texts give an array of the right width
+        vectors: list[Any] = [None] * len(tokenised.token_ids)
+        with torch.no_grad():
+            for rows in batches_by_length(tokenised.lengths, TOKENS_PER_BATCH):
+                for i, x in zip(rows, self._of_batch(tokenised.batch(rows)).cpu().numpy()):
+                    vectors[i] = x
+        return vectors[0] if alone else np.stack(vectors)[: len(listed)]
 
     def transform(self, texts: Texts) -> np.ndarray:
         """What `encode` gives, by the name that a `Pipeline` calls it by."""
@@ -151,18 +166,8 @@ class FrozenEncoder(FromRun):
         return [tokenised.tokens[i] for i in tokenised.token_ids[0]], layers[:, 0, mask[0]].cpu().numpy()
 
     def tokenise(self, texts: list[str]) -> TokenisedTexts:
-        return self.fit()._encoder.tokenise([clean(text) for text in texts], self._most_tokens())
-
-    def _each(self, texts: Texts, work: Any) -> np.ndarray:
-        """What `work` makes of batches, text by text in the order of the texts."""
-        listed, alone = as_list(texts)
-        tokenised = self.tokenise(listed or [""])  # so that no texts give an array of the right width
-        vectors: list[Any] = [None] * len(tokenised.token_ids)
-        with torch.no_grad():
-            for rows in batches_by_length(tokenised.lengths, TOKENS_PER_BATCH):
-                for i, x in zip(rows, work(tokenised.batch(rows)).cpu().numpy()):
-                    vectors[i] = x
-        return vectors[0] if alone else np.stack(vectors)[: len(listed)]
+        encoder = self.fit()._encoder
+        return encoder.tokenise([clean(text) for text in texts], self.max_tokens or default_max_tokens(encoder))
 
     def _of_batch(self, batch: Batch) -> Tensor:
         """The vectors of the texts in a batch, (B, D)."""
@@ -175,12 +180,9 @@ class FrozenEncoder(FromRun):
         mask = torch.from_numpy(batch.mask).to(x.device)
         return self._encoder.encode(x, mask), mask
 
-    def _most_tokens(self) -> int:
-        return self.max_tokens or default_max_tokens(self._encoder)
-
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_encoder(load_run(Path(self.run)), self._device)
+        return load_encoder(self._run, self._device)
 
     @cached_property
     def _token_vectors(self) -> TokenVectors:
@@ -215,21 +217,15 @@ class Predicting(FromRun):
         except ValueError as failure:
             raise CheckpointError(f"{self.run}: {failure}", ANOTHER) from failure
 
-    @cached_property
-    def _run(self) -> LoadedRun:
-        raise NotImplementedError
-
 
 class TextClassifier(Predicting, FrozenEncoder):
     """A run of `finetune.imdb`, encoder, mix and head; it encodes as many tokens as it was trained with."""
 
-    options = ("run", "device")
-
-    def __init__(self, run: str | os.PathLike, *, device: str = "auto"):
-        FromRun.__init__(self, run, device=device)
+    kind = "transfer"
+    options = FromRun.options
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
-        self.max_tokens = self._most_tokens()
+        self.max_tokens = max_tokens_of(self._run.config, self._encoder)
         return self
 
     def encode(self, texts: Texts) -> np.ndarray:
@@ -241,7 +237,7 @@ class TextClassifier(Predicting, FrozenEncoder):
 
         Head and softmax make the probabilities of it.
         """
-        return self._each(texts, self._of_batch)
+        return super().encode(texts)
 
     def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
         return predict(self.model, tokenised)
@@ -256,16 +252,9 @@ class TextClassifier(Predicting, FrozenEncoder):
         """The network, in evaluation mode."""
         return load_classifier(self._run, self._device)
 
-    @cached_property
-    def _run(self) -> LoadedRun:
-        return load_run(Path(self.run), "transfer")
-
     @property
     def _encoder(self) -> Encoder:  # type: ignore[override]
         return self.model.encoder
-
-    def _most_tokens(self) -> int:
-        return max_tokens_of(self._run.config, self._encoder)
 
     def _of_batch(self, batch: Batch) -> Tensor:
         return self.model.head_inputs(self.model.encode_batch(batch))
@@ -273,6 +262,8 @@ class TextClassifier(Predicting, FrozenEncoder):
 
 class BagOfNgrams(Predicting):
     """A run of `finetune.bag`, which has no encoder: it counts the words, and rows of words, of a whole text."""
+
+    kind = "bag"
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
         missing = {"weights", "b"} - self._run.tensors.keys()
@@ -285,29 +276,20 @@ class BagOfNgrams(Predicting):
 
     def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
         members, starts = [], [0]
+        longest = max(gram.count(" ") for gram in self._numbers) + 1  # words
         for token_ids in tokenised.token_ids:
             words = [tokenised.tokens[i] for i in token_ids]
-            grams = {" ".join(words[i : i + n]) for n in range(1, self._longest + 1) for i in range(len(words) - n + 1)}
+            grams = {" ".join(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1)}
             members += [self._numbers[gram] for gram in grams if gram in self._numbers]
             starts.append(len(members))
         bags = Bags(torch.tensor(members, dtype=torch.int64), torch.tensor(starts))
         tensors = self.fit()._run.tensors
-        logits = Half(bags, torch.empty(0)).logits(tensors["weights"], tensors["b"])
-        return logits.softmax(dim=-1).float()
-
-    @cached_property
-    def _run(self) -> LoadedRun:
-        return load_run(Path(self.run), "bag")
+        return Half(bags, torch.empty(0)).logits(tensors["weights"], tensors["b"]).softmax(dim=-1).float()
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         """The number of each n-gram."""
         return {gram: i for i, gram in enumerate(self._run.text("ngrams.txt").removesuffix("\n").split("\n"))}
-
-    @cached_property
-    def _longest(self) -> int:
-        """How many words the longest n-gram has."""
-        return max(gram.count(" ") for gram in self._numbers) + 1
 
 
 def load(run: str | os.PathLike, **options: Any) -> Any:
@@ -315,18 +297,8 @@ def load(run: str | os.PathLike, **options: Any) -> Any:
 
     Raises: CheckpointError for a directory that holds no finished run; UsageError for an option that it does not have.
     """
-    kind = read_config(Path(run))["kind"]
-    of_kind: type[FromRun] = {"transfer": TextClassifier, "bag": BagOfNgrams}.get(kind, FrozenEncoder)
-    check_options(options, of_kind)
-    return of_kind(run, **options).fit()
-
-
-def check_options(options: Iterable[str], of_kind: type[FromRun]) -> None:
-    """Raises: UsageError for an option that a class does not have."""
-    for name in options:
-        if name not in of_kind.options:
-            raise UsageError(f"{of_kind.__name__} has no option {name!r:.60}",
-                             f"leave it out; there are {', '.join(of_kind.options)}")
+    of_kind = {kind.kind: kind for kind in (TextClassifier, BagOfNgrams)}
+    return of_kind.get(read_config(Path(run))["kind"], FrozenEncoder)(run, **options).fit()
 
 
 def as_list(texts: Texts) -> tuple[list[str], bool]:

@@ -10,7 +10,7 @@ since they may be standardised by one another. Several processes share the first
 Read next: `minitransfer.transfer.examples`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.elmo.mix import ScalarMix
-from minitransfer.text import CLASSES
+from minitransfer.text import CLASSES, classes_of
 from minitransfer.transfer.encoders import Encoder, TokenVectors
 from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
 from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
@@ -152,19 +152,6 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
     model = build_to_fit(make, run.tensors, run.path)
     model.encoder.freeze()
     return model.eval().to(device)
-
-
-def classes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the classes of a transfer run or a bag; an older config, which does not tell, has IMDB's.
-
-    Raises: ValueError if these are no different names, two at least.
-    """
-    names = config.get("classes", list(CLASSES))
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"the classes are {names!r:.60}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"two classes have one name: {names!r:.60}")
-    return tuple(names)
 
 
 def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:

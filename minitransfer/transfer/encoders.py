@@ -173,7 +173,6 @@ class StaticEncoder(Encoder):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
-        """Shapes: x (B, T, D), mask (B, T) bool -> (1, B, T, D), zeros where there is padding."""
         return (x * mask.unsqueeze(-1)).unsqueeze(0)
 
 
@@ -227,7 +226,6 @@ class BiLMEncoder(Encoder):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
-        """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
         with autocast(x.device, self.precision):
             return self.bilm(x, mask, run_both, generator)
 
@@ -285,7 +283,6 @@ class BertEncoder(Encoder):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
-        """Shapes: x (B, T, D), mask (B, T) bool -> (L + 1, B, T, D), zeros where there is padding."""
         with autocast(x.device, self.precision):
             return torch.stack(self.bert.layers_above(x, mask, generator)) * mask.unsqueeze(-1)
 

@@ -92,9 +92,8 @@ def fit_standardise(model: Classifier, texts: TokenisedTexts, rows: np.ndarray) 
         model.standardise.fit(torch.cat([model.encode_batch(texts.batch(rows[batch])) for batch in batches]))
 
 
-def minibatches(
-    rows: np.ndarray, lengths: np.ndarray, batch_size: int, generator: torch.Generator
-) -> list[np.ndarray]:
+def minibatches(rows: np.ndarray, lengths: np.ndarray, batch_size: int,
+                generator: torch.Generator) -> list[np.ndarray]:
     """Deal the rows out in batches drawn at random, each of texts of about one length, so that little is padding.
 
     The rows are shuffled, sorted by length within stretches of 16 batches, cut, and the batches shuffled once more.

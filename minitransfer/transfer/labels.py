@@ -54,7 +54,8 @@ def choose_labelled(labels: np.ndarray, n: int | None, seed: int, classes: Seque
     if n % len(classes) or not least <= n <= most:
         there = [f"{count:,} {name}" for count, name in zip(counts, classes)]
         what = f"{flag} {n} cannot be chosen, as many of each class, out of {in_words(there)} reviews"
-        raise UsageError(what, f"choose {multiple_of(len(classes))} from {least} to {most:,}")
+        number = "an even number" if len(classes) == 2 else f"a multiple of {len(classes)}"
+        raise UsageError(what, f"choose {number} from {least} to {most:,}")
     each = [_shuffled(np.flatnonzero(labels == y), seed, purpose, y) for y in range(len(classes))]
     return np.sort(np.concatenate([rows[: n // len(classes)] for rows in each]))
 
@@ -76,11 +77,6 @@ def split_validation(chosen: np.ndarray, labels: np.ndarray, seed: int,
         held_out.append(_shuffled(members, seed, "validation", y)[: max(1, round(share * len(members)))])
     validation = np.sort(np.concatenate(held_out))
     return np.setdiff1d(chosen, validation), validation
-
-
-def multiple_of(n: int) -> str:
-    """What a number of labels must be: "an even number", "a multiple of 3"."""
-    return "an even number" if n == 2 else f"a multiple of {n}"
 
 
 def in_words(parts: Sequence[str]) -> str:

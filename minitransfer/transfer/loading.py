@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.saved import LoadedRun, build_to_fit, check_depth
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit, check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig
+from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.static.loading import static_vectors
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary
@@ -52,13 +53,37 @@ def load_with_head(run: LoadedRun, device: torch.device, network: type[Network])
     """
     encoder = load_encoder(run, device)
     assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
-    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
-    return model.to(device).eval(), encoder
+    return with_head(run, encoder, network).eval(), encoder
 
 
-def new_encoder(
-    config: Mapping[str, Any], tokens: Vocabulary | WordPiece, tensors: Mapping[str, Tensor] | None = None
-) -> Encoder:
+def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> Network:
+    """An encoder, which may have learnt on, under the head of the run that it came from; the head does not learn.
+
+    Raises: CheckpointError if the run has none that fits.
+    """
+    if "dense.weight" not in run.tensors:  # of some that were imported
+        raise CheckpointError(f"{run.path} has no head that predicts pieces", ANOTHER)
+    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path).requires_grad_(False)
+    model.to(encoder.bert.embeddings.tokens.weight.device)
+    model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
+    return model
+
+
+def softmax_of(run: LoadedRun, encoder: BiLMEncoder) -> WordSoftmax:
+    """The softmax of the pretrain.bilm run that an encoder came from; it does not learn.
+
+    Raises: CheckpointError if the run has none that fits.
+    """
+    if "softmax.weight" not in run.tensors:
+        raise CheckpointError(f"{run.path} has no head that predicts words", ANOTHER)
+    V, P, prefix = len(run.parsed("vocab.txt", Vocabulary.from_text)), encoder.hidden_size // 2, "softmax."
+    tensors = {name.removeprefix(prefix): t for name, t in run.tensors.items() if name.startswith(prefix)}
+    softmax = build_to_fit(lambda: WordSoftmax(V, P), tensors, run.path).requires_grad_(False)
+    return softmax.to(encoder.bilm.charcnn.project.weight.device)
+
+
+def new_encoder(config: Mapping[str, Any], tokens: Vocabulary | WordPiece,
+                tensors: Mapping[str, Tensor] | None = None) -> Encoder:
     """An encoder of the shape that a pretraining run's config describes, with random weights drawn by torch.
 
     With the `tensors` that it is meant to hold, absurd counts of layers are refused before they are built.

@@ -1,18 +1,11 @@
 """python -m pretrain.bert: the flags are in settings.py, the training loop in train.py."""
 
 import sys
-from typing import Any
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.options import deferred, run_command
 from pretrain.bert.settings import Settings
 
-
-def main(settings: Settings) -> dict[str, Any]:
-    """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
-    from pretrain.bert.run import main as run
-
-    return run(settings)
-
+main = deferred("pretrain.bert.run")
 
 if __name__ == "__main__":
     sys.exit(run_command(main, Settings, together=True))

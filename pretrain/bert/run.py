@@ -8,31 +8,21 @@ Read next: `pretrain.bert.train`, the command.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
-from minitransfer.apparatus.distributed import check_batch_size, is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import (
-    Stop,
-    choose_device,
-    choose_precision,
-    environment,
-    peak_memory_gib,
-    say,
-    set_threads,
-)
+from minitransfer.apparatus.checkpoint import RunDirectory, results
+from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
+from minitransfer.apparatus.runtime import Stop, peak_memory_gib, say
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.text.corpora import as_saved_corpus
 from pretrain.bert.settings import PieceSettings, Settings
-from pretrain.bert.start import build, check_seq_length, load_origin, read_tokenizer
-from pretrain.bert.text import PackedText, measure, read_text
-from pretrain.bert.train import report, train
-from pretrain.bilm.start import ancestry, hidden_size, training_seed
-from pretrain.shared import already_complete, check_out, next_command, read_corpus
-from pretrain.vectors import as_begun, find_or_learn
+from pretrain.bert.start import build, check_origin, read_tokenizer
+from pretrain.bert.text import PackedText, measure, read_text, report
+from pretrain.bert.train import train
+from pretrain.shared import next_command
+from pretrain.vectors import begin, training_seed
 
 
 def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
@@ -40,41 +30,29 @@ def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str
 
     build: makes the network, of settings, text, origin and class.
     """
-    return run_on_pieces(settings, MaskedLM, read_text, train, measure, report, build)
+    return run_on_pieces(settings, MaskedLM, read_text, train, measure, build)
 
 
 def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callable[..., PackedText],
-                  train: Callable[..., int], measure: Callable[..., dict[str, float]], report: Callable[..., None],
+                  train: Callable[..., int], measure: Callable[..., dict[str, float]],
                   build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
     """Prepare text and network, open the run, train, measure on all held-out text, and leave a finished run.
 
     The first of several processes measures and writes, while the others wait. Returns what the run came to.
     """
-    settings = as_begun(settings)
-    check_out(settings.out, settings.kind, resume=settings.resume)
-    check_batch_size(settings.batch_size)
-    device, threads = choose_device(settings.device), set_threads(settings.threads)
-    if not settings.init_from:  # else the positions are those of that run
-        check_seq_length(settings.seq_length, settings.max_positions)
-    origin = load_origin(settings, network)
-    if already_complete(settings, known(settings, origin, device)):
+    begun = begin(settings, partial(check_origin, network=network), stages=2)
+    if begun is None:
         return results(settings.out)
-    corpus = read_corpus(settings)
-    as_saved = as_saved_corpus(corpus)
-    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
-    if settings.warm_start == "auto" and not settings.resume:
-        origin = find_or_learn(settings, corpus, as_saved, stages=2)
-    config, seed = known(settings, origin, device), training_seed(settings.seed, origin)
-    settings = replace(settings, precision=config["precision"])
+    settings, device, origin, corpus, config = begun
+    seed = training_seed(settings.seed, origin)
     text = read(corpus, settings, seed, read_tokenizer(origin))
     model = build(settings, text, origin, network)
-    config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint,
-               "corpus": as_saved, "environment": environment()}
+    config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"{settings.title}: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
         f"{len(text.rows):,} rows of {settings.seq_length} tokens, entropy of their pieces {text.entropy:.3f} nats; "
-        f"{device}, {of_processes(threads)}, {settings.precision}; {settings.out}")
+        f"{device}, {of_processes(torch.get_num_threads())}, {settings.precision}; {settings.out}")
     if settings.warm_start == "auto":
         say(f"stage 2 of 2: {settings.task}")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
@@ -85,13 +63,6 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
             report(run, metrics, step, total=step, every=step)
             complete(run, settings, step, metrics)
     return results(settings.out)
-
-
-def known(settings: PieceSettings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
-    """What of the run's config is known before any text is read, once it is known what the run begins with."""
-    width = hidden_size(settings.hidden_size, origin)
-    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
-            "origin": ancestry(origin)}
 
 
 def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float]) -> None:

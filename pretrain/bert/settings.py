@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, fraction, positive_float, positive_int, probability
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
-from pretrain.settings import NetworkSettings, training_flag
+from pretrain.settings import NetworkSettings, recipe_flag, training_flag
 
 PRESETS = {
     "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,
@@ -24,6 +24,7 @@ PRESETS = {
 }
 SIZES = ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "vocab_size")
 LEAST_VOCABULARY = 100
+LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 
 DESCRIPTION = """Train a mini BERT by masked language modelling.
 
@@ -41,6 +42,13 @@ writes to --out: config.json, model.safetensors (encoder and head), tokenizer.js
 on 2 cores: tiny a minute on the sample; small half an hour on WikiText-2; base is for a GPU and WikiText-103"""
 
 
+def check_seq_length(seq_length: int, max_positions: int) -> None:
+    """Raises: UsageError if rows of this length have no place for a piece, or more tokens than positions."""
+    if not LEAST_LENGTH <= seq_length <= max_positions:
+        what = f"--seq-length {seq_length} is outside {LEAST_LENGTH} to {max_positions}"
+        raise UsageError(what, f"the network has {max_positions} positions, so choose a length among these")
+
+
 def init_from_flag(kind: str) -> Any:
     """The flag --init-from of a command that trains a network of this kind."""
     return flag(f"a pretrain.{kind} run, to go on from with new text; its sizes and pieces are taken over, all else is "
@@ -51,11 +59,10 @@ def init_from_flag(kind: str) -> Any:
 class PieceSettings(NetworkSettings):
     """What the commands can be told whose networks read pieces; config.json has the origin by its fingerprint.
 
-    kind: of the run.  title: of its network.  task: what it is asked.
+    title: of its network.  task: what it is asked.
     """
 
-    presets = PRESETS
-    kind: ClassVar[str]
+    presets, sizes = PRESETS, SIZES
     title: ClassVar[str]
     task: ClassVar[str]
 
@@ -80,7 +87,8 @@ class PieceSettings(NetworkSettings):
     def of(cls, **given: Any) -> Self:
         """Complete settings.
 
-        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over.
+        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over; for a
+        --seq-length that the positions do not allow.
         """
         settings, asked = super().of(**given), given.get("vocab_size")
         if asked is not None and asked < LEAST_VOCABULARY:
@@ -90,6 +98,8 @@ class PieceSettings(NetworkSettings):
             brought_by = "--init-from" if settings.init_from else "--warm-start"
             raise UsageError(f"--vocab-size {asked} has no meaning where {brought_by} brings its own pieces",
                              "leave one out")
+        if not settings.init_from:  # else the positions are those of that run
+            check_seq_length(settings.seq_length, settings.max_positions)
         return settings
 
     @property
@@ -102,13 +112,6 @@ class PieceSettings(NetworkSettings):
         """How wide static vectors must be to begin with."""
         return self.hidden_size
 
-    def known(self) -> dict[str, Any]:
-        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
-        """
-        taken_over = SIZES if self.init_from else ()
-        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
-        return {"kind": self.kind, **self.deciding(), "training": training}
-
 
 @dataclass(frozen=True)
 class Settings(PieceSettings):
@@ -120,8 +123,27 @@ class Settings(PieceSettings):
 
     init_from: str | None = init_from_flag("bert")
     whole_words: bool = flag("mask all pieces of a word, or none", bool, default=False, decides=False)
-    mask_probability: float = flag("share of pieces to be named", fraction, metavar="P", default=0.15, decides=False)
+    mask_probability: float = flag("share of pieces to be named; of held-out text always 15 %", fraction, metavar="P",
+                                   default=0.15, decides=False)
+    mask_probability_end: float | None = recipe_flag(
+        "that share at the end of the run, reached in a straight line", fraction, metavar="P", default=None)
+    masks: str = recipe_flag("dynamic: drawn anew in each epoch; static: once for each row",
+                             choices=("dynamic", "static"), default="dynamic")
     out: str = out_flag("runs/bert")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings. Raises: UsageError as before, and for static masks of a share that changes."""
+        settings = super().of(**given)
+        if settings.masks == "static" and settings.mask_probability_end is not None:
+            what = "--mask-probability-end has no meaning where --masks static draws once for the whole run"
+            raise UsageError(what, "leave one out")
+        return settings
+
+    def masked_share(self, done: float) -> float:
+        """The share of pieces to be masked after a share `done` of the steps."""
+        p, end = self.mask_probability, self.mask_probability_end
+        return p if end is None else p + (end - p) * done
 
     def known(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read, how it masks among it."""

@@ -11,47 +11,28 @@ from dataclasses import replace
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
-from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.checkpoint import LoadedRun, load_weights
+from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.saved import ANOTHER, build_to_fit, check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
-from pretrain.bert.settings import PieceSettings
+from pretrain.bert.settings import PieceSettings, check_seq_length
 from pretrain.bert.text import PackedText
-from pretrain.vectors import of_run
 
 Network = type[MaskedLM]
-LEAST_LENGTH = 3  # of a row: [CLS], a piece, [SEP]
 # On the built-in sample, after three epochs of the preset tiny, 0.01 left a loss of 5.07 nats, 0.02 (as new
 # embeddings have) 4.73, 0.05 4.52 and 0.1 4.47; but 0.1 begins at 6.18, where guessing by frequency costs 5.78.
 VECTOR_STD = 0.05
 
 
-def check_seq_length(seq_length: int, max_positions: int) -> None:
-    """Raises: UsageError if rows of this length have no place for a piece, or more tokens than positions."""
-    if not LEAST_LENGTH <= seq_length <= max_positions:
-        what = f"--seq-length {seq_length} is outside {LEAST_LENGTH} to {max_positions}"
-        raise UsageError(what, f"the network has {max_positions} positions, so choose a length among these")
-
-
-def load_origin(settings: PieceSettings, network: Network = MaskedLM) -> LoadedRun | None:
-    """The run that --warm-start or --init-from names, found to be whole; None if there is none, or not yet.
-
-    Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together;
-    UsageError if --seq-length exceeds its positions.
-    """
-    if settings.warm_start == "auto":
-        return of_run(settings) if settings.resume else None
-    if settings.warm_start != "none":
-        origin = load_run(settings.warm_start, "static")
+def check_origin(origin: LoadedRun, settings: PieceSettings, network: Network = MaskedLM) -> None:
+    """Raises: CheckpointError if an earlier run does not fit together, or vectors do not suit the network; UsageError
+    if --seq-length exceeds its positions."""
+    if origin.kind == "static":
         check_vectors(origin, settings)
-        return origin
-    if settings.init_from:
-        origin = load_run(settings.init_from, settings.kind)
+    else:
         check_seq_length(settings.seq_length, check_network(origin, network).max_positions)
-        return origin
-    return None
 
 
 def read_tokenizer(origin: LoadedRun | None) -> WordPiece | None:
@@ -75,8 +56,7 @@ def check_vectors(origin: LoadedRun, settings: PieceSettings) -> None:
     V, D = read_tokenizer(origin).vocab_size, settings.hidden_size
     vectors, counts = (origin.tensors.get(name, torch.empty(0)) for name in ("vectors", "counts"))
     if vectors.ndim == 2 and len(vectors) == V and vectors.shape[1] != D:
-        found = vectors.shape[1]
-        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {settings.preset} needs {D}"
+        what = f"{origin.path} holds vectors of {vectors.shape[1]} dimensions, but --preset {settings.preset} needs {D}"
         fix = f"give a run of `python -m pretrain.static --pieces N --hidden-size {D}`, or another --preset"
         raise CheckpointError(what, fix)
     if vectors.shape != (V, D) or counts.shape != (V,):

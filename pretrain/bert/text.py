@@ -10,13 +10,14 @@ Read next: `pretrain.bert.start`.
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import generator
@@ -67,25 +68,38 @@ class PackedText:
 class Text(PackedText):
     """A corpus as BERT is trained on it.
 
-    mask: draws what is masked of a batch, (token_ids, generator) -> (inputs, labels).
+    mask: draws what is masked of rows, (token_ids, generator) -> (inputs, labels).
     held_out: rows masked once and for all, in an order of their own: inputs and labels, int64 (M, T).
     """
 
     mask: Mask
     held_out: tuple[Tensor, Tensor]
 
+    def masked(self, batch: Tensor, share: float, masks: str, seed: int, step: int) -> tuple[Tensor, Tensor]:
+        """The rows of a batch, a share of their pieces masked: drawn for this step, or, if `static`, for each row.
+
+        Shapes: batch (B,) int64, numbers of rows -> inputs and labels (B, T) int64.
+        """
+        if masks == "dynamic":
+            return self.mask(self.rows[batch].long(), generator(seed, "masks", step), probability=share)
+        pairs = [self.mask(self.rows[[n]].long(), generator(seed, "static masks", n), probability=share)
+                 for n in batch.tolist()]
+        inputs, labels = zip(*pairs)
+        return torch.cat(inputs), torch.cat(labels)
+
 
 def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiece | None) -> Text:
     """A corpus as rows for BERT, of pieces as `read_rows` cuts them; what is masked of them follows from --seed alone.
 
+    Of held-out text 15 % of the pieces are masked, each by itself, however the training masks: recipes are compared.
     Raises: DataError as `read_rows`, or if nothing of what is held out is masked.
     """
     tokenizer, rows, held_out = read_rows(corpus, settings, seed, tokenizer, settings.seq_length)
     mask = masker(tokenizer, settings.mask_probability, settings.whole_words)
-    inputs, labels = mask_once(held_out, mask, settings.seed)
+    inputs, labels = mask_once(held_out, masker(tokenizer), settings.seed)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of the {labels.numel():,} held-out tokens of corpus {corpus.name} came to be masked"
-        raise DataError(what, "give more text, or a larger --mask-probability")
+        raise DataError(what, "give more text")
     counts = np.bincount(rows[~fixed(rows)].numpy(), minlength=tokenizer.vocab_size)
     return Text(tokenizer, rows, torch.from_numpy(counts), mask, (inputs, labels))
 
@@ -133,27 +147,30 @@ def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None 
     Raises: NumericsError if the loss is no finite number.
     """
     inputs, labels = (part[:most_rows] for part in text.held_out)
-    found = masked_loss(model, inputs, labels, batch_size, check)
-    loss = found["held_out_loss"]
+    metrics = masked_loss(model, inputs, labels, batch_size, check)
+    loss = metrics["held_out_loss"]
     if not math.isfinite(loss):
         what = f"the loss on held-out text is {loss:.4g} nats per masked piece"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
     total = sum(map(text.by_frequency, labels.split(batch_size)))
-    return {**found, "frequency_loss": total / max(found["held_out_masked"], 1), "unigram_entropy": text.entropy}
+    return {**metrics, "frequency_loss": total / max(metrics["held_out_masked"], 1), "unigram_entropy": text.entropy}
 
 
-def tell(found: dict[str, float], done: float, late: bool) -> None:
-    """Say what was measured after a share `done` of the training, and, where it is late for that, if it is bad."""
-    say(f"held-out text after {done:.0%} of the training: loss {found['held_out_loss']:.3f} nats, by frequency "
-        f"{found['frequency_loss']:.3f}; {found['held_out_accuracy']:.1%} of "
-        f"{found['held_out_masked']:,} masked pieces right")
-    if late:
-        warn_if_guessing(found)
+def report(run: RunDirectory, metrics: Mapping[str, float], step: int, total: int, every: int) -> None:
+    """Log and say what was measured, as is done `every` so many steps, of a BERT or a GPT.
 
-
-def warn_if_guessing(found: dict[str, float]) -> None:
-    """Say so if the loss is no better than that of guessing by frequency."""
-    loss, by_frequency = found["held_out_loss"], found["frequency_loss"]
-    if loss > STILL_GUESSING * by_frequency:
+    Once a third of them are done, and at the end, a loss no better than that of guessing by frequency is warned of.
+    """
+    run.log_metrics({"step": step, **metrics}, once=True)
+    loss, by_frequency = metrics["held_out_loss"], metrics["frequency_loss"]
+    if "held_out_masked" in metrics:
+        more = f"{metrics['held_out_accuracy']:.1%} of {metrics['held_out_masked']:,} masked pieces right"
+    else:
+        more = (f"perplexity {metrics['perplexity_piece']:.1f} per piece, {metrics['perplexity_word']:.1f} per word, "
+                f"on {metrics['held_out_pieces']:,} pieces")
+    say(f"held-out text after {step / total:.0%} of the training: loss {loss:.3f} nats, by frequency "
+        f"{by_frequency:.3f}; {more}")
+    first_after_a_third = step - every < total / 3 <= step
+    if (first_after_a_third or step == total) and loss > STILL_GUESSING * by_frequency:
         say(f"the loss is still that of guessing by frequency: {loss:.3f} nats against {by_frequency:.3f}. More "
             f"--epochs, a smaller --batch-size, another --learning-rate or a --warm-start may get it going")

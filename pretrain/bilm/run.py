@@ -6,76 +6,54 @@ learned; the loop trains; perplexity is measured on all held-out text, and what 
 Read next: `pretrain.bilm.train`, the command.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
-from minitransfer.apparatus.distributed import check_batch_size, is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import (
-    SideBySide,
-    Stop,
-    choose_device,
-    choose_precision,
-    environment,
-    peak_memory_gib,
-    say,
-    set_threads,
-)
+from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
+from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib, say
 from minitransfer.elmo.bilm import BiLM
-from minitransfer.text.corpora import as_saved_corpus
+from pretrain import vectors
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
-from pretrain.bilm.start import ancestry, build, hidden_size, load_origin, stays_fixed, training_seed
+from pretrain.bilm.start import build, check_origin, stays_fixed
 from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
 from pretrain.bilm.train import train
-from pretrain.shared import already_complete, check_out, next_command, read_corpus
-from pretrain.vectors import as_begun, find_or_learn
+from pretrain.shared import next_command
 
 
 def main(settings: Settings) -> dict[str, Any]:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to."""
-    settings = as_begun(settings)
-    check_out(settings.out, "bilm", resume=settings.resume)
-    check_batch_size(settings.batch_size)
-    device, threads = choose_device(settings.device), set_threads(settings.threads)
-    origin = load_origin(settings)
-    if already_complete(settings, known(settings, origin, device)):
+    begun = vectors.begin(settings, check_origin, stages=3, known=known)
+    if begun is None:
         return results(settings.out)
-    corpus = read_corpus(settings)
-    as_saved = as_saved_corpus(corpus)
-    settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
-    if settings.warm_start == "auto" and not settings.resume:
-        origin = find_or_learn(settings, corpus, as_saved, stages=3)
-    config = known(settings, origin, device)
-    settings, fixed = replace(settings, precision=config["precision"]), config["charcnn"] == "fixed"
+    settings, device, origin, corpus, config = begun
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)
-    config |= {"model": model.config.to_dict(), "corpus": as_saved, "environment": environment()}
+    config["model"] = model.config.to_dict()
     all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
-        f"{of_processes(threads)}, {settings.precision}; {settings.out}")
+        f"{of_processes(torch.get_num_threads())}, {settings.precision}; {settings.out}")
     with (open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
         state = run.load_state()
         if state is None and settings.warm_start == "auto":
             say("stage 2 of 3: the character CNN learns to spell them")
         restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
-        reader = Reader(model.to(device), text, fixed)
+        reader = Reader(model.to(device), text, config["charcnn"] == "fixed")
         if settings.warm_start == "auto":
             say("stage 3 of 3: the language model")
-        seed = training_seed(settings.seed, origin)
+        seed = vectors.training_seed(settings.seed, origin)
         learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
     return results(settings.out)
 
 
 def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
     """What of the run's config is known before any text is read, once it is known what the run begins with."""
-    width = hidden_size(settings.hidden_size, origin)
-    return {**settings.known(), "precision": choose_precision(settings.precision, device, width),
-            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning", "origin": ancestry(origin)}
+    return {**vectors.known(settings, origin, device),
+            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,

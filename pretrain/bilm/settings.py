@@ -62,6 +62,7 @@ class Settings(NetworkSettings):
     """What `python -m pretrain.bilm` can be told. config.json has the origin by its fingerprint."""
 
     prog = "python -m pretrain.bilm"
+    kind, sizes = "bilm", SIZES
     description = DESCRIPTION
     epilog = "pure: what differs with --warm-start none"
     presets = PRESETS
@@ -120,17 +121,6 @@ class Settings(NetworkSettings):
         return settings
 
     @property
-    def pieces(self) -> None:
-        """Its vectors are of words."""
-
-    @property
     def vector_size(self) -> int:
         """How wide static vectors must be to begin with: as a layer, both directions together."""
         return 2 * self.projection_size
-
-    def known(self) -> dict[str, Any]:
-        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
-        """
-        taken_over = SIZES if self.init_from else ()
-        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
-        return {"kind": "bilm", **self.deciding(), "training": training}

@@ -11,9 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from minitransfer.apparatus.checkpoint import LoadedRun, load_run, load_weights
+from minitransfer.apparatus.checkpoint import LoadedRun, load_weights
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.apparatus.saved import build_to_fit, check_depth
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
@@ -21,48 +20,32 @@ from minitransfer.static.loading import static_vectors
 from minitransfer.text.words import Vocabulary
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.text import Text
-from pretrain.vectors import of_run
 
 
-def load_origin(settings: Settings) -> LoadedRun | None:
-    """The run that --warm-start or --init-from names, found to be whole; None if there is none, or not yet.
-
-    Raises: CheckpointError for a run of another kind or other sizes than needed, or whose parts do not fit together.
-    """
-    if settings.warm_start == "auto":
-        return of_run(settings) if settings.resume else None
-    if settings.warm_start != "none":
-        origin = load_run(settings.warm_start, "static")
+def check_origin(origin: LoadedRun, settings: Settings) -> None:
+    """Raises: CheckpointError if an earlier run does not fit together, or vectors are not as wide as the layers."""
+    if origin.kind == "static":
         static_vectors(origin)
-        check_width(origin, 2 * settings.projection_size, settings.preset)
-        return origin
-    if settings.init_from:
-        origin = load_run(settings.init_from, "bilm")
+        width, D = origin.tensors["vectors"].shape[1], settings.vector_size
+        if width != D:
+            what = f"{origin.path} holds vectors of {width} dimensions, but --preset {settings.preset} needs {D}"
+            fix = f"give a run of `python -m pretrain.static --hidden-size {D}`, or another --preset"
+            raise CheckpointError(what, fix)
+    else:
         check_network(origin)
         check_softmax(origin)
-        return origin
-    return None
-
-
-def check_width(origin: LoadedRun, D: int, preset: str) -> None:
-    """Raises: CheckpointError if the static vectors are not as wide as the layers of the biLM to be built, D."""
-    found = origin.tensors["vectors"].shape[1]
-    if found != D:
-        what = f"{origin.path} holds vectors of {found} dimensions, but --preset {preset} needs {D}"
-        fix = f"give a run of `python -m pretrain.static --hidden-size {D}`, or another --preset"
-        raise CheckpointError(what, fix)
 
 
 def check_network(origin: LoadedRun) -> None:
     """Raises: CheckpointError unless config, vocabulary and weights of a biLM, but for its softmax, fit together."""
-    found = len(origin.parsed("vocab.txt", Vocabulary.from_text))
+    num_words = len(origin.parsed("vocab.txt", Vocabulary.from_text))
     below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
 
     def make() -> BiLM:
         shape = BiLMConfig.from_dict(origin.config["model"])
         check_depth(shape.most_layers, below)
-        if shape.vocab_size != found:
-            raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {found:,} words")
+        if shape.vocab_size != num_words:
+            raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {num_words:,} words")
         model = BiLM(replace(shape, vocab_size=1))
         del model.softmax
         return model
@@ -115,25 +98,3 @@ def stays_fixed(charcnn: str, origin: LoadedRun | None) -> bool:
     if origin is None:
         return False
     return origin.kind == "static" or origin.config.get("charcnn") == "fixed"
-
-
-def hidden_size(of_preset: int, origin: LoadedRun | None) -> int:
-    """How wide the network will be, a biLM or a BERT: as that of --init-from, or as the preset says."""
-    return of_preset if origin is None or origin.kind == "static" else origin.config["model"]["hidden_size"]
-
-
-def training_seed(seed: int, origin: LoadedRun | None) -> int:
-    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
-
-    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
-    """
-    goes_on = origin is not None and origin.kind != "static"
-    return derived_seed(seed, origin.fingerprint) if goes_on else seed
-
-
-def ancestry(origin: LoadedRun | None) -> dict | None:
-    """What a run directory tells of the run it began with, and of that one's own origin."""
-    if origin is None:
-        return None
-    return {"kind": origin.kind, "corpus": origin.config.get("corpus"), "fingerprint": origin.fingerprint,
-            "origin": origin.config.get("origin")}

@@ -108,15 +108,11 @@ class Reader:
         self.device = model.softmax.weight.device
         self.log_q = text.log_q.to(self.device)
         self.spelling = torch.from_numpy(spell_all(text.vocabulary.words))  # (words, C) int16
-        self._fixed_table = self._spell_out() if fixed else None
+        self._fixed_table = word_vectors(self.charcnn, self.spelling) if fixed else None
 
     def table(self) -> Tensor:
         """The vectors of all words of the text, as the character CNN gives them now: (words, D)."""
-        return self._fixed_table if self.fixed else self._spell_out()
-
-    def _spell_out(self) -> Tensor:
-        """Work out the vector of every word of the text."""
-        return word_vectors(self.charcnn, self.spelling)
+        return self._fixed_table if self.fixed else word_vectors(self.charcnn, self.spelling)
 
     def read(self, inputs: Both) -> Both:
         """Word vectors of each direction's window: (B, T) int64 -> (B, T, D), with gradients where they are wanted.

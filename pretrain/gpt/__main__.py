@@ -1,18 +1,11 @@
 """python -m pretrain.gpt: the flags are in settings.py, the training loop in train.py."""
 
 import sys
-from typing import Any
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.options import deferred, run_command
 from pretrain.gpt.settings import Settings
 
-
-def main(settings: Settings) -> dict[str, Any]:
-    """Train, once the flags are understood; torch takes seconds to import, and a mistyped flag need not wait for it."""
-    from pretrain.gpt.run import main as run
-
-    return run(settings)
-
+main = deferred("pretrain.gpt.run")
 
 if __name__ == "__main__":
     sys.exit(run_command(main, Settings, together=True))

@@ -9,9 +9,9 @@ from minitransfer.gpt.causal import CausalLM
 from pretrain.bert.run import run_on_pieces
 from pretrain.gpt.settings import Settings
 from pretrain.gpt.text import measure, read_text
-from pretrain.gpt.train import report, train
+from pretrain.gpt.train import train
 
 
 def main(settings: Settings) -> dict[str, Any]:
     """Train a GPT; returns what the run came to."""
-    return run_on_pieces(settings, CausalLM, read_text, train, measure, report)
+    return run_on_pieces(settings, CausalLM, read_text, train, measure)

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minitransfer.apparatus.progress import say
 from minitransfer.elmo.softmax import proposal
 from minitransfer.gpt.causal import CausalLM, next_pieces
 from minitransfer.gpt.evaluation import in_own_order, next_piece_loss
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import tokenize
-from pretrain.bert.text import PackedText, read_rows, warn_if_guessing
+from pretrain.bert.text import PackedText, read_rows
 from pretrain.gpt.settings import Settings
 
 
@@ -57,15 +56,6 @@ def measure(model: CausalLM, text: Text, batch_size: int, most_rows: int | None 
     """What `next_piece_loss` tells of all held-out rows or the first few, frequency_loss and unigram_entropy as BERT's.
     """
     rows = text.held_out[:most_rows]
-    found = next_piece_loss(model, rows, text.pieces_per_word, batch_size, check)
+    metrics = next_piece_loss(model, rows, text.pieces_per_word, batch_size, check)
     total = sum(text.by_frequency(next_pieces(some)[1]) for some in rows.split(batch_size))
-    return {**found, "frequency_loss": total / found["held_out_pieces"], "unigram_entropy": text.entropy}
-
-
-def tell(found: dict[str, float], done: float, late: bool) -> None:
-    """Say what was measured after a share `done` of the training, and, where it is late for that, if it is bad."""
-    say(f"held-out text after {done:.0%} of the training: loss {found['held_out_loss']:.3f} nats, by frequency "
-        f"{found['frequency_loss']:.3f}; perplexity {found['perplexity_piece']:.1f} per piece, "
-        f"{found['perplexity_word']:.1f} per word, on {found['held_out_pieces']:,} pieces")
-    if late:
-        warn_if_guessing(found)
+    return {**metrics, "frequency_loss": total / metrics["held_out_pieces"], "unigram_entropy": text.entropy}

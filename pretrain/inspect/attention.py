@@ -21,6 +21,7 @@ from minitransfer.text.wordpiece import CLS_ID, SEP_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.encoders import BertEncoder
 from minitransfer.transfer.loading import load_encoder
+from pretrain.inspect.words import check_layer
 
 MOST_PIECES = 40  # of a text, [CLS] and [SEP] among them: more cannot be told apart in a picture
 ANOTHER = "give a run of pretrain.bert, or one of finetune.imdb on such a BERT"
@@ -48,14 +49,6 @@ def load_bert(run: LoadedRun, device: torch.device) -> BertEncoder:
         what = f"{run.path} holds no BERT and no GPT, and of all encoders only these have attention"
         raise CheckpointError(what, ANOTHER)
     return encoder
-
-
-def check_block(asked: int | None, bert: Bert) -> int:
-    """The block to look at, counted from 1. Raises: UsageError if there is none of this number."""
-    top = len(bert.blocks)
-    if asked is not None and not 1 <= asked <= top:
-        raise UsageError(f"--layer {asked} is outside 1 to {top}, the blocks of this run", "choose one of these")
-    return top if asked is None else asked
 
 
 def pieces_of_text(text: str, encoder: BertEncoder) -> Tensor:
@@ -96,7 +89,8 @@ def new_weights(bert: Bert) -> Bert:
 def attentions(run: LoadedRun, text: str, layer: int | None, device: torch.device) -> list[Attention]:
     """A text in one block (None: the uppermost) of a network of new weights, and of a run's own."""
     encoder = load_bert(run, device)
-    k, token_ids = check_block(layer, encoder.bert), pieces_of_text(text, encoder)
+    k = check_layer(layer, range(1, len(encoder.bert.blocks) + 1), "blocks")
+    token_ids = pieces_of_text(text, encoder)
     tokens = [encoder.wordpiece.pieces[i] for i in token_ids.tolist()]
     networks = {f"block {k}, new weights": new_weights(encoder.bert), f"block {k} of {run.path}": encoder.bert}
     return [Attention(name, tokens, attention_weights(bert, token_ids, k)) for name, bert in networks.items()]

@@ -6,6 +6,7 @@
     python -m pretrain.inspect runs/gpt --write "the film was"           # how it may go on
     python -m pretrain.inspect runs/bert --attention "not a good film ." # which tokens a head attends to (lecture 3.1)
     python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
+    python -m pretrain.inspect runs/static runs/glove --pmi              # what inner products come to
     python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb         # how they got there
     python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500 # in what they differ, and what came of it
 
@@ -33,11 +34,12 @@ from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder, load_with_head
+from pretrain.inspect import pmi
 from pretrain.inspect import words as showing
 from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
 from pretrain.inspect.filling import ask, guesses
-from pretrain.inspect.geometry import principal_components
+from pretrain.inspect.geometry import far_apart, principal_components
 from pretrain.inspect.occurrences import encode, windows_of
 from pretrain.inspect.pictures import (
     draw_attention,
@@ -79,19 +81,20 @@ def look_at_word(settings: Settings) -> Path | None:
     device, word, run = machine(settings), settings.word, load_run(settings.runs[0])
     showing.check_kind(run, "--word")
     encoder = load_encoder(run, device)
-    layer = showing.check_layer(settings.layer, encoder)
+    layer = showing.check_layer(settings.layer, range(encoder.num_layers))
     near = showing.static_neighbours(encoder, word, showing.candidate_words(run, encoder))
     path = picture(settings, word)
     occurrences, corpus = showing.find_in_corpus(run, settings)
     words, others = encode(encoder, *windows_of(occurrences, encoder, corpus.marks_unknown))
-    chosen, points, shares = showing.choose(words[layer])
+    points, shares = principal_components(words[layer])
+    chosen = far_apart(points, showing.EXAMPLES)
     if path is not None:  # before anything is printed: the reader of a pipe may not stay to the end
         title = f"{word} in {len(occurrences):,} lines of {corpus.name}, layer {layer} of {run.path}"
         path = showing.draw(points, shares, chosen, occurrences, path, title)
     print(f"{one_line(word)}: {len(occurrences):,} lines of {len({o.document for o in occurrences}):,} documents of "
           f"{corpus.name}, encoded by {run.path}")
     showing.tell_layers(words, others, word)
-    showing.tell_static(near)
+    print(f"\nnearest words by layer 0 without context, so the same for every line: {one_line(', '.join(near))}")
     showing.tell_nearest(words[layer], occurrences, chosen, layer)
     showing.tell_picture(path)
     return path
@@ -145,13 +148,13 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if question.unknown:
         say(f"warning: words of the text that the pieces of this run cannot spell: {question.unknown}")
-    found = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
+    guessed = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
              for of_mask in guesses(model, question, GUESSES)]
-    for number, of_mask in enumerate(found, start=1):
+    for number, of_mask in enumerate(guessed, start=1):
         print(f"[MASK] {number} of {len(question.masks)}")
         for piece, p in of_mask:
             print(f"  {p:.3f}  {one_line(piece)}")
-    return found
+    return guessed
 
 
 def write_on(settings: Settings) -> str:
@@ -190,6 +193,13 @@ def look_at_mix(settings: Settings) -> dict[str, float]:
     return {**dict(zip(names, weights)), "γ": gamma}
 
 
+def look_at_products(settings: Settings) -> dict[str, list[pmi.Row]]:
+    """Hold the inner products of static vectors against counts of their text; returns the rows of each run's table."""
+    set_threads(settings.threads)
+    runs = [load_run(path, "static") for path in settings.runs]
+    return {str(run.path): pmi.tell(run, settings) for run in runs}
+
+
 def look_at_curves(settings: Settings) -> Path | None:
     """Draw how runs went, and say where each of them is."""
     require_matplotlib()  # before anything is read
@@ -211,18 +221,11 @@ def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
     return rows
 
 
+LOOKS = {"word": look_at_word, "senses": look_at_senses, "attention": look_at_attention, "fill": look_at_gaps,
+         "write": write_on, "mix": look_at_mix, "pmi": look_at_products, "curves": look_at_curves,
+         "side_by_side": look_side_by_side}
+
+
 def main(settings: Settings) -> Any:
     """Look into what the flags name; returns what is shown: numbers, or where the picture is."""
-    if settings.word is not None:
-        return look_at_word(settings)
-    if settings.senses is not None:
-        return look_at_senses(settings)
-    if settings.attention is not None:
-        return look_at_attention(settings)
-    if settings.fill is not None:
-        return look_at_gaps(settings)
-    if settings.write is not None:
-        return write_on(settings)
-    if settings.mix:
-        return look_at_mix(settings)
-    return look_side_by_side(settings) if settings.side_by_side else look_at_curves(settings)
+    return next(look for name, look in LOOKS.items() if getattr(settings, name) not in (None, False))(settings)

@@ -82,15 +82,6 @@ def find(word: str, documents: Iterable[str], marks_unknown: bool, most: int) ->
     return occurrences
 
 
-def windows_of_words(occurrences: Sequence[Occurrence]) -> tuple[list[str], list[Window]]:
-    """What an encoder of words is given: distinct words, numbered as they come, and the window of each occurrence."""
-    vocabulary, windows = Vocabulary(SPECIAL_WORDS), []
-    for o in occurrences:
-        words = [*o.before, o.words[o.position], *o.after]
-        windows.append(Window(vocabulary.encode([words], grow=True), len(o.before), len(o.before) + 1))
-    return vocabulary.words, windows
-
-
 def windows_of_pieces(occurrences: Sequence[Occurrence], encoder: BertEncoder,
                       marks_unknown: bool) -> tuple[list[str], list[Window]]:
     """What BERT is given of each occurrence: [CLS], the word with as much text to either side as there is room, [SEP].
@@ -127,7 +118,11 @@ def windows_of(occurrences: Sequence[Occurrence], encoder: Encoder,
     """What this encoder is given of each occurrence: the tokens that ids stand for, and the windows."""
     if isinstance(encoder, BertEncoder):
         return windows_of_pieces(occurrences, encoder, marks_unknown)
-    return windows_of_words(occurrences)
+    vocabulary, windows = Vocabulary(SPECIAL_WORDS), []  # distinct words, numbered as they come
+    for o in occurrences:
+        words = [*o.before, o.words[o.position], *o.after]
+        windows.append(Window(vocabulary.encode([words], grow=True), len(o.before), len(o.before) + 1))
+    return vocabulary.words, windows
 
 
 @torch.no_grad()

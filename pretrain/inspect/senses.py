@@ -24,12 +24,12 @@ AS_NEAR = 1e-12  # cosines that differ by less are equal, and differ by rounding
 
 def marked_occurrences(word: str) -> tuple[list[Occurrence], list[str]]:
     """Each sentence of the built-in articles with this word, once, as an occurrence; and the sense it has there."""
-    found: dict[str, tuple[Occurrence, str]] = {}
+    uses: dict[str, tuple[Occurrence, str]] = {}
     for sentence, position, sense in sense_contexts(word):
         words = tokenize(sentence)
         if words[position] == word:  # and not its plural, which a table of vectors has in another row
-            found.setdefault(sentence, (Occurrence(len(found), words, position), sense))
-    return [occurrence for occurrence, _ in found.values()], [sense for _, sense in found.values()]
+            uses.setdefault(sentence, (Occurrence(len(uses), words, position), sense))
+    return [occurrence for occurrence, _ in uses.values()], [sense for _, sense in uses.values()]
 
 
 def nearest_of_same_sense(h: Tensor, senses: Sequence[str]) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
@@ -24,7 +25,7 @@ from minitransfer.text.wordpiece import SPECIAL_PIECES
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary
 from minitransfer.transfer.encoders import BertEncoder, Encoder
 from pretrain.inspect.curves import PANELS, History
-from pretrain.inspect.geometry import cosines, far_apart, nearest, principal_components, self_similarity
+from pretrain.inspect.geometry import cosines, nearest, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
 from pretrain.inspect.pictures import draw_occurrences, save
 from pretrain.inspect.settings import Settings
@@ -44,12 +45,12 @@ def check_kind(run: LoadedRun, mode: str) -> None:
         raise CheckpointError(what, "give the directory of a run of pretrain.bilm, bert or gpt")
 
 
-def check_layer(asked: int | None, encoder: Encoder) -> int:
-    """The layer to look at. Raises: UsageError if the encoder has none of this number."""
-    top = encoder.num_layers - 1
-    if asked is not None and asked > top:
-        raise UsageError(f"--layer {asked} is outside 0 to {top}, the layers of this run", "choose one of these")
-    return top if asked is None else asked
+def check_layer(asked: int | None, layers: range, name: str = "layers") -> int:
+    """The layer to look at, the uppermost for None. Raises: UsageError if there is none of this number."""
+    if asked is not None and asked not in layers:
+        what = f"--layer {asked} is outside {layers[0]} to {layers[-1]}, the {name} of this run"
+        raise UsageError(what, "choose one of these")
+    return layers[-1] if asked is None else asked
 
 
 def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence], Corpus]:
@@ -69,10 +70,9 @@ def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence]
 
 def own_corpus(run: LoadedRun) -> list[str]:
     """The corpora that a run was trained on. Raises: CheckpointError if it does not tell, or of none known here."""
-    corpus = run.config.get("corpus")
-    names = names_of(corpus)
+    names = names_of(run.config.get("corpus"))
     if not names:
-        name = str(corpus.get("name") if isinstance(corpus, dict) else None)
+        name = str(entry(run.config, "corpus.name"))
         raise CheckpointError(f"{run.path} was trained on {name[:80]!r}, which is no corpus known here",
                               f"name one with --corpus: {', '.join(CORPORA)}")
     return names
@@ -110,17 +110,6 @@ def tell_layers(words: Tensor, others: Tensor, word: str) -> None:
         any_two = self_similarity(others[k])[0]
         spread = f"{mean:.3f} ({least:.3f} to {greatest:.3f})"
         print(f"  {k:<8}{spread:<26}{any_two:<12.3f}{mean - any_two:+.3f}")
-
-
-def tell_static(near: Sequence[str]) -> None:
-    """Print the neighbours that a word has in no context."""
-    print(f"\nnearest words by layer 0 without context, so the same for every line: {one_line(', '.join(near))}")
-
-
-def choose(h: Tensor) -> tuple[list[int], Tensor, Tensor]:
-    """Occurrences to show, far apart in the plane of the first two principal components; all points in it; shares."""
-    points, shares = principal_components(h)
-    return far_apart(points, EXAMPLES), points, shares
 
 
 def tell_nearest(h: Tensor, occurrences: Sequence[Occurrence], chosen: Sequence[int], layer: int) -> None:

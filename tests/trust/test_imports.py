@@ -51,7 +51,7 @@ LATE = {  # imported inside functions, though neither by a door nor of something
     (FRONT, "minitransfer.apparatus.calling.call"): "so that a Python which is too old is told so first",
     ("finetune.compare.run", "finetune.compare.plots"): "has matplotlib, which is optional, at its top",
 }
-MOST_LATE = 25  # statements inside functions, those of doors and of optional packages included
+MOST_LATE = 15  # statements inside functions, those of doors and of optional packages included
 
 
 def modules(*tops: str) -> dict[str, Path]:
@@ -72,7 +72,7 @@ def names(node: ast.AST) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         return ["." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names]
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__", "deferred"):
         return [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
     return []
 
