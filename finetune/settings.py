@@ -9,7 +9,6 @@ from typing import Any, Self
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CLASSES, REVIEWS
-from minitransfer.text.own import check_data
 from minitransfer.text.tables import USUAL
 
 COLUMNS = ("text_column", "label_column")
@@ -34,10 +33,9 @@ class ReviewSettings(RunSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings. Raises: UsageError for data that are not there, and columns of what has none."""
+        """Complete settings. Raises: UsageError for columns of what has none."""
         data = given.get("data", ("auto",))
         data = (data,) if isinstance(data, str) else tuple(data)
-        check_data(data)
         if data[0] in REVIEWS and (column := next((name for name in COLUMNS if given.get(name)), None)):
             raise UsageError(f"--{column.replace('_', '-')} is for tables of your own, and not for {data[0]}",
                              "leave it out, or name a file with --data")

@@ -4,8 +4,9 @@ import sys
 
 from finetune.bag.settings import Settings
 from minitransfer.apparatus.options import deferred, run_command
+from minitransfer.text.own import check_data
 
-main = deferred("finetune.bag.train")
+main = deferred("finetune.bag.train", lambda settings: check_data(settings.data))
 
 if __name__ == "__main__":
     sys.exit(run_command(main, Settings))

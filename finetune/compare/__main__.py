@@ -4,8 +4,9 @@ import sys
 
 from finetune.compare.settings import Settings
 from minitransfer.apparatus.options import deferred, run_command
+from minitransfer.text.own import check_data
 
-main = deferred("finetune.compare.run")
+main = deferred("finetune.compare.run", lambda settings: check_data(settings.data))
 
 if __name__ == "__main__":
     sys.exit(run_command(main, Settings))

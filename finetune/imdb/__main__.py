@@ -4,8 +4,9 @@ import sys
 
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus.options import deferred, run_command
+from minitransfer.text.own import check_data
 
-main = deferred("finetune.imdb.run")
+main = deferred("finetune.imdb.run", lambda settings: check_data(settings.data))
 
 if __name__ == "__main__":
     sys.exit(run_command(main, Settings, together=True))

@@ -125,10 +125,14 @@ def directory_name(text: str) -> str:
     return text
 
 
-def deferred(module: str) -> Callable[..., Any]:
-    """The `main` of a module that is imported when it is called: torch takes seconds, for which no flag need wait."""
-    def main(*arguments: Any) -> Any:
-        return importlib.import_module(module).main(*arguments)
+def deferred(module: str, check: Callable[[Any], None] = lambda settings: None) -> Callable[..., Any]:
+    """The `main` of a module that is imported when it is called: torch takes seconds, for which no flag need wait.
+
+    check: what of the settings can be refused before.
+    """
+    def main(settings: Any, *more: Any) -> Any:
+        check(settings)
+        return importlib.import_module(module).main(settings, *more)
 
     return main
 
