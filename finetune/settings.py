@@ -3,6 +3,7 @@
 Read next: `finetune.imdb.settings`.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,7 +37,8 @@ class ReviewSettings(RunSettings):
         """Complete settings. Raises: UsageError for columns of what has none."""
         data = given.get("data", ("auto",))
         data = (data,) if isinstance(data, str) else tuple(data)
-        if data[0] in REVIEWS and (column := next((name for name in COLUMNS if given.get(name)), None)):
+        column = next((name for name in COLUMNS if given.get(name)), None)
+        if column and (data[0] in REVIEWS or os.path.isdir(data[0])):
             raise UsageError(f"--{column.replace('_', '-')} is for tables of your own, and not for {data[0]}",
                              "leave it out, or name a file with --data")
         return super().of(**{**given, "data": data})

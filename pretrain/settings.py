@@ -7,14 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from minitransfer.apparatus.options import fraction, non_negative_float
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CORPORA
 from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
+
+WEIGHT_DECAY = 0.01
 
 
 def training_flag(help: str, convert: Callable[[str], Any], metavar: str) -> Any:
     """A flag of the training; where it is not given, the preset decides."""
     return flag(help, convert, metavar=metavar, group="training (default: by preset)", by_preset=True)
+
+
+def recipe_flag(help: str, convert: Callable[[str], Any] = str, **more: Any) -> Any:
+    """A flag of how a network is trained, the same for all presets."""
+    return flag(help, convert, group="recipe (docs/recipe.md)", **more)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,13 @@ class NetworkSettings(PretrainSettings):
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
+    optimizer: str = recipe_flag("of hidden matrices; all else is always moved by AdamW", choices=("adamw", "muon"),
+                                 default="adamw")
+    weight_decay: float = recipe_flag("share of the learning rate by which each step shrinks matrices",
+                                      non_negative_float, metavar="X", default=WEIGHT_DECAY)
+    average_weights: float | None = recipe_flag(
+        "leave an exponential moving average of the weights, over about this share of the steps", fraction,
+        metavar="SHARE", default=None)
 
     @classmethod
     def of(cls, **given: Any) -> Self:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minitransfer.apparatus.checkpoint import BEGIN_INSTEAD, CONFIG, check_free, read_completion
+from minitransfer.apparatus.checkpoint import ADDED, BEGIN_INSTEAD, CONFIG, check_free, read_completion
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import shell_line
@@ -60,7 +60,7 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
         return False
     config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
     same_corpus = "auto" in settings.corpus or entry(config, "corpus.name") == "+".join(settings.corpus)
-    if not same_corpus or any(config.get(k) != v for k, v in known.items()):
+    if not same_corpus or any(config.get(k, ADDED.get(k)) != v for k, v in known.items()):
         return False
     say(f"already complete (step {completion['step']}): {out}")
     return True

@@ -38,6 +38,7 @@ TRANSFER = ("--data", "sample", "--labels", "24", "--batch-size", "7")
 # Each command: its module, its flags; {encoders} is where `make_encoders` has put some.
 COMMANDS = {
     "static": ("pretrain.static", "--corpus", "sample", "--preset", "tiny"),
+    "glove": ("pretrain.static", "--corpus", "sample", "--preset", "tiny", "--method", "glove"),
     "bilm": ("pretrain.bilm", "--corpus", "sample", "--preset", "tiny", "--warm-start", "{encoders}/vectors"),
     "bert": ("pretrain.bert", "--corpus", "sample", "--preset", "tiny"),
     "gpt": ("pretrain.gpt", "--corpus", "sample", "--preset", "tiny", "--softmax", "sampled"),

@@ -11,7 +11,7 @@ For a biLM that is the mean of both directions, over the full vocabulary of its 
 for BERT over masked ones, the same each time. Where the corpus is imdb, reviews that it held out may be among those of
 the task: what is learned of them there is their label, not their words.
 
-Read next: `finetune.predict.answer`.
+Read next: `finetune.imdb.auxiliary`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,22 +29,21 @@ from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsError, UsageError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
-from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.evaluation import mask_once, masked_loss, masker
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.elmo.charcnn import word_vectors
 from minitransfer.elmo.evaluation import held_out_loss
-from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.evaluation import in_own_order, next_piece_loss
 from minitransfer.text.corpora import Corpus, as_saved_corpus, find_data_dir, load_corpus, names_of
 from minitransfer.text.packing import pack
 from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
 from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, GptEncoder
+from minitransfer.transfer.loading import softmax_of, with_head
 
 MOST_TOKENS = 100_000  # of held-out text are encoded, so that a measurement takes seconds and not minutes
-Network = TypeVar("Network", bound=MaskedLM)
 Check = Callable[[], None]  # called now and then, and may raise Stopped
 
 
@@ -110,10 +109,8 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
 
 def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for a biLM, which is asked for each word by the softmax of its run."""
-    vocabulary, device = run.parsed("vocab.txt", Vocabulary.from_text), encoder.bilm.charcnn.project.weight.device
-    V, P, prefix = len(vocabulary), encoder.hidden_size // 2, "softmax."
-    tensors = {name.removeprefix(prefix): t for name, t in run.tensors.items() if name.startswith(prefix)}
-    softmax = build_to_fit(lambda: WordSoftmax(V, P), tensors, run.path).to(device)
+    vocabulary, softmax = run.parsed("vocab.txt", Vocabulary.from_text), softmax_of(run, encoder)
+    device = softmax.bias.device
     stream = vocabulary.encode(token_stream(corpus.validation, corpus.marks_unknown), grow=True)
     token_ids = stream[:MOST_TOKENS]
     used = np.unique([PAD_ID, EOS_ID, *token_ids])  # <eos> stands before the first word
@@ -131,9 +128,7 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
     T, batch_size = row_sizes(run, encoder)
-    probability = config_value(run, float, "masking.probability")
-    mask = masker(encoder.wordpiece, probability, config_value(run, bool, "masking.whole_words"))
-    masked = mask_once(rows_of(corpus, encoder, T), mask, config_value(run, int, "seed"))
+    masked = mask_once(rows_of(corpus, encoder, T), masker(encoder.wordpiece), config_value(run, int, "seed"))
     inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of {labels.numel():,} held-out tokens of {corpus.name} came to be masked"
@@ -171,14 +166,6 @@ def row_sizes(run: LoadedRun, encoder: BertEncoder) -> tuple[int, int]:
 def rows_of(corpus: Corpus, encoder: BertEncoder, length: int) -> Tensor:
     """What a corpus holds out, as rows of an encoder's pieces: (N, length) int32."""
     return torch.from_numpy(pack(encoder.wordpiece.encode(corpus.validation, corpus.marks_unknown), length))
-
-
-def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> Network:
-    """The encoder under the head of its run. Raises: CheckpointError if the run has none that fits."""
-    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
-    model.to(encoder.bert.embeddings.tokens.weight.device)
-    model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
-    return model
 
 
 def config_value(run: LoadedRun, kind: type, name: str) -> Any:

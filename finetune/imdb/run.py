@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from finetune.imdb.auxiliary import LMLoss, lm_loss_of
 from finetune.imdb.data import prepare_halves, score
 from finetune.imdb.forgetting import HeldOut, hold_out
 from finetune.imdb.model import build, build_encoder, fit_to_encoder, let_learn
@@ -54,8 +55,9 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
     precision = encoder.precision = choose_precision(settings.precision, device, encoder.hidden_size)
     settings = replace(fit_to_encoder(settings, encoder), precision=precision)
     measures = settings.measure_forgetting and is_first()
-    with torch.random.fork_rng(devices=[]):  # so that the head begins as it does in a run that measures nothing
+    with torch.random.fork_rng(devices=[]):  # so that the head begins as it does in a run without either
         held_out = hold_out(encoder_run, encoder, settings.data_dir, settings.offline) if measures else None
+        lm_loss = lm_loss_of(encoder_run, encoder) if settings.lm_weight else None
     if reviews is None:
         data_dir = find_data_dir(settings.data_dir)
         reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
@@ -74,13 +76,13 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
                 print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
             return checkpoint.results(run.path)
         banner(model, encoder_run, reviews, split, settings)
-        learn_and_score(model, encoder_run, reviews, chosen, split, settings, run, held_out)
+        learn_and_score(model, encoder_run, reviews, chosen, split, settings, run, held_out, lm_loss)
     return checkpoint.results(settings.out)
 
 
 def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
                     split: tuple[np.ndarray, np.ndarray], settings: Settings, run: RunDirectory,
-                    held_out: HeldOut | None = None) -> None:
+                    held_out: HeldOut | None = None, lm_loss: LMLoss | None = None) -> None:
     """Encode both halves, train on the one, score the other once, and save everything.
 
     What the encoder forgets of `held_out` is measured around the training: its weights are still those of its run
@@ -96,7 +98,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     if isinstance(examples, PooledExamples) and settings.head == "mean":
         model.standardise.fit(examples.batch(learn))
     with Stop() as stop:
-        outcome = train(model, examples, (learn, choose), settings, run, stop)
+        outcome = train(model, examples, (learn, choose), settings, run, stop, lm_loss)
         after = on_first(stop, lambda: held_out.measure(stop.check)) if settings.measure_forgetting else None
         validation = classify(model, examples, choose, lambda: stop_together(stop))
         logits = score(model, test, lambda: stop_together(stop), settings.log_every)

@@ -10,7 +10,7 @@ Reviews in, positive or negative out (lecture 5). The labelled reviews are chose
 encoder encodes each review once, or the model encodes them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
-Around this file: `settings`, `model`, `data`, `run`. Read next: `finetune.reports`.
+Around this file: `settings`, `model`, `data`, `run`, `auxiliary`. Read next: `finetune.reports`.
 """
 
 import math
@@ -18,6 +18,7 @@ import math
 import numpy as np
 import torch
 
+from finetune.imdb.auxiliary import LMLoss
 from finetune.imdb.model import let_learn, parameter_groups
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus import optim
@@ -37,12 +38,13 @@ STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of a
 
 
 def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], settings: Settings,
-          run: RunDirectory, stop: Stop) -> Outcome:
+          run: RunDirectory, stop: Stop, lm_loss: LMLoss | None = None) -> Outcome:
     """Train what learns in `model`; it is left with the weights of its lowest validation loss, or its last ones.
 
     split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
     step alone, so a run that goes on from a saved state ends as if it had never been stopped. Of several processes
     each encodes its share of a batch, and all have the logits, and so the loss, of the whole of it.
+    lm_loss: what is asked beside the task, for --lm-weight; the losses that are told are those of the task alone.
     Raises: Stopped if asked to stop.
     """
     learn, choose = split
@@ -63,10 +65,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             for rows in keeper.steps(minibatches(learn, examples.lengths, settings.batch_size, order)):
                 torch.manual_seed(derived_seed(settings.seed, "dropout", keeper.step, *rank_seed()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, math.ceil(WARMUP * total)))
-                logits = model(examples.batch(rows))
+                batch = examples.batch(rows)
+                logits = model(batch)
                 loss = heads.cross_entropy(logits, examples.labels[rows].to(logits.device))
+                objective = loss if lm_loss is None else loss + settings.lm_weight * lm_loss(model, batch)
                 optimizer.zero_grad()
-                loss.backward()
+                objective.backward()
                 average_gradients(learning)
                 norm = optim.clip_gradients(learning, MAX_GRAD_NORM)
                 if keeper.may_step(loss.item(), norm):

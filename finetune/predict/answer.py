@@ -31,8 +31,11 @@ from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import set_threads
 from minitransfer.apparatus.saved import COMMANDS, read_config
 from minitransfer.text.cleaning import decode
+from minitransfer.text.tables import ENDINGS as TABLES
+from minitransfer.text.tables import ending
 from minitransfer.transfer import api
 from minitransfer.transfer.api import Predicting, TextClassifier, clean
+from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.erasure import word_importances
 
 KINDS = ("transfer", "bag")  # of runs that classify
@@ -40,6 +43,7 @@ STDIN = "-"  # as a text
 SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
 LEAST = 0.005  # log odds: what would be shown as 0.00 is not
+CERTAIN = 3  # standard deviations: three unknown words of three are beyond chance, and four of six are not
 
 
 class Asked(NamedTuple):
@@ -58,15 +62,19 @@ def main(settings: Settings) -> list[dict[str, Any]]:
     set_threads(settings.threads)
     classifier = load_classifier(settings.run, settings.device)
     weigh = weigher(classifier) if settings.words else None
+    coverage = classifier.coverage() if isinstance(classifier, TextClassifier) else None
     texts, answers, faults = asked(settings), [], []
     while batch := list(islice(texts, settings.batch_size)):
-        for one, answer in zip(batch, answered(batch, classifier, weigh)):
+        for one, answer in zip(batch, answered(batch, classifier, weigh, coverage)):
             for line in [json.dumps(answer)] if settings.json else lines(one, answer):
                 print(line, flush=True)
             if one.fault is not None:
                 say(f"no answer: {one.fault.what}")
                 faults.append(one.fault)
             answers.append(answer)
+        if coverage and (told := coverage.warning(CERTAIN)):
+            say(told)
+            coverage = None  # once is enough
     if faults:
         what = f"{len(faults):,} of {len(answers):,} lines have no answer; the first: {faults[0].what}"
         raise DataError(what, faults[0].fix)
@@ -93,6 +101,9 @@ def check_texts(texts: Sequence[str], files: Sequence[str]) -> None:
         if not os.path.isfile(name):
             found = "is a directory" if os.path.isdir(name) else "does not exist"
             raise UsageError(f"--file {name:.300} {found}", "name a file with one text per line")
+        if ending(Path(name)) in TABLES:
+            raise UsageError(f"--file {name:.300} is a table, by its ending, and each line would be one text",
+                             "write the texts alone to a .txt file, one a line")
 
 
 def weigher(classifier: Predicting) -> Callable[..., list[tuple[str, float]]]:
@@ -137,13 +148,16 @@ def decoded_lines(raw_lines: Iterable[bytes], name: str) -> Iterator[Asked]:
 
 
 def answered(batch: Sequence[Asked], classifier: Predicting,
-             weigh: Callable[..., list[tuple[str, float]]] | None = None) -> list[dict[str, Any]]:
+             weigh: Callable[..., list[tuple[str, float]]] | None = None,
+             coverage: Coverage | None = None) -> list[dict[str, Any]]:
     """What the classifier says of each text: label, probability (of that label), tokens, shortened.
 
     The label is None for an empty text, and for what is none, where `fault` says why. With `weigh` comes the weight of
-    each word in the answer.
+    each word in the answer. With `coverage` the texts are counted there, too.
     """
     tokenised = classifier.tokenise([one.text for one in batch])
+    if coverage:
+        coverage.count(tokenised)
     rows = zip(batch, classifier.probabilities(tokenised).numpy(), tokenised.lengths.tolist(),
                tokenised.shortened.tolist())
     answers = []

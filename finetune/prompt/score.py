@@ -1,13 +1,15 @@
-"""Part V, prompting: the command. What does a BERT say of a review before it has seen a single label?
+"""Part V, prompting: the command. What does a language model say of a review before it has seen a single label?
 
     python -m finetune.prompt runs/bert-imdb
     python -m finetune.prompt runs/bert --reviews 2000       # an encoder that never saw a review, for comparison
+    python -m finetune.prompt runs/bert-imdb --labels 100    # tuned first; beside it: finetune.imdb --mode finetune
+    python -m finetune.prompt runs/gpt-imdb --examples 4     # with four reviews and their answers before each
 
 Each review is asked about with each template, and each pair of words gives an answer: the review is positive if the
 positive word is the likelier one (raw), or if its score is above the median score of reviews without labels. The second
 assumes that half of these are positive. All templates and pairs are told, with mean, spread and worst.
 
-Read next: `minitransfer.bert.distillation`.
+Read next: `finetune.prompt.tune`.
 """
 
 import json
@@ -19,13 +21,18 @@ import numpy as np
 import torch
 
 from finetune.prompt.settings import Settings
+from finetune.prompt.tune import tune
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.errors import DataError, UsageError
+from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.progress import Progress, say
-from minitransfer.apparatus.runtime import choose_device, choose_precision, set_threads
+from minitransfer.apparatus.runtime import choose_device, choose_precision, derived_seed, set_threads
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.text.corpora import find_data_dir, load_reviews
-from minitransfer.transfer.loading import load_with_head
+from minitransfer.gpt.causal import CausalLM
+from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
+from minitransfer.text.wordpiece import WordPiece
+from minitransfer.transfer.encoders import BertEncoder
+from minitransfer.transfer.labels import choose_labelled
+from minitransfer.transfer.loading import OF_PIECES, load_with_head
 from minitransfer.transfer.prompts import (
     PAIRS,
     SAMPLE_PAIRS,
@@ -38,18 +45,20 @@ from minitransfer.transfer.prompts import (
 
 UNLABELLED = 2_000  # reviews whose median score is the threshold
 LEAST_ROOM = 8  # pieces of a review, or there is nothing to judge
+Example = tuple[np.ndarray, int]  # a review as pieces, and its label
 
 
 def main(settings: Settings) -> dict[str, Any]:
-    """Ask everything of all reviews, and tell and return what came of it."""
+    """Tune if that is asked for, then ask everything of all reviews, and tell and return what came of it."""
     device = choose_device(settings.device)
     set_threads(settings.threads)
-    run = load_run(settings.run, kind="bert")
-    model, encoder = load_with_head(run, device, MaskedLM)
+    model, encoder = _load(settings.run, device)
     precision = choose_precision("auto", device, encoder.hidden_size)
     wordpiece = encoder.wordpiece
     templates = {text: Template.of(text, wordpiece) for text in TEMPLATES}
-    max_tokens = _room(list(templates.values()), settings.max_tokens, encoder.max_tokens)
+    if isinstance(model, CausalLM):
+        templates = {text: template for text, template in templates.items() if template.asks_behind}
+    max_tokens = _room(list(templates.values()), settings, encoder.max_tokens)
     reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
     usual = SAMPLE_PAIRS if reviews.name == "sample" else PAIRS
     pairs = single_pieces(usual, wordpiece)
@@ -57,35 +66,58 @@ def main(settings: Settings) -> dict[str, Any]:
         words = ", ".join("/".join(pair) for pair in usual)
         raise DataError(f"of {words} {settings.run} knows no pair as single pieces",
                         "use a run that was pretrained with more pieces, or on more text")
+    tuned: dict[str, Any] = {}
+    examples: list[Example] = []
+    if settings.labels:
+        templates, pairs = dict(list(templates.items())[:1]), dict(list(pairs.items())[:1])
+        [template], [pair] = templates.values(), pairs.values()
+        texts, labels = _labelled(reviews, settings.labels, settings.seed, wordpiece, "--labels")
+        questions = [template.fill(text, max_tokens) for text in texts]
+        tuned = tune(model, questions, labels, pair, settings, precision)
+    elif settings.examples:
+        examples = list(zip(*_labelled(reviews, settings.examples, settings.seed, wordpiece, "--examples")))
+        random.Random(derived_seed(settings.seed, "examples")).shuffle(examples)
     test = _drawn(len(reviews.test_texts), settings.reviews)
     unlabelled = reviews.unsup_texts or reviews.train_texts
     some = _drawn(len(unlabelled), UNLABELLED)
     labels, answers = reviews.test_labels[test], []
     asked = wordpiece.encode([reviews.test_texts[i] for i in test]), wordpiece.encode([unlabelled[i] for i in some])
     say(f"{len(test):,} reviews of {reviews.name} to test on, {len(some):,} without labels for the threshold; "
-        f"{len(TEMPLATES)} templates, {len(pairs)} of {len(usual)} pairs of words")
+        f"{len(templates)} templates, {len(pairs)} of {len(usual)} pairs of words")
     for text, template in templates.items():
-        s, unjudged = (ask(model, [template.fill(review, max_tokens) for review in part], list(pairs.values()),
-                           precision, text) for part in asked)
+        s, unjudged = (ask(model, template, part, list(pairs.values()), examples, max_tokens, precision, text)
+                       for part in asked)
         median = unjudged.median(dim=0).values
         both = zip(pairs, accuracies(s, labels), accuracies(s, labels, median))
         answers += [{"template": text, "words": list(pair), "raw": raw, "median": above} for pair, raw, above in both]
-    results = {"encoder": settings.run, "mode": "prompt", "labels": 0, "data": reviews.name, "reviews": len(test),
-               "max_tokens": max_tokens, "answers": answers,
+    results = {"encoder": settings.run, "mode": "prompt", "labels": settings.labels or 0,
+               "examples": len(examples), "seed": settings.seed, "data": reviews.name, "reviews": len(test),
+               "max_tokens": max_tokens, **tuned, "answers": answers,
                **{kind: _summary(answers, kind) for kind in ("raw", "median")}}
     print(json.dumps(results)) if settings.json else tell(results)
     return results
 
 
-def ask(model: MaskedLM, questions: Sequence[np.ndarray], pairs: Sequence[Sequence[int]], precision: str,
-        text: str) -> torch.Tensor:
-    """The scores of questions for all pairs, (N, W), with a line of progress that shows the template."""
-    with Progress(sum(map(len, questions)), "tokens", description=f'"{text}"') as progress:
-        return scores(model, questions, pairs, precision, progress.advance)
+def ask(model: MaskedLM, template: Template, reviews: Sequence[np.ndarray], pairs: Sequence[Sequence[int]],
+        examples: Sequence[Example], max_tokens: int, precision: str, text: str) -> torch.Tensor:
+    """The scores of reviews for all pairs, (N, W), with a line of progress that shows the template.
+
+    One pass does for all pairs; but examples have their answers by one pair, and each then has a pass of its own.
+    """
+    found = []
+    for group in [[pair] for pair in pairs] if examples else [pairs]:
+        shown = [(review, group[0][1 - label]) for review, label in examples]  # a pair has the positive word first
+        questions = [template.fill(review, max_tokens, shown) for review in reviews]
+        with Progress(sum(map(len, questions)), "tokens", description=f'"{text}"') as progress:
+            found.append(scores(model, questions, group, precision, progress.advance))
+    return torch.cat(found, dim=1)
 
 
 def tell(results: dict[str, Any]) -> None:
     """Print the table: a row for each template and pair, then what they come to together."""
+    if results["labels"]:
+        chosen, right = f"epoch {results['epochs']} of {results['epochs_run']}", results["validation_accuracy"]
+        print(f"tuned on {results['labels']:,} labels, {chosen}: validation accuracy {right:.4f}")
     print(f"{'template':42}{'words':20}{'raw':>8}{'median':>8}")
     for answer in results["answers"]:
         print(f"{answer['template']:42}{'/'.join(answer['words']):20}{answer['raw']:8.2%}{answer['median']:8.2%}")
@@ -94,13 +126,31 @@ def tell(results: dict[str, Any]) -> None:
         print(f"{kind}: mean {found['mean']:.2%}, standard deviation {found['spread']:.2%}, worst {found['worst']:.2%}")
 
 
-def _room(templates: Sequence[Template], asked: int | None, usual: int) -> int:
+def _load(path: str, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
+    """The network of a run with its head, and its encoder. Raises: CheckpointError for a run that knows no pieces."""
+    run = load_run(path)
+    if run.kind not in OF_PIECES:
+        raise CheckpointError(f"{path} holds a run of kind {run.kind!r}, which cannot be asked for a piece",
+                              "give the directory of a pretrain.bert or gpt run")
+    return load_with_head(run, device, CausalLM if run.kind == "gpt" else MaskedLM)
+
+
+def _room(templates: Sequence[Template], settings: Settings, usual: int) -> int:
     """How long a question may be. Raises: UsageError beyond what the run was pretrained on, or for next to nothing."""
-    least = max(template.length for template in templates) + LEAST_ROOM
-    if not least <= (asked or usual) <= usual:
-        raise UsageError(f"--max-tokens {asked or usual} is not within {least}, which the templates need, and {usual}, "
-                         "which the run was pretrained on", "leave it out, or use another run")
-    return asked or usual
+    asked, several = settings.max_tokens or usual, settings.examples or 0
+    least = 2 + (several + 1) * (max(template.length for template in templates) + LEAST_ROOM)
+    if not least <= asked <= usual:
+        needed = f"the templates and {several} examples need" if several else "the templates need"
+        raise UsageError(f"--max-tokens {asked} is not within {least}, which {needed}, and {usual}, "
+                         "which the run was pretrained on", "give another number, or use another run")
+    return asked
+
+
+def _labelled(reviews: Reviews, n: int, seed: int, wordpiece: WordPiece,
+              flag: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """Reviews of the training half as pieces, as many of each class, and their labels (n,): 1 is positive."""
+    chosen = choose_labelled(reviews.train_labels, n, seed, flag=flag)
+    return wordpiece.encode([reviews.train_texts[i] for i in chosen]), reviews.train_labels[chosen]
 
 
 def _drawn(N: int, n: int | None) -> np.ndarray:

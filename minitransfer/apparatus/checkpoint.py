@@ -54,7 +54,9 @@ COMPLETE, STATES = "complete.json", "state"
 RESERVED = {CONFIG, WEIGHTS, MANIFEST, METRICS, COMPLETE, STATES, LOCK}
 PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
-ADDED = {"classes": ["negative", "positive"]}  # settings that the configs of older runs lack, as these runs had them
+# What the configs of older runs lack, as these runs had it.
+ADDED = {"classes": ["negative", "positive"], "optimizer": "adamw", "weight_decay": 0.01, "average_weights": None,
+         "masks": "dynamic", "mask_probability_end": None, "lm_weight": 0.0}
 
 
 class RunDirectory:

@@ -8,13 +8,20 @@ Next: options.py, how a command reads its flags.
 """
 
 
-class MinitransferError(Exception):
+class OneLine:
+    """A failure whose line says all: a notebook, which asks for this method, shows that alone, and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class MinitransferError(OneLine, Exception):
     """A failure its user can mend: `what` is wrong, and the `fix` for it, one sentence each."""
 
     exit_code = 1
 
     def __init__(self, what: str, fix: str):
-        super().__init__(f"{what.rstrip('.')}. Fix: {fix.rstrip('.')}.")
+        super().__init__(f"{what.rstrip('.')}. Fix: {fix.rstrip('.')}{'.' * (not fix.endswith('?'))}")
         self.what, self.fix = what, fix
 
 
@@ -54,7 +61,7 @@ class NetworkError(MinitransferError):
     exit_code = 7
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(OneLine, KeyboardInterrupt):
     """A signal that ends the work at once, where there is nothing to save: as Ctrl-C does, in a notebook too."""
 
     def __init__(self, signal: int, state: str = "stopped at once; what was saved before is kept"):

@@ -13,11 +13,12 @@ Next: distributed.py, when several processes take these steps together.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minitransfer.apparatus.errors import NumericsError
 
@@ -44,7 +45,97 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, fused=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+class MuonAndAdamW:
+    """Muon (Jordan et al. 2024) for the hidden matrices of a network, AdamW for all else: two optimizers as one.
+
+    M ← μ M + G,   W ← W − η λ W − η · 0.2 √max(m, n) · O(G + μ M),   μ = 0.95
+
+    G is the gradient of W (m × n). With the singular value decomposition X = U S Vᵀ, O(X) is nearly U Vᵀ: each
+    direction of a step is as long as every other. It is computed without U and V, by five times
+
+    X ← a X + (b A + c A²) X,   A = X Xᵀ,   a, b, c = 3.4445, −4.775, 2.0315,   from X / ‖X‖ on    (Newton–Schulz)
+
+    The factor gives a step the size of AdamW's, so that both share rate and decay (Liu, Su et al. 2025). W is each of
+    the matrices that stand one below the other in a parameter: queries, keys and values, or the gates of an LSTM.
+    """
+
+    def __init__(self, module: nn.Module, groups: list[dict[str, Any]], hidden: Mapping[str, int]):
+        """groups: as `weight_decay_groups` gives them.  hidden: words in the names of the parameters that hold hidden
+        matrices, with the number of matrices in each.
+        """
+        numbers = {p: n for name, p in module.named_parameters() for word, n in hidden.items() if word in name}
+        self._module = module
+        self._parts = [(p, p.detach().chunk(numbers[p])) for p in groups[0]["params"] if p in numbers]
+        matrices = [part for _, parts in self._parts for part in parts]
+        self._muon = torch.optim.Muon([{**groups[0], "params": matrices}], adjust_lr_fn="match_rms_adamw")
+        rest = [p for p in groups[0]["params"] if p not in numbers]
+        self._adamw = adamw([{**groups[0], "params": rest}, *groups[1:]])
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of both."""
+        return [*self._muon.param_groups, *self._adamw.param_groups]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step."""
+        self._module.zero_grad()
+
+    def step(self) -> None:
+        """Move all weights by one step."""
+        for whole, parts in self._parts:
+            for part, gradient in zip(parts, whole.grad.chunk(len(parts))):
+                part.grad = gradient
+        self._muon.step()
+        self._adamw.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of both, by name."""
+        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        self._muon.load_state_dict(state["muon"])
+        self._adamw.load_state_dict(state["adamw"])
+
+
+Optimizer = torch.optim.Optimizer | MuonAndAdamW
+
+
+def choose(name: str, module: nn.Module, learning_rate: float, weight_decay: float,
+           hidden: Mapping[str, int]) -> Optimizer:
+    """The optimizer of --optimizer: adamw, or muon, which needs to know what is `hidden` (see `MuonAndAdamW`)."""
+    groups = weight_decay_groups(module, learning_rate, weight_decay)
+    return adamw(groups) if name == "adamw" else MuonAndAdamW(module, groups, hidden)
+
+
+class RunningAverage:
+    """An exponential moving average of a network's weights θ, if a `share` of the run is given; nothing for None.
+
+    m ← d m + (1 − d) θ after each step, from m = θ after the first on,   d = 1 − 1 / (share · steps)
+
+    So m looks back about `share` of the run. What the last batches did to θ at random cancels out in it (Polyak and
+    Juditsky 1992).
+    kept: what a state has to hold of it, by name.
+    """
+
+    def __init__(self, module: nn.Module, share: float | None, steps: int):
+        self._module, self.kept = module, dict[str, AveragedModel]()
+        if share:
+            d = max(0.0, 1 - 1 / (share * steps))
+            self.kept = {"average": AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(d))}
+
+    def update(self) -> None:
+        """Take the weights of a step into the average."""
+        for m in self.kept.values():
+            m.update_parameters(self._module)
+
+    def take(self) -> None:
+        """Put the average in the place of the weights, once the last step is done."""
+        for m in self.kept.values():
+            self._module.load_state_dict(m.module.state_dict())
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
     """Set each group's rate to `factor` times its first, and return the largest, for the log.
 
     Raises: KeyError for a group without "initial_lr", that is, one not from `weight_decay_groups`.

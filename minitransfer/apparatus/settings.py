@@ -189,6 +189,8 @@ def _add_flag(place: Any, field: dataclasses.Field) -> None:
         options |= {"type": described["convert"], "metavar": described["metavar"], "choices": described["choices"]}
         if described["many"]:
             options["nargs"] = "*" if described["positional"] and field.default is not MISSING else "+"
+            if not described["positional"]:
+                options["action"] = "extend"  # given twice, neither is forgotten
     if described["positional"]:
         place.add_argument(field.name, **options)
     else:

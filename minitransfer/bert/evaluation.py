@@ -17,14 +17,14 @@ from torch.nn import functional as F
 
 from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.bert.masking import mask_tokens
+from minitransfer.bert.masking import PROBABILITY, mask_tokens
 from minitransfer.text.wordpiece import WordPiece
 
-Mask = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # (token_ids, generator) -> (inputs, labels)
+Mask = Callable[..., tuple[Tensor, Tensor]]  # (token_ids, generator, probability=…) -> (inputs, labels)
 
 
-def masker(wordpiece: WordPiece, probability: float, whole_words: bool) -> Mask:
-    """How a run masks its text: `mask_tokens`, with the vocabulary size and the flags of the run filled in."""
+def masker(wordpiece: WordPiece, probability: float = PROBABILITY, whole_words: bool = False) -> Mask:
+    """How a run masks its text: `mask_tokens`, with vocabulary size and flags filled in; by default, held-out text."""
     continues = torch.from_numpy(wordpiece.continues) if whole_words else None
     return partial(mask_tokens, vocab_size=wordpiece.vocab_size, continues=continues, probability=probability)
 

@@ -7,7 +7,7 @@ character CNN.
 
 The gradient is short enough to write by hand, which makes the whole method visible: no autograd, no optimiser object.
 
-Read next: `pretrain.static.train`, the command.
+Read next: `minitransfer.static.glove`.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,42 @@ class SkipGramConfig:
     blocks_per_step: int = 64
 
 
-class SkipGram:
+class WordTables:
+    """Tables with a row for each word, moved by AdaGrad: what both methods of this part learn.
+
+    squares: of each table, the squared gradients that its rows have met so far, each (V,).
+    """
+
+    TABLES: tuple[str, ...] = ("vectors", "contexts")
+    vectors: Tensor
+    squares: dict[str, Tensor]
+
+    def tensors(self, counts: np.ndarray) -> dict[str, Tensor]:
+        """What is worth keeping: the tables, and the words' counts (V,)."""
+        tables = {table: getattr(self, table) for table in self.TABLES}
+        return {**tables, "counts": torch.from_numpy(counts.astype(np.int64))}
+
+    def state_dict(self) -> dict:
+        """All that training goes on from."""
+        return {**{table: getattr(self, table) for table in self.TABLES}, "squares": self.squares}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a `state_dict`."""
+        for table in self.TABLES:
+            setattr(self, table, state[table])
+        self.squares = dict(state["squares"])
+
+    def _descend(self, table: str, ids: Tensor, grads: Tensor, learning_rate: float) -> None:
+        """Take one AdaGrad step on the rows `ids` of a table, adding up the gradients of a row that occurs twice."""
+        rows, place = ids.unique(return_inverse=True)
+        total = torch.zeros(len(rows), grads.shape[1]).index_add_(0, place, grads)
+        square = self.squares[table][rows] + total.square().mean(dim=1)
+        self.squares[table][rows] = square
+        total *= (-learning_rate / (square.sqrt() + 1e-8)).unsqueeze(1)
+        getattr(self, table).index_add_(0, rows, total)
+
+
+class SkipGram(WordTables):
     """Two tables of word vectors, trained against each other.
 
     c = `vectors` (V, D) for the word in the middle, o = `contexts` (V, D) for the words around it. Of each pair the
@@ -58,21 +93,8 @@ class SkipGram:
         self.config = config
         self.vectors = (torch.rand(vocab_size, D, generator=generator) - 0.5) / D
         self.contexts = torch.zeros(vocab_size, D)
-        self.squares = {"vectors": torch.zeros(vocab_size), "contexts": torch.zeros(vocab_size)}
+        self.squares = {table: torch.zeros(vocab_size) for table in self.TABLES}
         self.noise = torch.from_numpy(np.cumsum(counts.astype(np.float64) ** 0.75))
-
-    def tensors(self, counts: np.ndarray) -> dict[str, Tensor]:
-        """What is worth keeping: both tables (V, D) and the words' counts (V,)."""
-        tables = {"vectors": self.vectors, "contexts": self.contexts}
-        return {**tables, "counts": torch.from_numpy(counts.astype(np.int64))}
-
-    def state_dict(self) -> dict:
-        """All that training goes on from."""
-        return {"vectors": self.vectors, "contexts": self.contexts, "squares": self.squares}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from a `state_dict`."""
-        self.vectors, self.contexts, self.squares = state["vectors"], state["contexts"], dict(state["squares"])
 
     def draw_negatives(self, generator: torch.Generator) -> Tensor:
         """Draw word ids from p(w) ∝ count(w)^¾, int64 (shared_negatives,)."""
@@ -105,15 +127,6 @@ class SkipGram:
         around = torch.cat([token_ids.flatten(), negatives])
         self._descend("contexts", around, torch.cat([grad_o, grad_o_neg]), learning_rate)
         return (loss / num_pairs.sum().clamp(min=1)).item()
-
-    def _descend(self, table: str, ids: Tensor, grads: Tensor, learning_rate: float) -> None:
-        """Take one AdaGrad step on the rows `ids` of a table, adding up the gradients of a row that occurs twice."""
-        rows, place = ids.unique(return_inverse=True)
-        total = torch.zeros(len(rows), grads.shape[1]).index_add_(0, place, grads)
-        square = self.squares[table][rows] + total.square().mean(dim=1)
-        self.squares[table][rows] = square
-        total *= (-learning_rate / (square.sqrt() + 1e-8)).unsqueeze(1)
-        getattr(self, table).index_add_(0, rows, total)
 
 
 def window_mask(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:

@@ -47,8 +47,8 @@ def decode(raw: bytes, where: str, tally: Counter, offset: int = 0) -> str:
         except UnicodeDecodeError as error:
             bad = error.start
     raise DataError(f"{where} is not UTF-8 text: byte 0x{raw[bad]:02x} at offset {offset + bad:,}",
-                    "convert it, for instance by `iconv -f LATIN1 -t UTF-8 OLD > NEW` (UTF-16 where every other byte "
-                    "is zero), or remove it if it is no text")
+                    "convert it from the encoding that it has, for instance by `iconv -f CP1252 -t UTF-8 OLD > NEW` "
+                    "(CP932 for Japanese, UTF-16 where every other byte is zero), or remove it if it is no text")
 
 
 def clean_text(text: str, tally: Counter) -> str:

@@ -119,7 +119,7 @@ def _hub_reviews(place: Path, folders: Sequence[str]) -> Iterator[tuple[str, str
         path = place / HUB_FILE.format(split)
         if not set(folder_of.values()) <= set(folders) or split == "unsupervised" and not path.exists():
             continue
-        columns, rows = read_table(path, Counter())
+        columns, rows = read_table(path, Counter(), named=False)
         for number, (where, values) in enumerate(rows):
             row = dict(zip(columns, values))
             text, folder = row.get("text"), folder_of.get(row.get("label"))

@@ -49,7 +49,7 @@ def check_data(data: Sequence[str]) -> None:
         if os.path.isdir(path) and len(data) > 1 or len(data) > 2:
             raise UsageError(f"--data takes one folder, or one or two files, and not {' '.join(data)}",
                              "give the folder that train and test are in, or the file to train on and the one to test")
-        if not os.path.isdir(path) and Path(path).suffix.lower() not in tables.ENDINGS:
+        if not os.path.isdir(path) and tables.ending(Path(path)) not in tables.ENDINGS:
             raise UsageError(f"--data {path} does not end as a table does: {', '.join(tables.ENDINGS)}",
                              "give a CSV, TSV, JSON-lines or Parquet file, or a folder train/CLASS/*.txt")
     if len(data) == 2 and os.path.samefile(*data):
@@ -155,8 +155,12 @@ def _remark(names: dict[str, list[str]], train: Pairs, test: Pairs, say: Say) ->
 def _read_folder(place: Path, say: Say) -> tuple[Pairs, Pairs, list[str]]:
     """The labelled texts of both halves, the second one empty where there is no test folder, and unlabelled texts."""
     if not (place / "train").is_dir():
-        raise DataError(f"{place} has no folder train (there is {imdb.listed(place)})",
-                        "put texts, one per .txt file, in train/CLASS and test/CLASS, or name a table in it")
+        fix = "put texts, one per .txt file, in train/CLASS and test/CLASS, or name a table in it"
+        if place.absolute().name in ("train", "test"):
+            fix = f"give {place.absolute().parent}, which holds it"
+        elif any(place.glob("*/*.txt")):
+            fix = f"move the folders of texts into {place / 'train'}; without a test half, a part is set aside"
+        raise DataError(f"{place} has no folder train (there is {imdb.listed(place)})", fix)
     halves = ["train", "test"] if (place / "test").exists() else ["train"]
     tally: Counter[str] = Counter()
     files = {f"{half}/{name}": _texts_of(place / half / name, tally, say)

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from minitransfer.apparatus.archives import UNPACK, file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
-from minitransfer.text import CORPORA
+from minitransfer.text import CORPORA, tables
 from minitransfer.text.cleaning import Say, decode, say_normalised
 
 ENDINGS = (".txt", *(f".txt{ending}" for ending in UNPACK))  # what is read of a folder
+NOT_PLAIN = (*tables.ENDINGS, ".html", ".htm", ".xml")
 HELD_OUT = 0.02  # of the characters, at most
 SMALL = 2_000_000  # bytes: a fifth of WikiText-2; of less, the preset `small` would be taught for a few hundred steps
 PACKED = 3  # how much larger packed text is, about
@@ -41,7 +42,7 @@ def corpus_name(text: str) -> str:
 
 
 def check_name(text: str) -> None:
-    """Raises: UsageError for what is neither the name of a corpus nor of a file or folder that is there."""
+    """Raises: UsageError for what is neither the name of a corpus nor a folder or file of plain text that is there."""
     if text in CORPORA:
         return
     if os.path.lexists(text):
@@ -49,6 +50,9 @@ def check_name(text: str) -> None:
             raise UsageError(f"{text} is a link to nothing", "restore what it leads to, or name another file")
         if "+" in text:
             raise UsageError(f"the name {text!r} has a +, which stands between the names of corpora", "rename it")
+        if tables.ending(Path(text)) in NOT_PLAIN and not os.path.isdir(text):
+            raise UsageError(f"{text} is no plain text, by its ending: its marks would be learned as words",
+                             "write its texts to a .txt file, with a blank line after each")
         return
     near = difflib.get_close_matches(text.lower(), CORPORA, n=1)
     fix = f"did you mean {near[0]}?" if near else "name one of these, or a file or folder of plain text"

@@ -1,8 +1,8 @@
 """Part I, around the reviews: tables. How does a file of rows become texts with labels, and which rows are bad?
 
-CSV (also with semicolons or tabs), TSV, JSON lines or Parquet, told apart by the file's ending. Two of the columns are
-needed; where no flag names them, the usual names are looked for. A row that cannot be understood is named by its line,
-and none is left out: a file with bad rows is refused.
+CSV (also with semicolons or tabs), TSV, JSON lines or Parquet, told apart by the file's ending; a packed one, such as
+x.csv.gz, is unpacked. Two of the columns are needed; where no flag names them, the usual names are looked for. A row
+that cannot be understood is named by its line, and none is left out: a file with bad rows is refused.
 
 Read next: `minitransfer.text.own`, which makes a training and a test half of it.
 """
@@ -11,12 +11,12 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from minitransfer.apparatus.archives import file_lines
+from minitransfer.apparatus.archives import UNPACK, file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.text.cleaning import Say, clean_text, decode, say_normalised
 
@@ -56,15 +56,22 @@ def read_pairs(path: Path, text_column: str | None, label_column: str | None, sa
     return pairs
 
 
-def read_table(path: Path, tally: Counter) -> tuple[list[str], Iterator[Row]]:
+def read_table(path: Path, tally: Counter, named: bool = True) -> tuple[list[str], Iterator[Row]]:
     """Return the names of a file's columns, and its rows; the file has one of ENDINGS. tally: as for `clean_text`.
+
+    named: whether numbers of classes become the names that a Parquet file has for them, as `class_names` tells.
 
     Raises: UsageError for a Parquet file without pyarrow; DataError for a file that is damaged.
     """
-    ending = path.suffix.lower()
-    if ending in (".csv", ".tsv"):
-        return _read_csv(path, tally, "\t" if ending == ".tsv" else ",;\t")
-    return _read_parquet(path) if ending == ".parquet" else _read_json_lines(path, tally)
+    kind = ending(path)
+    if kind in (".csv", ".tsv"):
+        return _read_csv(path, tally, "\t" if kind == ".tsv" else ",;\t")
+    return _read_parquet(path, named) if kind == ".parquet" else _read_json_lines(path, tally)
+
+
+def ending(path: Path) -> str:
+    """Return the ending that tells how a file is read, in lower case; of a packed one, x.csv.gz, the one before."""
+    return Path(path.stem if path.suffix in UNPACK else path.name).suffix.lower()
 
 
 def find_column(columns: Sequence[str], asked: str | None, flag: str, path: Path) -> int:
@@ -161,7 +168,21 @@ def _decoded_lines(path: Path, tally: Counter) -> Iterator[str]:
         yield from decode(raw, f"line {number:,} of {path}", tally).splitlines(keepends=True)
 
 
-def _read_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
+def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[int, str]]:
+    """Return column -> number -> name of the class, where the schema of a Parquet file has such names.
+
+    The `datasets` library writes them there for columns of its type ClassLabel. The -1 that it has for an unlabelled
+    row has no name.
+    """
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {column: dict(enumerate(feature["names"])) for column, feature in features.items()
+                if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}
+
+
+def _read_parquet(path: Path, named: bool) -> tuple[list[str], Iterator[Row]]:
     """The columns and rows of a Parquet file."""
     try:
         from pyarrow import ArrowException, parquet
@@ -171,6 +192,10 @@ def _read_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
     try:
         table = parquet.ParquetFile(path).read()
         columns = [column.to_pylist() for column in table.columns]
+        names = class_names(table.schema.metadata) if named else {}
+        for i, name in enumerate(table.column_names):
+            if name in names:
+                columns[i] = [names[name].get(value) if isinstance(value, int) else value for value in columns[i]]
     except (ArrowException, OSError) as error:
         raise DataError(f"{path} is not a whole, readable Parquet file: {' '.join(str(error).split())[:200]}",
                         "download or write it again") from error

@@ -39,6 +39,7 @@ from minitransfer.text.cleaning import clean_text
 from minitransfer.text.imdb import LINE_BREAK
 from minitransfer.transfer.baselines import WHOLE, Bags, Half
 from minitransfer.transfer.classifier import Classifier, load_classifier, max_tokens_of
+from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.encoders import Encoder, TokenVectors, default_max_tokens
 from minitransfer.transfer.examples import predict
 from minitransfer.transfer.features import TOKENS_PER_BATCH, pool_tokens
@@ -240,6 +241,11 @@ class TextClassifier(Predicting, FrozenEncoder):
 
     def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
         return predict(self.model, tokenised)
+
+    def coverage(self) -> Coverage | None:
+        """What counts how much of further texts the encoder has not learned; None for one that was never pretrained."""
+        config = self._run.config
+        return Coverage(self._run, config["encoder"]["kind"]) if config.get("mode") != "scratch" else None
 
     @cached_property
     def model(self) -> Classifier:

@@ -1,8 +1,9 @@
 """Part V, chapter 2, aside: coverage. Does an encoder know the language of the texts that it is given?
 
 **Out-of-vocabulary rate**: the share of running tokens that an encoder has learned nothing of. A word that static
-vectors have not met counts as zeros; a biLM knows it by its bytes, and those of another language say little; BERT has
-[UNK] for what its pieces cannot spell. Training goes on all the same, as if the task were hard, so it is said.
+vectors have not met counts as zeros; a biLM knows it by its bytes, and those of another language say little; BERT and
+GPT have [UNK] for what their pieces cannot spell. Training goes on all the same, as if the task were hard, and every
+text is answered: so it is said.
 
     rate = (running tokens that are not among those of pretraining) / (running tokens)
 
@@ -23,19 +24,56 @@ AROUND = {SPECIAL_PIECES[CLS_ID], SPECIAL_PIECES[SEP_ID]}  # they stand around e
 MUCH = 0.2
 
 
+PIECES_LACK = "word pieces are [UNK]: none of its {:,} pieces spells what stands there"
 UNKNOWN = {  # what becomes of such a token, by kind of encoder
     "static": "running words are none of its {:,} words, and count as zeros",
     "bilm": "running words are none of the {:,} that it was trained to predict, and are told by their bytes alone",
-    "bert": "word pieces are [UNK]: none of its {:,} pieces spells what stands there",
+    "bert": PIECES_LACK, "gpt": PIECES_LACK,
 }
 
 
 def unknown_rate(texts: TokenisedTexts, known: Collection[str]) -> float:
     """The share of running tokens that are not among those of pretraining; 0 for no token at all."""
-    running = np.concatenate([np.empty(0, np.int32), *texts.token_ids])
-    inside = np.array([token not in AROUND for token in texts.tokens])[running]
-    unknown = np.array([token not in known for token in texts.tokens])[running]
-    return float(unknown[inside].mean()) if inside.any() else 0.0
+    unknown, running = count_unknown(texts, known)
+    return unknown / max(running, 1)
+
+
+def count_unknown(texts: TokenisedTexts, known: Collection[str]) -> tuple[int, int]:
+    """How many running tokens are not among those of pretraining, and how many there are."""
+    ids, counts = np.unique(np.concatenate([np.empty(0, np.int32), *texts.token_ids]), return_counts=True)
+    running = {texts.tokens[i]: int(n) for i, n in zip(ids, counts) if texts.tokens[i] not in AROUND}
+    return sum(n for token, n in running.items() if token not in known), sum(running.values())
+
+
+class Coverage:
+    """Counts, batch by batch, how much of some texts an encoder of this kind, which `run` holds, does not know.
+
+    Raises: CheckpointError if the run's tokens cannot be read.
+    """
+
+    def __init__(self, run: LoadedRun, kind: str):
+        tokens = read_tokens(run, kind)
+        self.run, self.kind, self.tokens = run, kind, tokens.pieces if isinstance(tokens, WordPiece) else tokens.words
+        self.known = set(self.tokens) - {SPECIAL_PIECES[UNK_ID]}
+        self.unknown = self.running = 0
+
+    def count(self, texts: TokenisedTexts) -> None:
+        """Count these texts to those before."""
+        unknown, running = count_unknown(texts, self.known)
+        self.unknown, self.running = self.unknown + unknown, self.running + running
+
+    def warning(self, deviations: float = 0) -> str | None:
+        """A line with numbers if more than MUCH of what was counted is unknown, else None.
+
+        deviations: by how many standard deviations, √(N p (1 − p)) of N tokens at p = MUCH: a few may be unknown by
+        chance.
+        """
+        N, p = self.running, MUCH
+        if self.unknown <= N * p + deviations * (N * p * (1 - p)) ** 0.5:
+            return None
+        return (f"warning: {self.run.path} may not know the language of these texts: {self.unknown / N:.0%} of their "
+                f"{UNKNOWN[self.kind].format(len(self.tokens))}. Pretrain on text of that language: --corpus takes "
+                "your own files")
 
 
 def warning(run: LoadedRun, kind: str, texts: TokenisedTexts) -> str | None:
@@ -43,10 +81,6 @@ def warning(run: LoadedRun, kind: str, texts: TokenisedTexts) -> str | None:
 
     Raises: CheckpointError if the run's tokens cannot be read.
     """
-    tokens = read_tokens(run, kind)
-    known = tokens.pieces if isinstance(tokens, WordPiece) else tokens.words
-    rate = unknown_rate(texts, set(known) - {SPECIAL_PIECES[UNK_ID]})
-    if rate <= MUCH:
-        return None
-    return (f"warning: {run.path} may not know the language of these texts: {rate:.0%} of their "
-            f"{UNKNOWN[kind].format(len(known))}. Pretrain on text of that language: --corpus takes your own files")
+    coverage = Coverage(run, kind)
+    coverage.count(texts)
+    return coverage.warning()

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.saved import LoadedRun, build_to_fit, check_depth
+from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit, check_depth
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig
+from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.static.loading import static_vectors
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary
@@ -52,8 +53,33 @@ def load_with_head(run: LoadedRun, device: torch.device, network: type[Network])
     """
     encoder = load_encoder(run, device)
     assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
-    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path)
-    return model.to(device).eval(), encoder
+    return with_head(run, encoder, network).eval(), encoder
+
+
+def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> Network:
+    """An encoder, which may have learnt on, under the head of the run that it came from; the head does not learn.
+
+    Raises: CheckpointError if the run has none that fits.
+    """
+    if "dense.weight" not in run.tensors:  # of some that were imported
+        raise CheckpointError(f"{run.path} has no head that predicts pieces", ANOTHER)
+    model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path).requires_grad_(False)
+    model.to(encoder.bert.embeddings.tokens.weight.device)
+    model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too
+    return model
+
+
+def softmax_of(run: LoadedRun, encoder: BiLMEncoder) -> WordSoftmax:
+    """The softmax of the pretrain.bilm run that an encoder came from; it does not learn.
+
+    Raises: CheckpointError if the run has none that fits.
+    """
+    if "softmax.weight" not in run.tensors:
+        raise CheckpointError(f"{run.path} has no head that predicts words", ANOTHER)
+    V, P, prefix = len(run.parsed("vocab.txt", Vocabulary.from_text)), encoder.hidden_size // 2, "softmax."
+    tensors = {name.removeprefix(prefix): t for name, t in run.tensors.items() if name.startswith(prefix)}
+    softmax = build_to_fit(lambda: WordSoftmax(V, P), tensors, run.path).requires_grad_(False)
+    return softmax.to(encoder.bilm.charcnn.project.weight.device)
 
 
 def new_encoder(config: Mapping[str, Any], tokens: Vocabulary | WordPiece,
@@ -63,15 +89,17 @@ def new_encoder(config: Mapping[str, Any], tokens: Vocabulary | WordPiece,
     With the `tensors` that it is meant to hold, absurd counts of layers are refused before they are built.
     Raises: ValueError, TypeError or KeyError for a config that describes no encoder.
     """
-    values = config["model"]
+    values, kind = config["model"], config["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"no encoder is of kind {kind!r:.60}")
     if isinstance(tokens, WordPiece):
         bert = BertConfig.from_dict(values)
         _check_sizes(bert.num_layers, tensors, bert.vocab_size, len(tokens.pieces))
         seq_length = config.get("training", {}).get("seq_length", bert.max_positions)
         if type(seq_length) is not int or not 3 <= seq_length <= bert.max_positions:
             raise ValueError(f"rows of {seq_length!r:.60} tokens, and {bert.max_positions:,} positions")
-        return (GptEncoder if config["kind"] == "gpt" else BertEncoder)(bert, tokens, seq_length)
-    if config["kind"] == "static":
+        return (GptEncoder if kind == "gpt" else BertEncoder)(bert, tokens, seq_length)
+    if kind == "static":
         return StaticEncoder(tokens, values["hidden_size"])
     bilm = BiLMConfig.from_dict(values)
     _check_sizes(bilm.most_layers, tensors, bilm.vocab_size, len(tokens))

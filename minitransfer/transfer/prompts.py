@@ -2,8 +2,12 @@
 
 By **prompting** (zero-shot classification): a **template** turns the task into the question of pretraining, "… It was
 [MASK].", and a **verbaliser**, a pair of words, says which answers stand for the classes (Schick and Schütze 2021,
-section 3.1). Nothing is trained. But nothing tells which of two words a model likes better whatever the review, so
-the same scores are also judged against their median over reviews without labels.
+section 3.1). BERT is asked what stands at [MASK]; a GPT, which looks back alone, what comes next where the gap begins.
+Nothing is trained. But nothing tells which of two words a model likes better whatever the review, so the same scores
+are also judged against their median over reviews without labels.
+
+With labels there are two ways to go on: to train what answers (`finetune.prompt.tune`), or to show examples in the
+question, and train nothing, **in-context learning** (Brown et al. 2020, section 2).
 
 Read next: `finetune.prompt.score`, the command.
 """
@@ -19,6 +23,7 @@ from torch import Tensor
 
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.bert.encoder import MaskedLM
+from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.batching import batches_by_length, head_and_tail, pad
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, UNK_ID, WordPiece
 
@@ -45,14 +50,27 @@ class Template:
         return cls(*(_with_mask(side, wordpiece) for side in text.split(REVIEW)))
 
     @property
-    def length(self) -> int:
-        """Pieces of a question about an empty review."""
-        return 2 + len(self.before) + len(self.behind)
+    def asks_behind(self) -> bool:
+        """Whether the gap comes after the review; a GPT can be asked nothing before."""
+        return MASK_ID in self.behind
 
-    def fill(self, review: np.ndarray, max_tokens: int) -> np.ndarray:
-        """The question about a review, from [CLS] to [SEP], int64 (≤ max_tokens,): of a long one, head and tail."""
-        body = head_and_tail(review, max_tokens - self.length)
-        return np.array([CLS_ID, *self.before, *body, *self.behind, SEP_ID], np.int64)
+    @property
+    def length(self) -> int:
+        """How many pieces it adds to a review."""
+        return len(self.before) + len(self.behind)
+
+    def fill(self, review: np.ndarray, max_tokens: int, examples: Sequence[tuple[np.ndarray, int]] = ()) -> np.ndarray:
+        """The question about a review, from [CLS] to [SEP], int64 (≤ max_tokens,): of a long one, head and tail.
+
+        examples: other reviews, each with the piece that is its answer, to stand before it in templates of their own;
+        all of them share the room equally.
+        """
+        room = (max_tokens - 2) // (len(examples) + 1) - self.length
+        whole = [np.array([CLS_ID])]
+        for text, answer in (*examples, (review, MASK_ID)):
+            asked = np.concatenate([self.before, head_and_tail(text, room), self.behind])
+            whole.append(np.where(asked == MASK_ID, answer, asked))
+        return np.concatenate([*whole, [SEP_ID]]).astype(np.int64)
 
 
 def _with_mask(text: str, wordpiece: WordPiece) -> np.ndarray:
@@ -67,26 +85,36 @@ def single_pieces(pairs: Sequence[Sequence[str]], wordpiece: WordPiece) -> dict[
     return {pair: two for pair, two in ids.items() if len(two) == 2 and UNK_ID not in two}
 
 
+def word_logits(model: MaskedLM, questions: Sequence[np.ndarray], words: Tensor, precision: str = "fp32",
+                generator: torch.Generator | None = None) -> Tensor:
+    """The logits of some words in the gap of each question, with dropout drawn from `generator` (none for None).
+
+    BERT has them at [MASK], a GPT at the piece before: it sees neither the gap nor what stands behind.
+    Shapes: questions int64 (T_i,) each, with one [MASK]; words int64 (…), token ids -> (N, …) float32.
+    """
+    device = model.bias.device
+    token_ids, real = pad(questions)
+    wanted = torch.from_numpy(np.flatnonzero(token_ids.ravel() == MASK_ID) - isinstance(model, CausalLM)).to(device)
+    with autocast(device, precision):
+        y = model.bert.layers(torch.from_numpy(token_ids).to(device), torch.from_numpy(real).to(device), generator,
+                              wanted)[-1]
+    return model.logits(y.float())[:, words]
+
+
 @torch.no_grad()
 def scores(model: MaskedLM, questions: Sequence[np.ndarray], pairs: Sequence[Sequence[int]], precision: str = "fp32",
            advance: Callable[[int], None] = lambda tokens: None) -> Tensor:
-    """How much likelier the positive word is at [MASK] than the negative one, for each question and pair.
+    """How much likelier the positive word is in the gap than the negative one, for each question and pair.
 
-    s = log p(w⁺ | question) − log p(w⁻ | question) = z_{w⁺} − z_{w⁻},   z the logits of `MaskedLM` at [MASK]
+    s = log p(w⁺ | question) − log p(w⁻ | question) = z_{w⁺} − z_{w⁻},   z as `word_logits` gives them
 
     Shapes: questions int64 (T_i,) each, with one [MASK]; pairs (W, 2) token ids -> (N, W) float32. `advance` is told
     the tokens of each batch.
     """
-    device, lengths = model.bias.device, [len(question) for question in questions]
-    words = torch.tensor(pairs, device=device)
+    lengths, words = [len(question) for question in questions], torch.tensor(pairs, device=model.bias.device)
     found = torch.empty(len(questions), len(words))
     for rows in batches_by_length(lengths, TOKENS_PER_BATCH):
-        token_ids, real = pad([questions[i] for i in rows])
-        wanted = torch.from_numpy(np.flatnonzero(token_ids.ravel() == MASK_ID)).to(device)
-        with autocast(device, precision):
-            y = model.bert.layers(torch.from_numpy(token_ids).to(device), torch.from_numpy(real).to(device),
-                                  wanted=wanted)[-1]
-        z = model.logits(y.float())[:, words]  # (B, W, 2)
+        z = word_logits(model, [questions[i] for i in rows], words, precision)  # (B, W, 2)
         found[torch.from_numpy(rows)] = (z[..., 0] - z[..., 1]).cpu()
         advance(sum(lengths[i] for i in rows))
     return found

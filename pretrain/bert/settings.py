@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, fraction, positive_float, positive_int, probability
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
-from pretrain.settings import NetworkSettings, training_flag
+from pretrain.settings import NetworkSettings, recipe_flag, training_flag
 
 PRESETS = {
     "tiny": dict(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=256, max_positions=128,
@@ -123,8 +123,27 @@ class Settings(PieceSettings):
 
     init_from: str | None = init_from_flag("bert")
     whole_words: bool = flag("mask all pieces of a word, or none", bool, default=False, decides=False)
-    mask_probability: float = flag("share of pieces to be named", fraction, metavar="P", default=0.15, decides=False)
+    mask_probability: float = flag("share of pieces to be named; of held-out text always 15 %", fraction, metavar="P",
+                                   default=0.15, decides=False)
+    mask_probability_end: float | None = recipe_flag(
+        "that share at the end of the run, reached in a straight line", fraction, metavar="P", default=None)
+    masks: str = recipe_flag("dynamic: drawn anew in each epoch; static: once for each row",
+                             choices=("dynamic", "static"), default="dynamic")
     out: str = out_flag("runs/bert")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings. Raises: UsageError as before, and for static masks of a share that changes."""
+        settings = super().of(**given)
+        if settings.masks == "static" and settings.mask_probability_end is not None:
+            what = "--mask-probability-end has no meaning where --masks static draws once for the whole run"
+            raise UsageError(what, "leave one out")
+        return settings
+
+    def masked_share(self, done: float) -> float:
+        """The share of pieces to be masked after a share `done` of the steps."""
+        p, end = self.mask_probability, self.mask_probability_end
+        return p if end is None else p + (end - p) * done
 
     def known(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read, how it masks among it."""

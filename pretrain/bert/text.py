@@ -68,25 +68,38 @@ class PackedText:
 class Text(PackedText):
     """A corpus as BERT is trained on it.
 
-    mask: draws what is masked of a batch, (token_ids, generator) -> (inputs, labels).
+    mask: draws what is masked of rows, (token_ids, generator) -> (inputs, labels).
     held_out: rows masked once and for all, in an order of their own: inputs and labels, int64 (M, T).
     """
 
     mask: Mask
     held_out: tuple[Tensor, Tensor]
 
+    def masked(self, batch: Tensor, share: float, masks: str, seed: int, step: int) -> tuple[Tensor, Tensor]:
+        """The rows of a batch, a share of their pieces masked: drawn for this step, or, if `static`, for each row.
+
+        Shapes: batch (B,) int64, numbers of rows -> inputs and labels (B, T) int64.
+        """
+        if masks == "dynamic":
+            return self.mask(self.rows[batch].long(), generator(seed, "masks", step), probability=share)
+        pairs = [self.mask(self.rows[[n]].long(), generator(seed, "static masks", n), probability=share)
+                 for n in batch.tolist()]
+        inputs, labels = zip(*pairs)
+        return torch.cat(inputs), torch.cat(labels)
+
 
 def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiece | None) -> Text:
     """A corpus as rows for BERT, of pieces as `read_rows` cuts them; what is masked of them follows from --seed alone.
 
+    Of held-out text 15 % of the pieces are masked, each by itself, however the training masks: recipes are compared.
     Raises: DataError as `read_rows`, or if nothing of what is held out is masked.
     """
     tokenizer, rows, held_out = read_rows(corpus, settings, seed, tokenizer, settings.seq_length)
     mask = masker(tokenizer, settings.mask_probability, settings.whole_words)
-    inputs, labels = mask_once(held_out, mask, settings.seed)
+    inputs, labels = mask_once(held_out, masker(tokenizer), settings.seed)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of the {labels.numel():,} held-out tokens of corpus {corpus.name} came to be masked"
-        raise DataError(what, "give more text, or a larger --mask-probability")
+        raise DataError(what, "give more text")
     counts = np.bincount(rows[~fixed(rows)].numpy(), minlength=tokenizer.vocab_size)
     return Text(tokenizer, rows, torch.from_numpy(counts), mask, (inputs, labels))
 

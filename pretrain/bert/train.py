@@ -27,7 +27,7 @@ from pretrain.bert.text import Text, measure, report
 
 WARMUP = 0.1  # of all steps
 MAX_GRAD_NORM = 1.0
-WEIGHT_DECAY = 0.01
+HIDDEN = {"qkv": 3, "output": 1, "expand": 1, "contract": 1}  # of each block, for Muon: q, k and v apart
 MEASUREMENTS = 9  # on held-out text: the last on all of it, those before on MEASURED_TOKENS of it
 MEASURED_TOKENS = 32_768
 
@@ -40,16 +40,18 @@ def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDi
     takes its rows of it.
     """
     (N, T), B, device = text.rows.shape, settings.batch_size, model.bias.device
-    optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
+    optimizer = optim.choose(settings.optimizer, model, settings.learning_rate, settings.weight_decay, HIDDEN)
     total = math.ceil(N / B) * settings.epochs
     warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
+    averaged = optim.RunningAverage(model, settings.average_weights, total)
     with Keeper(run, run.load_state(), stop, steps=total, total=N * T * settings.epochs, unit="tokens",
                 description="bert", save_every=settings.save_every, log_every=settings.log_every,
-                model=model, optimizer=optimizer) as keeper:
+                model=model, optimizer=optimizer, **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
-                masked = text.mask(text.rows[batch].long(), generator(seed, "masks", keeper.step))
+                share = settings.masked_share(keeper.step / total)
+                masked = text.masked(batch, share, settings.masks, seed, keeper.step)
                 inputs, labels = map(share_of_rows, masked)
                 noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", keeper.step, *rank_seed()))
                 with autocast(device, settings.precision):
@@ -62,7 +64,9 @@ def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDi
                 norm = optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
                 if keeper.may_step(nats, norm):
                     optimizer.step()
+                    averaged.update()
                 keeper.done(len(batch) * T, loss=nats, learning_rate=rate, norm=norm)
                 if keeper.step % every == 0 and keeper.step < total and is_first():
                     report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), keeper.step, total, every)
+    averaged.take()
     return keeper.step

@@ -30,7 +30,7 @@ from pretrain.bilm.text import Reader, Text, epoch_windows, perplexity
 
 WARMUP_STEPS = 100  # or half of all steps, if these are fewer
 MAX_GRAD_NORM = 1.0
-WEIGHT_DECAY = 0.01
+HIDDEN = {"lstms": 4, "projections": 1}  # of each stack, for Muon: the gates apart
 MEASUREMENTS = 9  # of perplexity on held-out text: the last on all of it, those before on MEASURED_TOKENS of it
 MEASURED_TOKENS = 8_192
 
@@ -45,15 +45,16 @@ def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int
     """
     B, T = settings.batch_size, settings.window
     model.charcnn.requires_grad_(not reader.fixed)
-    optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
+    optimizer = optim.choose(settings.optimizer, model, settings.learning_rate, settings.weight_decay, HIDDEN)
     carried = CarriedStates(B, reader.device)
     both = Directions(model, reader, settings.softmax == "sampled", seed, settings.precision, side_by_side)
     row_length = math.ceil(text.num_tokens / B)
     total = math.ceil(row_length / T) * settings.epochs
     warmup, every = min(WARMUP_STEPS, math.ceil(total / 2)), math.ceil(total / MEASUREMENTS)
+    averaged = optim.RunningAverage(model, settings.average_weights, total)
     with Keeper(run, state, stop, steps=total, total=B * row_length * settings.epochs, unit="words",
                 description="bilm", save_every=settings.save_every, log_every=settings.log_every,
-                model=model, optimizer=optimizer, lstm_states=carried) as keeper:
+                model=model, optimizer=optimizer, lstm_states=carried, **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             if keeper.in_epoch == 0:
                 carried.begin_text()
@@ -69,12 +70,14 @@ def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int
                 loss, norm = (forward + backward) / 2, optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
                 if keeper.may_step(loss, norm):
                     optimizer.step()
+                    averaged.update()
                     carried.states = states  # else the new ones are no more finite than the loss: the old ones stay
                 keeper.done(B * inputs[0].shape[1], loss=loss, loss_forward=forward, loss_backward=backward,
                             learning_rate=rate, norm=norm)
                 if keeper.step % every == 0 and keeper.step < total and is_first():
                     metrics = perplexity(model, reader, text.validation[:MEASURED_TOKENS], side_by_side)
                     report(run, metrics, keeper.step, total)
+    averaged.take()
     return keeper.step
 
 

@@ -23,7 +23,7 @@ from minitransfer.apparatus.runtime import Stop, autocast, derived_seed, generat
 from minitransfer.elmo.softmax import draw
 from minitransfer.gpt.causal import CausalLM, next_pieces
 from pretrain.bert.text import report
-from pretrain.bert.train import MAX_GRAD_NORM, MEASURED_TOKENS, MEASUREMENTS, WARMUP, WEIGHT_DECAY
+from pretrain.bert.train import HIDDEN, MAX_GRAD_NORM, MEASURED_TOKENS, MEASUREMENTS, WARMUP
 from pretrain.gpt.settings import Settings
 from pretrain.gpt.text import Text, measure
 
@@ -36,12 +36,13 @@ def train(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDi
     each takes its rows of a batch.
     """
     N, T, B, device = len(text.rows), settings.seq_length, settings.batch_size, model.bias.device
-    optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
+    optimizer = optim.choose(settings.optimizer, model, settings.learning_rate, settings.weight_decay, HIDDEN)
     total, log_q = math.ceil(N / B) * settings.epochs, text.log_q
     warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
+    averaged = optim.RunningAverage(model, settings.average_weights, total)
     with Keeper(run, run.load_state(), stop, steps=total, total=N * T * settings.epochs, unit="tokens",
                 description="gpt", save_every=settings.save_every, log_every=settings.log_every,
-                model=model, optimizer=optimizer) as keeper:
+                model=model, optimizer=optimizer, **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
@@ -60,7 +61,9 @@ def train(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDi
                 norm = optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
                 if keeper.may_step(nats, norm):
                     optimizer.step()
+                    averaged.update()
                 keeper.done(len(batch) * T, loss=nats, learning_rate=rate, norm=norm)
                 if keeper.step % every == 0 and keeper.step < total and is_first():
                     report(run, measure(model, text, B, math.ceil(MEASURED_TOKENS / T)), keeper.step, total, every)
+    averaged.take()
     return keeper.step

@@ -5,7 +5,7 @@ many encoders all vectors lean one way, so that any two words look alike. What c
 vectors of one word are than those of words drawn at random. And to see a cloud of points one looks at it from where
 it is widest.
 
-Read next: `pretrain.inspect.pictures`.
+Read next: `pretrain.inspect.pmi`.
 """
 
 import torch

@@ -6,6 +6,7 @@
     python -m pretrain.inspect runs/gpt --write "the film was"           # how it may go on
     python -m pretrain.inspect runs/bert --attention "not a good film ." # which tokens a head attends to (lecture 3.1)
     python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
+    python -m pretrain.inspect runs/static runs/glove --pmi              # what inner products come to
     python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb         # how they got there
     python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500 # in what they differ, and what came of it
 
@@ -33,6 +34,7 @@ from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder, load_with_head
+from pretrain.inspect import pmi
 from pretrain.inspect import words as showing
 from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
@@ -191,6 +193,13 @@ def look_at_mix(settings: Settings) -> dict[str, float]:
     return {**dict(zip(names, weights)), "γ": gamma}
 
 
+def look_at_products(settings: Settings) -> dict[str, list[pmi.Row]]:
+    """Hold the inner products of static vectors against counts of their text; returns the rows of each run's table."""
+    set_threads(settings.threads)
+    runs = [load_run(path, "static") for path in settings.runs]
+    return {str(run.path): pmi.tell(run, settings) for run in runs}
+
+
 def look_at_curves(settings: Settings) -> Path | None:
     """Draw how runs went, and say where each of them is."""
     require_matplotlib()  # before anything is read
@@ -213,7 +222,8 @@ def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
 
 
 LOOKS = {"word": look_at_word, "senses": look_at_senses, "attention": look_at_attention, "fill": look_at_gaps,
-         "write": write_on, "mix": look_at_mix, "curves": look_at_curves, "side_by_side": look_side_by_side}
+         "write": write_on, "mix": look_at_mix, "pmi": look_at_products, "curves": look_at_curves,
+         "side_by_side": look_side_by_side}
 
 
 def main(settings: Settings) -> Any:

@@ -18,10 +18,11 @@ from minitransfer.text.plain import corpus_name
 from minitransfer.text.sample import SENSES
 from minitransfer.text.words import tokenize
 
-MODES = ("word", "senses", "fill", "write", "attention", "mix", "curves", "runs")
+MODES = ("word", "senses", "fill", "write", "attention", "mix", "pmi", "curves", "runs")
 ONLY = {"--word": ("layer", "occurrences", "corpus", "data_dir", "offline"),
         "--write": ("length", "temperature", "top_k", "seed")}
-MOST_RUNS = {"--curves": 7, "--runs": 7, "--attention": 3}  # colours that can be told apart; what fits a screen
+ALSO = {("layer", "--attention"), ("data_dir", "--pmi"), ("offline", "--pmi")}  # flags of --word that these have, too
+MOST_RUNS = {"--attention": 3, "--pmi": 7, "--curves": 7, "--runs": 7}  # what fits a screen; colours to tell apart
 MOST_OCCURRENCES = 2_000  # all pairs of them are compared
 
 DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, what may follow it, a mix, a
@@ -35,10 +36,12 @@ examples:
   python -m pretrain.inspect runs/gpt --write "the film was" --temperature 0.7 --seed 3
   python -m pretrain.inspect runs/bert runs/bert-finetuned --attention "it was not a good film ."
   python -m pretrain.inspect runs/frozen-500 --mix
+  python -m pretrain.inspect runs/static runs/glove --pmi
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
   python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500
 
-prints to stdout; all but --fill also draw a picture, which needs `pip install -e ".[plot]"`
+prints to stdout; --word, --senses, --attention, --mix and --curves also draw a picture, which needs
+`pip install -e ".[plot]"`
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
@@ -54,8 +57,8 @@ class Settings(CommandSettings):
     prog = "python -m pretrain.inspect"
     description = DESCRIPTION
 
-    runs: tuple[str, ...] = flag("the directory of a run; several for --curves, --attention and --runs", directory_name,
-                                 metavar="RUN", many=True, positional=True)
+    runs: tuple[str, ...] = flag("the directory of a run; several for --attention, --pmi, --curves and --runs",
+                                 directory_name, metavar="RUN", many=True, positional=True)
     word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm, bert or gpt run encodes them",
                                  metavar="WORD", default=None)
     senses: str | None = what_flag(
@@ -67,6 +70,9 @@ class Settings(CommandSettings):
         "draw which tokens of a text each head attends to, by runs of pretrain.bert, gpt or of finetune.imdb on one, "
         "beside a network of new weights", metavar="TEXT", default=None)
     mix: bool = what_flag("show how a finetune.imdb run weighs the encoder's layers", bool, default=False)
+    pmi: bool = what_flag(
+        "hold the inner products of pretrain.static runs against counts of which words stand near each other", bool,
+        default=False)
     curves: bool = what_flag(
         "draw loss, perplexity, accuracy and learning rate of runs, finished or not; a biLM's training loss is of its "
         "sampled softmax, so its perplexity is not e to that power", bool, default=False)
@@ -108,13 +114,13 @@ class Settings(CommandSettings):
             what = f"{mode} looks into {most} run{'s' * (most > 1)} at most, and {len(given['runs'])} are given"
             raise UsageError(what, "give fewer")
         for other, names in ONLY.items():
-            useless = [name for name in names if name in given and (name, mode) != ("layer", "--attention")]
+            useless = [name for name in names if name in given and (name, mode) not in ALSO]
             if useless and mode != other:
                 raise UsageError(f"--{useless[0].replace('_', '-')} has no meaning with {mode}",
                                  f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
-        if mode in ("--fill", "--write", "--runs") and out is not None:
+        if mode in ("--fill", "--write", "--pmi", "--runs") and out is not None:
             raise UsageError(f"--out has no meaning with {mode}, which draws no picture", "leave it out")
         if out is not None and Path(out).suffix.lower() != ".png":
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")

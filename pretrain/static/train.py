@@ -1,12 +1,15 @@
-"""Part II, the command: train static vectors by skip-gram. What can be said of a word by its neighbours alone?
+"""Part II, the command: train static vectors. What can be said of a word by its neighbours alone?
 
     python -m pretrain.static --corpus sample --preset tiny --out runs/static-tiny      # seconds, offline
     python -m pretrain.static --corpus wikitext-2 imdb                                  # about 3 minutes on 2 cores
     python -m pretrain.static --corpus wikitext-2 imdb --pieces 16000                   # pieces of words, for BERT
+    python -m pretrain.static --corpus wikitext-2 imdb --method glove                   # by counting, as GloVe
 
 Text in, two tables of vectors out. Frequent words are thinned out, the rest is cut into blocks in a new order in each
 epoch, and `SkipGram.step` learns from a few dozen blocks at a time. Since a word is only a number to it, that number
 may as well be that of a piece of a word (`minitransfer.text.wordpiece`).
+
+GloVe cuts the same blocks once, counts which words stand near each other in them, and passes over these counts instead.
 
 Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `settings`, `units`, and `pretrain.shared`.
 """
@@ -19,7 +22,6 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import of_processes
-from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import (
     Stop,
@@ -30,56 +32,78 @@ from minitransfer.apparatus.runtime import (
     say,
     set_threads,
 )
-from minitransfer.static.skipgram import SkipGram, SkipGramConfig, nearest_words, thin_out
+from minitransfer.static.glove import GloVe, GloVeConfig, draw_pairs, pair_weight
+from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, nearest_words
 from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.shared import already_complete, check_out, next_command, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings
-from pretrain.static.units import Units, count_pieces, count_words
+from pretrain.static.units import Units, count_pieces, count_units, count_words, cut_blocks
 
 SLOWEST = 0.05  # the learning rate falls in a straight line to this share of the first one
 EXAMPLES = ("good", "bad", "bank", "river")
 
 
-def train(model: SkipGram, units: Units, settings: Settings, run: RunDirectory, stop: Stop) -> int:
-    """Run skip-gram over a stream of units; returns the number of steps taken. Raises: Stopped if asked to stop.
+def train_skipgram(units: Units, settings: Settings, run: RunDirectory, stop: Stop) -> tuple[WordTables, int]:
+    """Run skip-gram over a stream of units; returns the tables and the number of steps taken.
 
     Every random choice follows from seed, epoch and step, so a run that goes on from a saved state ends bit for bit
-    as if it had never been stopped.
+    as if it had never been stopped. Raises: Stopped if asked to stop.
     """
-    epochs, seed, num_units = settings.epochs, settings.seed, len(units.stream)
-    most_steps = epochs * math.ceil(num_units / (model.config.block_size * model.config.blocks_per_step))
-    with Keeper(run, run.load_state(), stop, steps=most_steps, total=epochs * num_units, unit=units.kind,
-                description="static", save_every=settings.save_every, log_every=settings.log_every,
-                model=model) as keeper:
+    config, epochs, seed = SkipGramConfig(settings.hidden_size, settings.window), settings.epochs, settings.seed
+    model = SkipGram(units.counts, config, generator(seed, "initial vectors"))
+    with keep(model, len(units.stream) / (config.block_size * config.blocks_per_step), units, settings, run,
+              stop) as keeper:
         for epoch in keeper.epochs(epochs):
-            blocks = cut_blocks(model, units, seed, epoch)
+            blocks = cut_blocks(config, units, seed, epoch)
             for token_ids in keeper.steps(blocks):
                 draw = generator(seed, "step", keeper.step)
-                reach = torch.randint(1, model.config.window + 1, token_ids.shape, generator=draw)
-                share_done = keeper.in_epoch / len(blocks)
-                rate = settings.learning_rate * max(1 - (epoch + share_done) / epochs, SLOWEST)
+                reach = torch.randint(1, config.window + 1, token_ids.shape, generator=draw)
+                rate = falling_rate(settings, keeper, len(blocks))
                 loss = model.step(token_ids, reach, model.draw_negatives(draw), rate)
-                keeper.may_step(loss, 0.0)  # counts, and stops the run: a step of skip-gram cannot be taken back
-                units_done = int((epoch + (keeper.in_epoch + 1) / len(blocks)) * num_units)
-                keeper.done(units_done - keeper.progress.done, loss=loss, learning_rate=rate)
-    return keeper.step
+                count_step(keeper, len(blocks), len(units.stream), loss, rate)
+    return model, keeper.step
 
 
-def cut_blocks(model: SkipGram, units: Units, seed: int, epoch: int) -> tuple[Tensor, ...]:
-    """The blocks of running units for each step of an epoch, (B, T) int64; which units are left out, where blocks
-    are cut and their order change from epoch to epoch.
+def train_glove(units: Units, settings: Settings, run: RunDirectory, stop: Stop) -> tuple[WordTables, int]:
+    """Count a stream of units, and run GloVe over the counts; all else as `train_skipgram`.
 
-    Raises: DataError if not one block is left.
+    A run that goes on counts anew: the same counts, since the text is thinned out and cut by the seed.
     """
-    T = model.config.block_size
-    thinned = thin_out(units.stream, units.counts, model.config.subsample, generator(seed, "thin", epoch))
-    blocks = torch.from_numpy(thinned[: len(thinned) // T * T].reshape(-1, T)).long()
-    if not len(blocks):
-        what = (f"thinned out, the text has {len(thinned):,} of its {len(units.stream):,} {units.kind}, and {T} are "
-                f"the least")
-        raise DataError(what, "give more text")
-    order = torch.randperm(len(blocks), generator=generator(seed, "order", epoch))
-    return blocks[order].split(model.config.blocks_per_step)
+    config, epochs, seed = GloVeConfig(settings.hidden_size), settings.epochs, settings.seed
+    pairs = count_units(units, settings.window, seed, lambda: stop.check("stopped while it counted"))
+    say(f"{len(pairs.x):,} pairs of {units.kind} that stand near each other")
+    f = pair_weight(pairs.x, config.x_max)
+    model = GloVe(pairs, len(units.counts), config, generator(seed, "initial vectors"))
+    with keep(model, f.sum().item() / config.batch_size, units, settings, run, stop) as keeper:
+        for epoch in keeper.epochs(epochs):
+            batches = draw_pairs(f, generator(seed, "pairs", epoch)).split(config.batch_size)
+            for batch in keeper.steps(batches):
+                i, j, x = pairs.i[batch].long(), pairs.j[batch].long(), pairs.x[batch]
+                rate = falling_rate(settings, keeper, len(batches))
+                loss = model.step(i, j, x, rate)
+                count_step(keeper, len(batches), len(units.stream), loss, rate)
+    return model, keeper.step
+
+
+def keep(model: WordTables, steps_a_pass: float, units: Units, settings: Settings, run: RunDirectory,
+         stop: Stop) -> Keeper:
+    """The keeper of a run, which tells progress in units of text, and has gone back to the state that there is."""
+    return Keeper(run, run.load_state(), stop, steps=settings.epochs * math.ceil(steps_a_pass),
+                  total=settings.epochs * len(units.stream), unit=units.kind, description="static",
+                  save_every=settings.save_every, log_every=settings.log_every, model=model)
+
+
+def falling_rate(settings: Settings, keeper: Keeper, steps_of_epoch: int) -> float:
+    """The learning rate, which falls in a straight line from pass to pass."""
+    done = (keeper.epoch + keeper.in_epoch / steps_of_epoch) / settings.epochs
+    return settings.learning_rate * max(1 - done, SLOWEST)
+
+
+def count_step(keeper: Keeper, steps_of_epoch: int, num_units: int, loss: float, rate: float) -> None:
+    """Enter a step into the books. Raises: NumericsError as `Keeper.may_step`: a step here cannot be taken back."""
+    keeper.may_step(loss, 0.0)
+    units_done = int((keeper.epoch + (keeper.in_epoch + 1) / steps_of_epoch) * num_units)
+    keeper.done(units_done - keeper.progress.done, loss=loss, learning_rate=rate)
 
 
 def main(settings: Settings) -> dict[str, Any]:
@@ -112,13 +136,12 @@ def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, Any], 
         else:
             say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
             units = count_pieces(corpus, settings.pieces)
-    model = SkipGram(units.counts, SkipGramConfig(settings.hidden_size, settings.window),
-                     generator(settings.seed, "initial vectors"))
     say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, "
         f"{of_processes(torch.get_num_threads())}, {settings.out}")
     config = {**settings.known(), **units.facts, "corpus": as_saved, "environment": environment()}
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
-        step = train(model, units, settings, run, stop)
+        learn = train_glove if settings.method == "glove" else train_skipgram
+        model, step = learn(units, settings, run, stop)
         run.save_model(model.tensors(units.counts), units.files)
         run.mark_complete(step, {"seconds": round(run.seconds, 1)})
     show_neighbours(model.vectors, units.names)

@@ -1,17 +1,23 @@
 """Part II, around the command: counting. What in a text is given a vector, and how often does it occur?
 
 Words, as the biLM reads them, if they are frequent enough; or pieces of words, as BERT reads them, learned from this
-very text. Either way the text becomes one long stream of numbers, and skip-gram cannot tell which.
+very text. Either way the text becomes one long stream of numbers, and neither skip-gram nor GloVe can tell which.
 
 Read next: `pretrain.static.train`, the command itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from minitransfer.apparatus.errors import DataError
+from minitransfer.apparatus.runtime import generator
+from minitransfer.static.glove import Pairs, count_pairs
+from minitransfer.static.skipgram import SkipGramConfig, thin_out
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES, train_wordpiece
 from minitransfer.text.words import EOS_WORD, SPECIAL_WORDS, Vocabulary, token_stream
@@ -76,3 +82,26 @@ def count_pieces(corpus: Corpus, vocab_size: int) -> Units:
     counts = np.bincount(stream, minlength=tokenizer.vocab_size)
     facts = {"vocab_size": tokenizer.vocab_size}  # fewer than asked for, if the text has no more
     return Units("pieces", stream, counts, tokenizer.pieces, facts, {"tokenizer.json": tokenizer.to_json()})
+
+
+def cut_blocks(config: SkipGramConfig, units: Units, seed: int, epoch: int) -> tuple[Tensor, ...]:
+    """The blocks of running units for each step of an epoch, (B, T) int64; which units are left out, where blocks
+    are cut and their order change from epoch to epoch.
+
+    Raises: DataError if not one block is left.
+    """
+    T = config.block_size
+    thinned = thin_out(units.stream, units.counts, config.subsample, generator(seed, "thin", epoch))
+    blocks = torch.from_numpy(thinned[: len(thinned) // T * T].reshape(-1, T)).long()
+    if not len(blocks):
+        what = (f"thinned out, the text has {len(thinned):,} of its {len(units.stream):,} {units.kind}, and {T} are "
+                f"the least")
+        raise DataError(what, "give more text")
+    order = torch.randperm(len(blocks), generator=generator(seed, "order", epoch))
+    return blocks[order].split(config.blocks_per_step)
+
+
+def count_units(units: Units, window: int, seed: int, check: Callable[[], None] = lambda: None) -> Pairs:
+    """How often units stand near each other in the blocks that skip-gram's first pass would read."""
+    blocks = torch.cat(cut_blocks(SkipGramConfig(), units, seed, epoch=0)).numpy()
+    return count_pairs(blocks, len(units.counts), window, check=check)

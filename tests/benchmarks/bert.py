@@ -35,7 +35,8 @@ from minitransfer.bert.masking import IGNORE_INDEX, PROBABILITY, mask_tokens
 from minitransfer.text.wordpiece import SPECIAL_PIECES
 from minitransfer.text.words import SPECIAL_WORDS
 from pretrain.bert.settings import PRESETS
-from pretrain.bert.train import MAX_GRAD_NORM, WEIGHT_DECAY
+from pretrain.bert.train import MAX_GRAD_NORM
+from pretrain.settings import WEIGHT_DECAY
 from tests.benchmarks.synthetic import zipf_stream
 from tests.benchmarks.timing import (
     MATRIX,

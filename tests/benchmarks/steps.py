@@ -19,7 +19,8 @@ from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.softmax import draw
 from minitransfer.text.words import spell_all
 from pretrain.bilm.text import Reader
-from pretrain.bilm.train import MAX_GRAD_NORM, WEIGHT_DECAY
+from pretrain.bilm.train import MAX_GRAD_NORM
+from pretrain.settings import WEIGHT_DECAY
 
 CPU = torch.device("cpu")
 

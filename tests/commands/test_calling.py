@@ -208,3 +208,9 @@ def test_output_goes_where_python_writes_and_nothing_is_asked_of_what_a_notebook
     monkeypatch.setattr(sys, "stdout", out), monkeypatch.setattr(sys, "stderr", err)
     minitransfer.run("pretrain.static", out=tmp_path / "run", **text)
     assert re.search(r"static: [\d,]+/", err.getvalue()) and out.getvalue() == ""
+
+
+def test_a_notebook_shows_one_line_and_no_traceback():
+    """IPython asks an exception for `_render_traceback_`, and shows the lines that it returns."""
+    assert UsageError("that is wrong", "do this")._render_traceback_() == ["UsageError: that is wrong. Fix: do this."]
+    assert Stopped(signal.SIGINT)._render_traceback_() == ["Stopped: stopped and saved"]

@@ -185,6 +185,10 @@ def test_columns_are_for_tables_and_a_misspelt_name_is_answered_at_once(module, 
         assert told in last_line(capsys)
 
 
+def test_data_given_twice_is_both_files_and_not_the_last_one():
+    assert imdb.Settings.parse_args(["--data", "train.csv", "--data", "test.csv"]).data == ("train.csv", "test.csv")
+
+
 def test_reviews_of_ones_own_never_touch_the_data_folder(place, tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "_find", lambda *a: pytest.fail("a corpus was looked for"))
     flags = ("--data-dir", str(tmp_path / "nowhere"), "--encoder", str(place / "static"), *QUICK)

@@ -132,6 +132,22 @@ def test_a_stdin_that_cannot_be_read_is_a_usage_error(runs, capsys, monkeypatch,
     assert code == 2 and not out and "stdin cannot be read: Bad file descriptor" in err[-1]
 
 
+@pytest.mark.parametrize("size", ["1", "2"])
+def test_texts_of_another_language_are_answered_and_warned_of_once(runs, capsys, monkeypatch, size):
+    """Of the biLM only `the` and `film` are words that it was trained to predict."""
+    told = f"warning: {runs / 'bilm'} may not know the language of these texts: 100% of their running words"
+    code, out, err = answer(capsys, runs / "bilm", "--batch-size", size, "zu lang", "öde", "fade", "the film")
+    assert code == 0 and len(out) == 4 and len(err) == 1 and err[0].startswith(told)
+    assert answer(capsys, runs / "bilm", "the film", "film", "film öde")[2] == []
+
+
+def test_a_network_from_scratch_was_not_pretrained_on_any_language(runs, capsys, tmp_path):
+    flags = ["--data", "sample", "--encoder", str(runs / "encoders" / "bilm"), "--out", str(tmp_path / "run"), "--mode",
+             "scratch", "--epochs", "1", "--labels", "20"]
+    assert run_command(imdb.main, imdb.Settings, flags) == 0
+    assert answer(capsys, tmp_path / "run", "zu lang, zu fade, zu öde")[2] == []
+
+
 def test_without_a_run_only_the_run_is_asked_for(capsys):
     assert run_command(predict.main, predict.Settings, []) == 2
     assert "required: RUN. Fix" in capsys.readouterr().err

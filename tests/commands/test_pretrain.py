@@ -112,6 +112,21 @@ def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(
     assert same(weights(whole), weights(tmp_path / "cut")) and rows(whole) == rows(tmp_path / "cut")
 
 
+@pytest.mark.parametrize("more", [("--optimizer", "muon", "--weight-decay", "0.3"), ("--average-weights", "0.2")])
+def test_with_each_switch_of_the_recipe_too(data, vectors, whole, tmp_path, monkeypatch, more):
+    warm = ("--warm-start", str(vectors), *more)
+    assert pretrain("bilm", data, tmp_path / "whole", *warm) == 0
+    with monkeypatch.context() as patched:
+        signal_at("bilm", 17, signal.SIGTERM, patched.setattr)
+        assert pretrain("bilm", data, tmp_path / "cut", *warm) == 143
+    assert pretrain("bilm", data, tmp_path / "cut", *warm, "--resume") == 0
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+    switched, plain = weights(tmp_path / "whole"), weights(whole)
+    stacks = [name for name in plain if name.startswith(("forward", "backward")) and plain[name].ndim == 2]
+    assert not any(torch.equal(switched[name], plain[name]) for name in stacks)
+
+
 def test_stopped_while_perplexity_is_measured_nothing_is_trained_twice(data, tmp_path, monkeypatch):
     measure = reading.perplexity_of_all
 

@@ -1,5 +1,6 @@
 """Claims about pretraining BERT: stopped anywhere it ends as if never stopped, and it measures what it says."""
 
+import json
 import math
 import os
 import shutil
@@ -9,9 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 from bert_runs import PRESET, die_at, make_static_pieces, pretrain
+from binomial import as_often_as
 from pretrain_runs import make_wikitext, rows, signal_at, skip_without_bfloat16
 
-from minitransfer.apparatus import runtime
+from minitransfer.apparatus import optim, runtime
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import generator
@@ -83,6 +85,38 @@ def test_stopped_at_an_edge_a_run_ends_with_the_same_bits(data, whole, tmp_path,
     assert not (tmp_path / "cut" / "model.safetensors").exists() and losses(tmp_path / "cut")[-1]["step"] == step
     assert pretrain(data, tmp_path / "cut", "--resume") == 0
     assert same(weights(whole), weights(tmp_path / "cut")) and rows(whole) == rows(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("more", [
+    ("--optimizer", "muon", "--weight-decay", "0.3"), ("--average-weights", "0.2", "--dropout", "0"),
+    ("--masks", "static"), ("--mask-probability", "0.4", "--mask-probability-end", "0.2")])
+def test_with_each_switch_of_the_recipe_too(data, tmp_path, more):
+    assert pretrain(data, tmp_path / "whole", *more) == 0
+    for step, on in ((9, ()), (31, ("--resume",))):
+        with pytest.MonkeyPatch.context() as patched:
+            signal_at("bert", step, signal.SIGTERM, patched.setattr)
+            assert pretrain(data, tmp_path / "cut", *more, *on) == 143
+    assert pretrain(data, tmp_path / "cut", *more, "--resume") == 0
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
+def test_a_run_begun_before_there_were_switches_goes_on(data, whole, tmp_path, capsys):
+    with pytest.MonkeyPatch.context() as patched:
+        signal_at("bert", 9, signal.SIGTERM, patched.setattr)
+        assert pretrain(data, tmp_path / "cut") == 143
+    path = tmp_path / "cut" / "config.json"
+    config, switches = json.loads(path.read_text()), {
+        "optimizer": "adamw", "weight_decay": 0.01, "average_weights": None, "masks": "dynamic",
+        "mask_probability_end": None}
+    assert switches.items() <= config.items()
+    path.write_text(json.dumps({name: value for name, value in config.items() if name not in switches}))
+    assert pretrain(data, tmp_path / "cut", "--resume", "--weight-decay", "0.1") == 4
+    assert pretrain(data, tmp_path / "cut", "--resume") == 0
+    assert same(weights(whole), weights(tmp_path / "cut"))
+    capsys.readouterr()
+    assert pretrain(data, tmp_path / "cut", "--resume") == 0
+    assert "already complete (step " in capsys.readouterr().err
 
 
 def test_stopped_while_all_held_out_text_is_measured_nothing_is_trained_twice(data, whole, tmp_path, monkeypatch):
@@ -229,6 +263,85 @@ def test_each_row_is_read_once_an_epoch_in_a_new_order_under_new_masks(data, tmp
     assert [row for row, _ in first] != [row for row, _ in second]
     masked = dict(first)
     assert sum(masked[row] == inputs for row, inputs in second) < 0.2 * len(second)
+
+
+def test_static_masks_are_those_of_the_row_in_each_epoch(data, tmp_path, monkeypatch):
+    read, masked = [], packed.Text.masked
+
+    def noting(*arguments):
+        inputs, labels = masked(*arguments)
+        read.extend(zip(arguments[1].tolist(), inputs.tolist(), labels.tolist()))
+        return inputs, labels
+
+    monkeypatch.setattr(packed.Text, "masked", noting)
+    assert pretrain(data, tmp_path / "run", "--masks", "static") == 0
+    first, second = read[: len(read) // 2], read[len(read) // 2 :]
+    assert len(first) > 200 and [n for n, *_ in first] != [n for n, *_ in second] and sorted(first) == sorted(second)
+    text, _ = some_text()
+    batch = torch.tensor([2, 0, 5])
+    inputs, labels = text.masked(batch, 0.3, "static", 3, 0)
+    alone = [text.masked(batch[i : i + 1], 0.3, "static", 3, 7) for i in range(3)]
+    assert torch.equal(inputs, torch.cat([one for one, _ in alone]))
+    assert torch.equal(text.rows[batch].long().where(labels == IGNORE_INDEX, labels), text.rows[batch].long())
+    assert not torch.equal(inputs, text.masked(batch, 0.3, "static", 4, 0)[0])
+    assert not torch.equal(inputs, text.masked(batch, 0.3, "dynamic", 3, 0)[0])
+
+
+def test_the_share_that_is_masked_goes_in_a_straight_line_from_one_to_the_other(data, tmp_path, monkeypatch):
+    found, masked = [], packed.Text.masked
+
+    def noting(*arguments):
+        inputs, labels = masked(*arguments)
+        found.append((arguments[2], (labels != IGNORE_INDEX).double().mean().item()))
+        return inputs, labels
+
+    monkeypatch.setattr(packed.Text, "masked", noting)
+    assert pretrain(data, tmp_path / "run", "--mask-probability", "0.9", "--mask-probability-end", "0.1") == 0
+    steps, form = len(found), 2 / PRESET["seq_length"]  # about so many tokens are [CLS] or [SEP]
+    assert [share for share, _ in found] == pytest.approx([0.9 - 0.8 * t / steps for t in range(steps)])
+    for part, share in ((found[: steps // 4], 0.8), (found[-steps // 4 :], 0.2)):
+        assert sum(n for _, n in part) / len(part) == pytest.approx(share * (1 - form), abs=0.03)
+
+
+def test_held_out_text_is_asked_about_by_the_same_masks_whatever_the_training_masks():
+    (text, _), *others = [some_text(**changes) for changes in (
+        {}, {"mask_probability": 0.4}, {"mask_probability": 0.3, "mask_probability_end": 0.9}, {"masks": "static"},
+        {"whole_words": True})]
+    for other, _ in others:
+        assert all(torch.equal(a, b) for a, b in zip(text.held_out, other.held_out))
+    some = torch.randint(5, 29, (401, 113), generator=torch.Generator().manual_seed(1))
+    _, labels = evaluation.mask_once(some, evaluation.masker(text.tokenizer), 3)
+    assert as_often_as(0.15, int((labels != IGNORE_INDEX).sum()), of=labels.numel())
+
+
+def test_what_is_saved_and_measured_at_the_end_is_the_average(data, tmp_path, monkeypatch):
+    seen, update = [], optim.RunningAverage.update
+
+    def noting(self):
+        seen.append({name: t.double().clone() for name, t in self._module.state_dict().items()})
+        update(self)
+
+    monkeypatch.setattr(optim.RunningAverage, "update", noting)
+    assert pretrain(data, tmp_path / "plain") == 0
+    assert all(torch.equal(t, seen[-1][name].float()) for name, t in weights(tmp_path / "plain").items())
+    seen.clear()
+    assert pretrain(data, tmp_path / "run", "--average-weights", "0.3") == 0
+    d, m = 1 - 1 / (0.3 * len(seen)), seen[0]
+    for now in seen[1:]:
+        m = {name: d * m[name] + (1 - d) * now[name] for name in m}
+    for name, tensor in weights(tmp_path / "run").items():
+        assert torch.allclose(tensor.double(), m[name], rtol=1e-4, atol=1e-6) and not torch.equal(m[name], now[name])
+    assert losses(tmp_path / "run") == losses(tmp_path / "plain")
+    assert measured(tmp_path / "run")[-1]["held_out_loss"] != measured(tmp_path / "plain")[-1]["held_out_loss"]
+
+
+def test_more_weight_decay_leaves_smaller_matrices_and_muon_other_ones(data, whole, tmp_path):
+    for name, more in (("decayed", ("--weight-decay", "3")), ("muon", ("--optimizer", "muon"))):
+        assert pretrain(data, tmp_path / name, *more) == 0
+    plain, decayed, muon = map(weights, (whole, tmp_path / "decayed", tmp_path / "muon"))
+    matrices = [name for name, tensor in plain.items() if tensor.ndim == 2]
+    assert all(decayed[name].norm() < 0.95 * plain[name].norm() for name in matrices)
+    assert not any(torch.allclose(muon[name], plain[name], atol=1e-3) for name in matrices if "blocks" in name)
 
 
 @pytest.fixture(scope="module")

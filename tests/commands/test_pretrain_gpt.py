@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from bert_runs import PRESETS, die_at, make_static_pieces, pretrain
-from pretrain_runs import make_wikitext, rows
+from pretrain_runs import make_wikitext, rows, signal_at
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.bert.encoder import BertConfig
@@ -59,6 +59,18 @@ def test_stopped_then_killed_and_resumed_in_new_processes_a_run_ends_with_the_sa
     assert same(weights(whole), weights(cut)) and rows(cut) == rows(whole)
     steps = [row["step"] for row in rows(cut) if "loss" in row]
     assert steps == list(range(1, len(steps) + 1))
+
+
+@pytest.mark.parametrize("more", [("--optimizer", "muon", "--weight-decay", "0.3"), ("--average-weights", "0.2")])
+def test_with_each_switch_of_the_recipe_too(data, whole, tmp_path, more):
+    more = ("--softmax", "sampled", *more)
+    assert run(data, tmp_path / "whole", *more) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        signal_at("gpt", 17, signal.SIGTERM, patched.setattr)
+        assert run(data, tmp_path / "cut", *more) == 143
+    assert run(data, tmp_path / "cut", *more, "--resume") == 0
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert not same(weights(tmp_path / "whole"), weights(whole))
 
 
 def test_a_run_leaves_all_that_is_needed_to_use_it(whole):

@@ -1,17 +1,23 @@
-"""Claims about `python -m finetune.prompt`: all that was asked is told, nothing is chosen, and errors are a line."""
+"""Claims about `python -m finetune.prompt`: all that was asked is told, nothing is chosen, labels teach what they say,
+and errors are a line."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 from bert_runs import make_bert, make_tokenizer
+from encoder_runs import make_static, save_run
 
 from finetune.prompt.__main__ import Settings, main
+from finetune.prompt.tune import tune
 from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
+from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.sample import reviews
-from minitransfer.text.wordpiece import train_wordpiece
+from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, train_wordpiece
+from minitransfer.transfer.labels import split_validation
 from minitransfer.transfer.prompts import SAMPLE_PAIRS, TEMPLATES
 
 
@@ -80,3 +86,97 @@ def test_a_run_without_the_words_or_of_another_kind_is_one_line(tmp_path, capsys
     assert "knows no pair as single pieces" in capsys.readouterr().err
     assert ask(tmp_path / "none", "--data", "sample") > 0
     assert "no run at" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def gpt(run, tmp_path_factory):
+    """A GPT that has learnt nothing, of the same pieces and with room for more of them."""
+    tokenizer = (run / "tokenizer.json").read_text()
+    config = {"kind": "gpt", "model": {**json.loads((run / "config.json").read_text())["model"], "max_positions": 130}}
+    torch.manual_seed(1)
+    network = CausalLM(BertConfig.from_dict(config["model"]))
+    return save_run(tmp_path_factory.mktemp("prompt") / "gpt", config, network.state_dict(),
+                    {"tokenizer.json": tokenizer})
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Of the reviews without labels, which take the longest, only some."""
+    monkeypatch.setattr("finetune.prompt.score.UNLABELLED", 30)
+
+
+def answer_of(capsys, *flags):
+    assert not ask(*flags, "--data", "sample", "--json")
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_gpt_is_asked_where_the_gap_follows_the_review(gpt, capsys, few):
+    found = answer_of(capsys, gpt, "--reviews", "20")
+    assert [answer["template"] for answer in found["answers"]] == [text for text in TEMPLATES[:3] for _ in range(3)]
+
+
+@pytest.mark.parametrize("network", [MaskedLM, CausalLM])
+def test_the_loss_of_tuning_is_the_formula_and_some_steps_bring_it_down(network):
+    """L = −log (exp z_y / (exp z⁺ + exp z⁻)), of the reviews to choose by; pieces 6 make class 1."""
+    torch.manual_seed(2)
+    shape = BertConfig(23, hidden_size=10, num_layers=2, num_heads=5, intermediate_size=9, max_positions=20)
+    model = network(shape)
+    model.bert.embeddings.tokens.weight.data.mul_(20)  # so that the two words differ before anything is learned
+    rng, labels, positive, negative = np.random.default_rng(0), np.arange(60) % 2, 20, 21
+    questions = [np.array([CLS_ID, *[7 - y] * (3 + i % 5), *rng.integers(8, 20, 2), MASK_ID, 5, SEP_ID])
+                 for i, y in enumerate(labels)]
+    barely = Settings.of(run="any", labels=60, epochs=1, learning_rate=1e-9, batch_size=7)
+    found = tune(model, questions, labels, [positive, negative], barely, "fp32")
+    losses = []
+    for i in split_validation(np.arange(60), labels, barely.seed)[1]:
+        gap = questions[i].tolist().index(MASK_ID) - (network is CausalLM)
+        z = model(torch.from_numpy(questions[i])[None])[0, gap].tolist()
+        both = math.exp(z[positive]) + math.exp(z[negative])
+        losses.append(-math.log(math.exp(z[positive if labels[i] else negative]) / both))
+    assert len(losses) == 12 and np.std(losses) > 0.01
+    assert found["validation_loss"] == pytest.approx(np.mean(losses), rel=1e-4) and found["epochs"] == 1
+    learning = Settings.of(run="any", labels=60, epochs=12, learning_rate=2e-2, batch_size=7)
+    after = tune(network(shape), questions, labels, [positive, negative], learning, "fp32")
+    assert after["validation_loss"] < 0.3 < found["validation_loss"] and after["validation_accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt"])
+def test_with_labels_one_template_and_pair_are_tuned_and_the_same_seed_has_the_same_answer(
+        run, gpt, capsys, few, kind):
+    flags = ({"bert": run, "gpt": gpt}[kind], "--reviews", "30", "--labels", "20", "--epochs", "2")
+    first, again, other = (answer_of(capsys, *flags, *more) for more in ((), (), ("--seed", "1")))
+    [answer] = first["answers"]
+    assert (answer["template"], answer["words"]) == (TEMPLATES[0], SAMPLE_PAIRS[0])
+    assert first == again and first["validation_loss"] != other["validation_loss"]
+    assert first["labels"] == 20 and first["epochs_run"] == 2 and 0 <= first["validation_accuracy"] <= 1
+    assert not ask(*flags, "--data", "sample")
+    assert "tuned on 20 labels, epoch" in capsys.readouterr().out
+
+
+def test_examples_train_nothing_and_are_answered_by_each_pair(gpt, capsys, few):
+    with_them, without, other = (answer_of(capsys, gpt, "--reviews", "20", *flags) for flags in (
+        ("--examples", "4"), (), ("--examples", "4", "--seed", "1")))
+    assert with_them["examples"] == 4 and without["examples"] == 0 and with_them["labels"] == 0
+    told = [[(answer["template"], answer["words"]) for answer in found["answers"]] for found in (with_them, without)]
+    assert told[0] == told[1] and len({json.dumps(found["answers"]) for found in (with_them, without, other)}) == 3
+
+
+@pytest.mark.parametrize("flags, message", [
+    (("--labels", "20", "--examples", "4"), "--labels trains the network"),
+    (("--epochs", "3"), "--epochs is for tuning"),
+    (("--learning-rate", "0.1"), "--learning-rate is for tuning"),
+    (("--labels", "7"), "--labels 7 cannot be chosen"),
+    (("--labels", "20000"), "--labels 20000 cannot be chosen"),
+    (("--examples", "5"), "--examples 5 cannot be chosen"),
+    (("--examples", "40"), "the templates and 40 examples need"),
+])
+def test_a_wrong_use_of_labels_is_one_line(gpt, flags, message, capsys):
+    assert ask(gpt, "--data", "sample", *flags) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert message in line
+
+
+def test_a_run_that_was_never_asked_for_a_piece_is_one_line(tmp_path, capsys):
+    static = make_static(tmp_path / "static", ["<pad>", "<unk>", "<eos>"], torch.randn(3, 2))
+    assert ask(static, "--data", "sample") == 4
+    assert "holds a run of kind 'static', which cannot be asked for a piece" in capsys.readouterr().err

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from minitransfer.bert import encoder, masking
+from minitransfer.bert.distillation import DistillationWeights, Student
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, LSTMStack
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.gpt.causal import Gpt, next_pieces
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig
+from minitransfer.text.wordpiece import PAD_ID
+from minitransfer.transfer import prompts
 from minitransfer.transfer.features import pool_tokens
 from minitransfer.transfer.freezing import group_rates
 
@@ -112,3 +116,40 @@ def forgetting(logits_before: Tensor, logits_after: Tensor, targets: Tensor) -> 
         return BiLM.direction_loss(bilm, 0, logits, targets, None, None, None, None)[0]
 
     return (loss(logits_after) - loss(logits_before)).item()
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    bias = Gpt.attention_bias(None, q, None)
+    return encoder.attention(*(part.unsqueeze(1) for part in (q, k, v)), bias).squeeze(1)
+
+
+def next_piece_loss(logits: Tensor, token_ids: Tensor) -> Tensor:
+    """A row is read between [CLS] and [SEP]; here its first piece stands for [CLS], and a [SEP] is added."""
+    inputs, labels = next_pieces(nn.functional.pad(token_ids, (0, 1)))
+    gpt = SimpleNamespace(decode=lambda *_: (logits[:, : inputs.shape[1]][labels != PAD_ID], labels[labels != PAD_ID]))
+    return encoder.MaskedLM.loss(gpt, inputs, labels)
+
+
+def prompt_answers(logits: Tensor, token_ids: Tensor, positive: int, negative: int,
+                   unlabelled: Tensor) -> tuple[Tensor, Tensor]:
+    """Asked one by one, since `scores` sorts questions by length; above the median, as `finetune.prompt` judges."""
+    model = SimpleNamespace(bias=torch.zeros(1), logits=lambda y: y)
+    s = []
+    for z, question in zip(logits, token_ids):
+        model.bert = SimpleNamespace(layers=lambda ids, mask, wanted, z=z: [z[wanted]])
+        s.append(prompts.scores(model, [question.numpy()], [[positive, negative]]))
+    s = torch.cat(s)  # (N, 1)
+    right = [prompts.accuracies(row.unsqueeze(0), np.ones(1), unlabelled.median().float())[0] for row in s]
+    return s[:, 0], torch.tensor(right).bool()
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """The whole loss, of which the soft targets alone count, over logits in the place of states."""
+    def network(z: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(bert=SimpleNamespace(layers=lambda *_: [z.unsqueeze(0)]), logits=lambda y: y)
+
+    taught, teaching = network(student), network(teacher)
+    teaching.to = lambda device: teaching
+    taught._teacher, taught.weights = (teaching,), DistillationWeights(1.0, 0.0, 0.0, temperature)
+    masked = torch.zeros(1, len(student), dtype=torch.int64)
+    return Student.loss(taught, masked, masked)

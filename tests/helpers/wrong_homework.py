@@ -291,3 +291,128 @@ wrong("forgetting", "mean of the texts' means", "The mean is over tokens")(
     forgotten(lambda z, y: torch.stack([REAL(z[b : b + 1], y[b : b + 1]) for b in range(len(y))]).mean()))
 wrong("forgetting", "softmax over the tokens", "the softmax is over the tokens")(
     forgotten(lambda z, y: -z.log_softmax(1).gather(2, y.unsqueeze(2)).squeeze(2)[y != 0].mean()))
+
+
+SCALED = lambda q, k: q @ k.mT / math.sqrt(q.shape[-1])
+
+
+def looking_back(mask_of: Callable = lambda T: torch.ones(T, T).tril().bool(), score: Callable = SCALED, axis: int = -1,
+                 hide: Callable = lambda s, m: s.masked_fill(~m, -torch.inf),
+                 after: Callable = lambda shares, m: shares) -> Callable:
+    """An answer to task 11 with one part replaced."""
+
+    def answer(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        m = mask_of(q.shape[1])
+        return after(hide(score(q, k), m).softmax(dim=axis), m) @ v
+
+    return answer
+
+
+def leaking_by_the_gradient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    everything = attend()(q, k, v, torch.ones(k.shape[:2], dtype=torch.bool))
+    return looking_back()(q, k, v) + everything - everything.detach()
+
+
+wrong("causal_attention", "no mask", "The future leaks: the result at token 1")(looking_back(hide=lambda s, m: s))
+wrong("causal_attention", "scores of later tokens times 0", "0 is no mask")(looking_back(hide=lambda s, m: s * m))
+wrong("causal_attention", "scores of later tokens a little lower", "neither is a small number")(
+    looking_back(hide=lambda s, m: s.masked_fill(~m, -5.0)))
+wrong("causal_attention", "leak by the gradient", "no value shows it")(leaking_by_the_gradient)
+wrong("causal_attention", "one token too far", "by one token")(
+    looking_back(lambda T: torch.ones(T, T).tril(diagonal=1).bool()))
+wrong("causal_attention", "not itself", "A token attends to itself")(
+    looking_back(lambda T: torch.ones(T, T).tril(diagonal=-1).bool()))
+wrong("causal_attention", "mask inverted", "the wrong way round")(
+    looking_back(lambda T: torch.ones(T, T).triu().bool()))
+wrong("causal_attention", "masked after the softmax", "after the softmax")(
+    looking_back(hide=lambda s, m: s, after=lambda shares, m: shares * m))
+wrong("causal_attention", "softmax over the queries", "The softmax is over the keys")(looking_back(axis=1))
+wrong("causal_attention", "unscaled", "The scores are unscaled")(looking_back(score=lambda q, k: q @ k.mT))
+
+
+def next_piece(at: slice, wanted: slice, reduce: Callable = lambda losses, real: losses[real].mean()) -> Callable:
+    """An answer to task 12: losses (B, places) of the pieces `wanted`, by the logits `at` so many places."""
+
+    def answer(logits: Tensor, token_ids: Tensor) -> Tensor:
+        z, w = logits[:, at], token_ids[:, wanted]
+        losses = cross_entropy(z.flatten(0, 1), w.flatten(), reduction="none").view(w.shape)
+        return reduce(losses, w != PAD_ID)
+
+    return answer
+
+
+AHEAD = slice(None, -1), slice(1, None)
+wrong("next_piece_loss", "not shifted", "which the model has just read")(next_piece(slice(None), slice(None)))
+wrong("next_piece_loss", "shifted the wrong way", "the piece before it")(
+    lambda z, w: next_piece(slice(None), slice(None), lambda losses, real: losses[w[:, 1:] != PAD_ID].mean())(
+        z[:, 1:], w[:, :-1]))
+wrong("next_piece_loss", "padding predicted", "Padding is predicted")(
+    next_piece(*AHEAD, lambda losses, real: losses.mean()))
+wrong("next_piece_loss", "padding in the divisor", "You divide by 15 places")(
+    next_piece(*AHEAD, lambda losses, real: losses[real].sum() / losses.numel()))
+wrong("next_piece_loss", "divided by all real pieces", "has no next piece")(
+    next_piece(*AHEAD, lambda losses, real: losses[real].sum() / (real.sum() + len(real))))
+wrong("next_piece_loss", "sum", "Yours is the sum")(next_piece(*AHEAD, lambda losses, real: losses[real].sum()))
+wrong("next_piece_loss", "bits", "in bits")(
+    next_piece(*AHEAD, lambda losses, real: losses[real].mean() / math.log(2)))
+wrong("next_piece_loss", "perplexity", "Yours is the perplexity")(
+    next_piece(*AHEAD, lambda losses, real: losses[real].mean().exp()))
+wrong("next_piece_loss", "softmax over the places", "the softmax is over the places")(
+    lambda z, w: -z.log_softmax(1)[:, :-1].gather(2, w[:, 1:, None]).squeeze(2)[w[:, 1:] != PAD_ID].mean())
+
+
+def prompt(at: Callable = lambda z, w: z[w == MASK_ID], score: Callable = lambda z, a, b: z[:, a] - z[:, b],
+           judge: Callable = lambda s, others: s > others.median()) -> Callable:
+    """An answer to task 13 with one part replaced."""
+
+    def answer(logits: Tensor, token_ids: Tensor, a: int, b: int, unlabelled: Tensor) -> tuple[Tensor, Tensor]:
+        s = score(at(logits, token_ids), a, b)
+        return s, judge(s, unlabelled)
+
+    return answer
+
+
+wrong("prompt_answers", "read at [CLS]", "You read the logits at [CLS]")(prompt(lambda z, w: z[:, 0]))
+wrong("prompt_answers", "read at the last place", "the last place")(prompt(lambda z, w: z[:, -1]))
+wrong("prompt_answers", "wrong sign", "the wrong sign")(prompt(score=lambda z, a, b: z[:, b] - z[:, a]))
+wrong("prompt_answers", "difference of probabilities", "You compare probabilities")(
+    prompt(score=lambda z, a, b: z.softmax(1)[:, a] - z.softmax(1)[:, b]))
+wrong("prompt_answers", "positive word alone", "the positive word alone")(
+    prompt(score=lambda z, a, b: z.log_softmax(1)[:, a]))
+wrong("prompt_answers", "softmax over the texts", "The scores should be")(
+    prompt(score=lambda z, a, b: z.log_softmax(0)[:, a] - z.log_softmax(0)[:, b]))
+wrong("prompt_answers", "threshold 0", "Your threshold is 0")(prompt(judge=lambda s, others: s > 0))
+wrong("prompt_answers", "threshold the mean", "the mean of the scores")(
+    prompt(judge=lambda s, others: s > others.mean()))
+wrong("prompt_answers", "threshold their own median", "the very texts")(prompt(judge=lambda s, others: s > s.median()))
+wrong("prompt_answers", "answers inverted", "the wrong way round")(prompt(judge=lambda s, others: s < others.median()))
+
+
+def soft(of_teacher: Callable = lambda x, τ: x / τ, of_student: Callable = lambda z, τ: z / τ, axis: int = -1,
+         divergence: Callable = lambda log_p, log_q: log_p.exp() * (log_p - log_q),
+         reduce: Callable = lambda losses, τ: τ**2 * losses.sum(-1).mean(), still: bool = True) -> Callable:
+    """An answer to task 14 with one part replaced."""
+
+    def answer(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        log_p = of_teacher(teacher.detach() if still else teacher, temperature).log_softmax(axis)
+        return reduce(divergence(log_p, of_student(student, temperature).log_softmax(axis)), temperature)
+
+    return answer
+
+
+wrong("distillation_loss", "no τ²", "The factor τ² is missing")(soft(reduce=lambda losses, τ: losses.sum(-1).mean()))
+wrong("distillation_loss", "τ for τ²", "You scale by τ. It is τ²")(
+    soft(reduce=lambda losses, τ: τ * losses.sum(-1).mean()))
+wrong("distillation_loss", "sum over the tokens", "the sum over the tokens")(
+    soft(reduce=lambda losses, τ: τ**2 * losses.sum()))
+wrong("distillation_loss", "mean over the vocabulary", "mean over the vocabulary")(
+    soft(reduce=lambda losses, τ: τ**2 * losses.mean()))
+wrong("distillation_loss", "softmax over the tokens", "over the wrong axis")(soft(axis=0))
+wrong("distillation_loss", "divergence turned round", "the wrong way round")(
+    soft(divergence=lambda log_p, log_q: log_q.exp() * (log_q - log_p)))
+wrong("distillation_loss", "teacher alone softened", "divide the student's logits")(soft(of_student=lambda z, τ: z))
+wrong("distillation_loss", "student alone softened", "divide the teacher's logits")(soft(of_teacher=lambda x, τ: x))
+wrong("distillation_loss", "logits times τ", "You multiply the logits")(soft(lambda x, τ: x * τ, lambda z, τ: z * τ))
+wrong("distillation_loss", "cross-entropy", "the teacher's own entropy")(
+    soft(divergence=lambda log_p, log_q: -log_p.exp() * log_q))
+wrong("distillation_loss", "the teacher learns", "The gradient reaches the teacher")(soft(still=False))

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from encoder_runs import make_bert, make_bilm, make_static
+from encoder_runs import make_bert, make_bilm, make_gpt, make_static
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.text.words import SPECIAL_WORDS
-from minitransfer.transfer.coverage import MUCH, unknown_rate, warning
-from minitransfer.transfer.loading import load_encoder
+from minitransfer.transfer.coverage import MUCH, UNKNOWN, Coverage, unknown_rate, warning
+from minitransfer.transfer.loading import KINDS, load_encoder
 from minitransfer.transfer.tokens import tokenise_words
 
 CPU = torch.device("cpu")
@@ -41,11 +41,29 @@ def test_it_is_said_only_where_more_than_a_fifth_of_the_words_is_unknown(tmp_pat
     assert line is None if told is None else f"{told} of their running words" in line and of in line
 
 
-def test_bert_counts_its_unk_and_neither_cls_nor_sep(tmp_path):
-    run = load_run(make_bert(tmp_path / "bert"))
+@pytest.mark.parametrize(("kind", "make"), [("bert", make_bert), ("gpt", make_gpt)])
+def test_unk_is_counted_and_neither_cls_nor_sep(tmp_path, kind, make):
+    run = load_run(make(tmp_path / kind))
     encoder = load_encoder(run, CPU)
-    assert warning(run, "bert", encoder.tokenise(["the film was good"] * 3, 70)) is None
-    line = warning(run, "bert", encoder.tokenise(["素晴らしい映画"], 70))
+    assert warning(run, kind, encoder.tokenise(["the film was good"] * 3, 70)) is None
+    line = warning(run, kind, encoder.tokenise(["素晴らしい映画"], 70))
     assert "100% of their word pieces are [UNK]: none of its 300 pieces" in line and "\n" not in line
-    line = warning(run, "bert", encoder.tokenise(["the", "映"], 70))
+    line = warning(run, kind, encoder.tokenise(["the", "映"], 70))
     assert "50% of their word pieces" in line
+
+
+def test_every_kind_of_encoder_has_its_words():
+    assert set(UNKNOWN) == set(KINDS)
+
+
+@pytest.mark.parametrize(("unknown", "running", "told"), [(2, 2, False), (3, 3, True), (4, 6, False), (5, 6, True),
+                                                          (23, 100, False), (32, 100, False), (33, 100, True)])
+def test_batch_by_batch_a_few_unknown_words_may_be_chance(tmp_path, unknown, running, told):
+    """k > N p + 3 √(N p (1 − p)) with p = 0.2"""
+    assert told == (unknown > running / 5 + 3 * (running * 4 / 25) ** 0.5)
+    run = load_run(make_bilm(tmp_path / "bilm"))
+    coverage = Coverage(run, "bilm")
+    for word in ["film"] * (running - unknown) + ["krimi"] * unknown:
+        coverage.count(tokenise_words([word, ""], 99))
+    line = coverage.warning(3)
+    assert line is None if not told else f"{unknown / running:.0%} of their running words" in line

@@ -93,6 +93,14 @@ def test_2_2_skip_gram_is_content_where_c_o_is_the_pmi_less_log_N():
     assert max(grid, key=gain) == pytest.approx(pmi - math.log(N), abs=1e-3)
 
 
+def test_2_5_beside_biases_of_chance_glove_leaves_the_pmi_to_the_product():
+    X = np.array([[0.0, 6, 2], [6, 4, 1], [2, 1, 0]])
+    of_word, total = X.sum(axis=1), X.sum()
+    for i, j in zip(*X.nonzero()):
+        product = math.log(X[i, j]) - sum(math.log(of_word[k]) - math.log(total) / 2 for k in (i, j))
+        assert product == pytest.approx(math.log((X[i, j] / total) / (of_word[i] / total * of_word[j] / total)))
+
+
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory):
     path = tmp_path_factory.mktemp("encoders")

@@ -14,7 +14,7 @@ LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 
 NAMES = ["Word2Vec", "GloVe", "ELMo", "BERT", "GPT", "RoBERTa", "DistilBERT", "T5", "GPT-3", "ChatGPT"]
-NOT_IMPLEMENTED = ["GloVe", "RoBERTa", "T5", "GPT-3", "ChatGPT"]
+NOT_IMPLEMENTED = ["RoBERTa", "T5", "GPT-3", "ChatGPT"]
 TERMS = [
     "pretraining", "transfer learning", "fine-tuning", "feature-based transfer", "domain adaptation",
     "catastrophic forgetting", "discriminative learning rates", "gradual unfreezing", "self-attention",

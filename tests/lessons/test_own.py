@@ -1,6 +1,8 @@
 """Claims about reviews of one's own: which classes they have, that no row is left out unsaid, and what is refused."""
 
+import gzip
 import json
+import lzma
 import os
 import sys
 from collections import Counter
@@ -108,6 +110,7 @@ WRITTEN = {
     "more.csv": as_csv([("7", *row) for row in ROWS], head=("id", "sentence", "category")),
     "a.jsonl": "\n".join(json.dumps({"id": 1, "label": label, "text": text}) for text, label in ROWS),
     "a.json": "\n\n".join(json.dumps({"content": text, "class": label}, ensure_ascii=False) for text, label in ROWS),
+    "packed.csv.gz": gzip.compress(as_csv(ROWS).encode()), "packed.TSV.xz": lzma.compress(as_csv(ROWS, "\t").encode()),
 }
 
 
@@ -282,13 +285,20 @@ def test_without_pyarrow_a_parquet_file_is_refused_with_what_to_install(tmp_path
         read(file(tmp_path, "a.parquet", b"PAR1"))
 
 
-def parquet_file(path, columns):
+def class_label(names, column="label"):
+    """What the `datasets` library writes into the schema of a file with a column of classes."""
+    features = {"text": {"dtype": "string", "_type": "Value"}, column: {"names": names, "_type": "ClassLabel"},
+                "tags": [{"dtype": "int8", "_type": "Value"}]}
+    return {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+
+
+def parquet_file(path, columns, metadata=None):
     """Write columns, name -> values, as a Parquet file."""
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
     os.makedirs(path.parent, exist_ok=True)
-    parquet.write_table(pyarrow.table(columns), path)
+    parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), path)
     return path
 
 
@@ -299,6 +309,9 @@ def test_parquet_gives_the_same_rows_and_damage_is_named(tmp_path):
     assert pairs(read(path, test)) == CLEAN
     numbered = parquet_file(tmp_path / "b.parquet", {"text": [f"t {n}" for n in range(12)], "label": [3, 10, 9] * 4})
     assert read(numbered).classes == ("3", "9", "10")
+    categories = pytest.importorskip("pyarrow").array(["so so", "good", "bad"] * 4).dictionary_encode()
+    categorical = parquet_file(tmp_path / "d.parquet", {"text": [f"t {n}" for n in range(12)], "label": categories})
+    assert read(categorical).classes == ("bad", "good", "so so")
     missing = parquet_file(tmp_path / "c.parquet", {"text": ["a", None, "c"], "label": [1, 2, None]})
     with pytest.raises(DataError, match="row 2 of .*c.parquet has no text, the first of 2 bad rows"):
         read(missing)
@@ -306,21 +319,44 @@ def test_parquet_gives_the_same_rows_and_damage_is_named(tmp_path):
         read(file(tmp_path, "a.parquet", path.read_bytes()[:-9]))
 
 
-def hub_files(folder):
+def test_names_of_classes_stand_in_the_schema_or_nowhere():
+    assert tables.class_names(class_label(["bad", "so so", "good"])) == {"label": {0: "bad", 1: "so so", 2: "good"}}
+    for metadata in (None, {}, {b"pandas": b"{}"}, {b"huggingface": b"{"}, {b"huggingface": b"[]"},
+                     {b"huggingface": b'{"info": {"features": null}}'}, class_label(None), class_label(7)):
+        assert tables.class_names(metadata) == {}
+
+
+def test_numbers_of_classes_become_the_names_that_a_parquet_file_has_for_them(tmp_path):
+    texts, numbers = [f"t {n}" for n in range(15)], [2, 0, 1] * 5
+    metadata = class_label(["so so", "schlecht", "素晴らしい"])
+    path = parquet_file(tmp_path / "a.parquet", {"text": texts, "label": numbers}, metadata)
+    reviews = read(path)
+    assert reviews.classes == ("schlecht", "so so", "素晴らしい")
+    for text, name in pairs(reviews) + pairs(reviews, "test"):
+        assert name == ("素晴らしい", "so so", "schlecht")[int(text[2:]) % 3]
+    path = parquet_file(tmp_path / "b.parquet", {"text": texts, "label": [*numbers[:-1], -1]}, metadata)
+    with pytest.raises(DataError, match="row 15 of .*b.parquet has no label"):
+        read(path)
+    stale = parquet_file(tmp_path / "c.parquet", {"text": texts, "label": numbers}, class_label(["a"], "stars"))
+    assert read(stale).classes == ("0", "1", "2")
+
+
+def hub_files(folder, metadata=None):
     """The hub's stanfordnlp/imdb, small."""
     halves = {"train": 3, "test": 2}
     for split, count in halves.items():
         parquet_file(folder / f"{split}-00000-of-00001.parquet",
                      {"text": [f"{split} {y} {n}<br />x" for y in (0, 1) for n in range(count)],
-                      "label": [y for y in (0, 1) for _ in range(count)]})
-    parquet_file(folder / "unsupervised-00000-of-00001.parquet", {"text": ["free", "more"], "label": [-1, -1]})
+                      "label": [y for y in (0, 1) for _ in range(count)]}, metadata)
+    parquet_file(folder / "unsupervised-00000-of-00001.parquet", {"text": ["free", "more"], "label": [-1, -1]},
+                 metadata)
     return folder
 
 
 @pytest.mark.parametrize("below", ["plain_text", "imdb/plain_text", "."])
 def test_the_layout_of_the_hub_is_imdb(tmp_path, below):
     pytest.importorskip("pyarrow")
-    folder = hub_files(tmp_path / below)
+    folder = hub_files(tmp_path / below, class_label(["neg", "pos"]) if below == "." else None)
     for reviews in (load_reviews("imdb", tmp_path, offline=True, say=lambda line: None), read(tmp_path), read(folder)):
         assert reviews.classes == ("negative", "positive") and reviews.unsup_texts == ["free", "more"]
         assert pairs(reviews) == [(f"train {y} {n}\nx", reviews.classes[y]) for y in (0, 1) for n in range(3)]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from minitransfer.bert.encoder import BertConfig, MaskedLM
+from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, train_wordpiece
-from minitransfer.transfer.prompts import PAIRS, TEMPLATES, Template, accuracies, scores, single_pieces
+from minitransfer.transfer.prompts import PAIRS, TEMPLATES, Template, accuracies, scores, single_pieces, word_logits
 
 TEXT = ["it was a great film , all in all ! just good , bad and terrible in short . the film was great"] * 9
 
@@ -74,3 +75,33 @@ def test_accuracy_by_hand():
     s, labels = torch.tensor([[0.5, -1.0], [-0.5, -3.0], [2.0, -2.0]]), np.array([1, 0, 0])
     assert accuracies(s, labels) == pytest.approx([2 / 3, 2 / 3])
     assert accuracies(s, labels, s.median(dim=0).values) == pytest.approx([1 / 3, 1.0])
+
+
+def test_a_gpt_is_asked_for_the_piece_that_comes_next_where_the_gap_begins(wordpiece, model):
+    """Of each text by itself, cut before the gap; whatever stands behind it, and beside it in the batch."""
+    torch.manual_seed(4)
+    gpt, words = CausalLM(model.config).eval(), torch.tensor([[7, 9], [11, 6]])
+    template = Template.of("{review} It was [MASK]. Just good", wordpiece)
+    questions = [template.fill(review, 40) for review in wordpiece.encode(["", "a good film", "it was a great film"])]
+    with torch.no_grad():
+        found = word_logits(gpt, questions, words)
+        for question, of_question in zip(questions, found):
+            before = torch.from_numpy(question[: question.tolist().index(MASK_ID)])
+            assert torch.allclose(of_question, gpt(before[None])[0, -1][words], atol=1e-5)
+
+
+@pytest.mark.parametrize("text, behind", list(zip(TEMPLATES, (True, True, True, False))))
+def test_only_where_the_gap_follows_the_review_has_a_gpt_read_it(wordpiece, text, behind):
+    assert Template.of(text, wordpiece).asks_behind == behind
+
+
+def test_examples_stand_before_the_question_in_templates_of_their_own_and_all_share_the_room(wordpiece):
+    template = Template.of("{review} It was [MASK].", wordpiece)
+    good, bad = (int(wordpiece.encode([word])[0][0]) for word in ("good", "bad"))
+    long, short, review = np.arange(20, 50), np.arange(50, 53), np.arange(60, 90)
+    question = template.fill(review, 40, [(long, good), (short, bad)]).tolist()
+    it, was, full_stop = (int(wordpiece.encode([word])[0][0]) for word in ("it", "was", "."))
+    room = (40 - 2) // 3 - 4
+    assert room == 8
+    assert question == [CLS_ID, *range(20, 24), *range(46, 50), it, was, good, full_stop, *range(50, 53), it, was, bad,
+                        full_stop, *range(60, 64), *range(86, 90), it, was, MASK_ID, full_stop, SEP_ID]

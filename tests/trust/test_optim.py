@@ -1,5 +1,6 @@
-"""Claims about optimisation: which parameters decay, schedules at their corners, clipping, and giving up."""
+"""Claims about optimisation: what decays, Muon, averages, schedules at their corners, clipping, and giving up."""
 
+import copy
 import math
 
 import pytest
@@ -109,3 +110,117 @@ def test_bad_steps_are_skipped_and_five_in_a_row_end_the_run():
         assert not guard.ok(math.nan, 1.0)
     with pytest.raises(NumericsError, match="5 steps in a row.*Fix: .*--learning-rate"):
         guard.ok(math.nan, 1.0)
+
+
+class Layer(nn.Module):
+    """A matrix of embeddings, and hidden ones: three in one parameter, one that is wide, one that is tall."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 7)
+        self.qkv, self.wide, self.tall = nn.Linear(7, 15), nn.Linear(13, 5), nn.Linear(5, 13, bias=False)
+
+
+def product(X: list[list[float]], Y: list[list[float]]) -> list[list[float]]:
+    return [[sum(x * y for x, y in zip(row, column)) for column in zip(*Y)] for row in X]
+
+
+def by_newton_schulz(X: list[list[float]]) -> list[list[float]]:
+    """O(X) of the docstring, with loops; of a tall matrix by its transpose, which has the same singular values."""
+    if len(X) > len(X[0]):
+        return [list(row) for row in zip(*by_newton_schulz([list(column) for column in zip(*X)]))]
+    a, b, c = 3.4445, -4.775, 2.0315
+    length = math.sqrt(sum(x * x for row in X for x in row))
+    X = [[x / length for x in row] for row in X]
+    for _ in range(5):
+        A = product(X, [list(column) for column in zip(*X)])
+        second = product(A, A)
+        B = [[b * A[i][j] + c * second[i][j] for j in range(len(A))] for i in range(len(A))]
+        BX = product(B, X)
+        X = [[a * x + y for x, y in zip(*rows)] for rows in zip(X, BX)]
+    return X
+
+
+def test_three_steps_of_muon_are_the_formula_for_each_matrix_by_itself_and_adamw_moves_the_rest():
+    torch.manual_seed(0)
+    module, rate, decay, hidden = Layer(), 0.02, 0.3, {"qkv": 3, "wide": 1, "tall": 1}
+    plain = Layer()
+    plain.load_state_dict(module.state_dict())
+    optimizers = [optim.choose(name, m, rate, decay, hidden) for name, m in (("muon", module), ("adamw", plain))]
+    pieces = [(module.qkv.weight, rows) for rows in (range(5), range(5, 10), range(10, 15))]
+    pieces += [(module.wide.weight, range(5)), (module.tall.weight, range(13))]
+    expected = [[p.tolist()[i] for i in rows] for p, rows in pieces]
+    momentum = [[[0.0] * len(W[0]) for _ in W] for W in expected]
+    for _ in range(3):
+        for p, q in zip(module.parameters(), plain.parameters()):
+            p.grad = torch.randn(p.shape)
+            q.grad = p.grad.clone()
+        for n, (p, rows) in enumerate(pieces):
+            G, W, m = [p.grad.tolist()[i] for i in rows], expected[n], momentum[n]
+            m[:] = [[0.95 * x + g for x, g in zip(*pair)] for pair in zip(m, G)]
+            step = by_newton_schulz([[g + 0.95 * x for x, g in zip(*pair)] for pair in zip(m, G)])
+            factor = 0.2 * math.sqrt(max(len(W), len(W[0])))
+            W[:] = [[w - rate * (decay * w + factor * s) for w, s in zip(*pair)] for pair in zip(W, step)]
+        for optimizer in optimizers:
+            optimizer.step()
+    for (p, rows), W in zip(pieces, expected):  # the iteration is in bfloat16 there, of three digits
+        assert torch.allclose(p.detach()[list(rows)], torch.tensor(W), atol=0.03 * 3 * rate)
+    for name in ("embedding.weight", "qkv.bias", "wide.bias"):
+        assert torch.equal(module.get_parameter(name), plain.get_parameter(name))
+    assert not torch.allclose(module.wide.weight, plain.wide.weight, atol=1e-3)
+
+
+def test_muon_goes_on_from_its_state_bit_for_bit_and_shares_the_rate():
+    torch.manual_seed(0)
+    module, hidden = Layer(), {"qkv": 3, "wide": 1, "tall": 1}
+    gradients = [[torch.randn(p.shape) for p in module.parameters()] for _ in range(4)]
+
+    def steps(module: Layer, optimizer: optim.Optimizer, some: list) -> None:
+        for step in some:
+            optimizer.zero_grad()
+            assert all(p.grad is None for p in module.parameters())
+            for p, gradient in zip(module.parameters(), step):
+                p.grad = gradient.clone()
+            optimizer.step()
+
+    optimizer = optim.choose("muon", module, 0.02, 0.3, hidden)
+    assert optim.set_learning_rate(optimizer, 0.5) == 0.01
+    assert {group["lr"] for group in optimizer.param_groups} == {0.01}
+    steps(module, optimizer, gradients[:2])
+    other = Layer()
+    other.load_state_dict(module.state_dict())
+    resumed = optim.choose("muon", other, 0.02, 0.3, hidden)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    steps(module, optimizer, gradients[2:])
+    steps(other, resumed, gradients[2:])
+    assert all(torch.equal(p, q) for p, q in zip(module.parameters(), other.parameters()))
+
+
+def test_a_running_average_is_the_formula_and_nothing_where_no_share_is_given():
+    module = nn.Linear(3, 2)
+    averaged, none = optim.RunningAverage(module, 0.2, 17), optim.RunningAverage(module, None, 17)
+    d, expected = 1 - 1 / (0.2 * 17), None
+    for _ in range(6):
+        with torch.no_grad():
+            module.weight.copy_(torch.randn(2, 3))
+        averaged.update()
+        none.update()
+        now = module.weight.tolist()
+        expected = now if expected is None else [
+            [d * m + (1 - d) * x for m, x in zip(*rows)] for rows in zip(expected, now)]
+    none.take()
+    assert module.weight.tolist() == now and not none.kept
+    averaged.take()
+    assert torch.allclose(module.weight, torch.tensor(expected), atol=1e-6)
+
+
+def test_an_average_over_less_than_a_step_is_the_last_weights():
+    module = nn.Linear(3, 2)
+    averaged = optim.RunningAverage(module, 0.01, 17)
+    for _ in range(3):
+        with torch.no_grad():
+            module.weight.copy_(torch.randn(2, 3))
+        averaged.update()
+    last = module.weight.clone()
+    averaged.take()
+    assert torch.allclose(module.weight, last)

@@ -1,4 +1,4 @@
-"""Ten functions to write. Copy this file, fill it in, and have it graded:
+"""Fourteen functions to write. Copy this file, fill it in, and have it graded:
 
     cp docs/course/homework/stubs.py my_solutions.py
     python -m pytest docs/course/homework --solutions my_solutions.py
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minitransfer.bert.masking import IGNORE_INDEX  # noqa: F401 - task 6 and task 8 need these
+from minitransfer.bert.masking import IGNORE_INDEX  # noqa: F401 - some tasks need these
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES  # noqa: F401
 
 
@@ -141,5 +141,57 @@ def forgetting(logits_before: Tensor, logits_after: Tensor, targets: Tensor) -> 
 
     Shapes: logits_before and logits_after (B, T, V), of a language model before and after it was fine-tuned for
     another task; targets (B, T) int64 -> a number.
+    """
+    raise NotImplementedError
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Task 11: attention that looks back, and never ahead.
+
+    result_s = Σ_{t ≤ s} a_{s,t} v_t,  a_s = softmax of q_s · k_t / √d over t ≤ s    (Radford et al. 2018; lecture 3.1)
+
+    Nothing behind token s may reach its result: not by value, and not by a gradient either.
+
+    Shapes: q and k (B, T, d), v (B, T, e) -> (B, T, e).
+    """
+    raise NotImplementedError
+
+
+def next_piece_loss(logits: Tensor, token_ids: Tensor) -> Tensor:
+    """Task 12: the loss of GPT.
+
+    loss = mean of −log softmax(logits_t)[w_{t+1}], in nats        (Radford et al. 2018, eq. 1; lecture 3.1)
+
+    The logits at place t are of a model that has read w_1 … w_t. The mean is over all places, of all texts, whose next
+    piece is real: PAD_ID stands behind a text, and the last piece of a text has none after it.
+
+    Shapes: logits (B, T, V), token_ids (B, T) int64 -> ().
+    """
+    raise NotImplementedError
+
+
+def prompt_answers(logits: Tensor, token_ids: Tensor, positive: int, negative: int,
+                   unlabelled: Tensor) -> tuple[Tensor, Tensor]:
+    """Task 13: what a masked language model answers to a prompt, with no label at all.
+
+    s = log p(w⁺) − log p(w⁻),  p = softmax of the logits at [MASK];  positive if s > median of the scores of reviews
+    without labels        (Schick and Schütze 2021; lecture 7)
+
+    Shapes: logits (N, T, V) and token_ids (N, T) int64 of N filled templates, in each of which one piece is MASK_ID;
+    positive and negative, the ids of w⁺ and w⁻; unlabelled (M,), the scores of reviews without labels
+    -> the scores s (N,) and the answers (N,) bool, True = positive.
+    """
+    raise NotImplementedError
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Task 14: how far a student's answers are from its teacher's soft targets.
+
+    loss = τ² · mean of KL(p ‖ q),  KL(p ‖ q) = Σ_w p(w) log(p(w) / q(w)),  p = softmax(teacher / τ),
+    q = softmax(student / τ)        (Hinton et al. 2015; lecture 4.1)
+
+    Only the student learns from it.
+
+    Shapes: student and teacher (M, V), the logits of both for M masked tokens; temperature τ -> ().
     """
     raise NotImplementedError

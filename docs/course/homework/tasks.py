@@ -1,9 +1,10 @@
-"""The ten tasks: what each is worth, what it takes, and what a stub that is still empty is told."""
+"""The tasks: what each is worth, what it takes, and what a stub that is still empty is told."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
+import grade_after_bert
 import grade_bert
 import grade_elmo
 import grade_static
@@ -90,4 +91,23 @@ TASKS = (
          "L_after − L_before, each the mean of −log p per real token", "finetune/imdb/forgetting.py",
          "write a function for L first, with log_softmax and gather; then call it twice.",
          grade_transfer.forgetting),
+    Task(11, "causal_attention", "attention under a causal mask", "3.1", "★★", 25, 10,
+         "Σ_{t ≤ s} a_{s,t} v_t,  a_s = softmax of q_s · k_t / √d over t ≤ s", "minitransfer/gpt/causal.py",
+         "write the mask of 4 tokens on paper, a row for each s; then make the scores above its diagonal −∞ and go on "
+         "as in task 7.",
+         grade_after_bert.causal_attention),
+    Task(12, "next_piece_loss", "the loss of GPT", "3.1", "★", 15, 5,
+         "the mean of −log softmax(logits_t)[w_{t+1}] over places whose next piece is real",
+         "minitransfer/gpt/causal.py",
+         "which piece is asked for at the first place, and which at the last but one? Cut both tensors accordingly.",
+         grade_after_bert.next_piece_loss),
+    Task(13, "prompt_answers", "the answer to a prompt", "7", "★", 20, 5,
+         "log p(w⁺) − log p(w⁻) at [MASK], and whether it is above the median of reviews without labels",
+         "minitransfer/transfer/prompts.py",
+         "find each text's [MASK] first, (N, V) of the logits; then ask what the softmax does to a difference of logs.",
+         grade_after_bert.prompt_answers),
+    Task(14, "distillation_loss", "soft targets", "4.1", "★★", 25, 10,
+         "τ² · mean of KL(p ‖ q),  p and q the softmax of the logits / τ", "minitransfer/bert/distillation.py",
+         "take log_softmax of both logits over τ; KL is Σ_w p (log p − log q), and of which of the two is p?",
+         grade_after_bert.distillation_loss),
 )

@@ -1,4 +1,4 @@
-"""Ten tasks, each graded by itself: python -m pytest docs/course/homework --solutions my_solutions.py"""
+"""The tasks, each graded by itself: python -m pytest docs/course/homework --solutions my_solutions.py"""
 
 import pytest
 from tasks import TASKS

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import cross_entropy, gelu, pad
 
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
@@ -96,3 +96,30 @@ def forgetting(logits_before: Tensor, logits_after: Tensor, targets: Tensor) -> 
         return -logits.log_softmax(dim=-1)[real].gather(1, targets[real].unsqueeze(1)).mean()
 
     return (loss(logits_after) - loss(logits_before)).item()
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The scores above the diagonal, t > s, become −∞."""
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5  # (B, T, T)
+    later = torch.ones(scores.shape[1:], dtype=torch.bool).triu(diagonal=1)
+    return scores.masked_fill(later, -torch.inf).softmax(dim=-1) @ v
+
+
+def next_piece_loss(logits: Tensor, token_ids: Tensor) -> Tensor:
+    """Logits without the last place, pieces without the first."""
+    return cross_entropy(logits[:, :-1].flatten(0, 1), token_ids[:, 1:].flatten(), ignore_index=PAD_ID)
+
+
+def prompt_answers(logits: Tensor, token_ids: Tensor, positive: int, negative: int,
+                   unlabelled: Tensor) -> tuple[Tensor, Tensor]:
+    """In a difference of log-probabilities the softmax cancels."""
+    z = logits[token_ids == MASK_ID]  # (N, V)
+    s = z[:, positive] - z[:, negative]
+    return s, s > unlabelled.median()
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Σ_w p (log p − log q), the mean over tokens, with a teacher that stands still."""
+    log_p = (teacher.detach() / temperature).log_softmax(dim=-1)
+    log_q = (student / temperature).log_softmax(dim=-1)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean()

@@ -1,0 +1,96 @@
+"""Part V, around the command: the auxiliary loss. Can an encoder learn a task while it is still asked about language?
+
+    L = L_task + λ L_lm        (Radford et al. 2018, eq. 5; λ is --lm-weight)
+
+L_lm is the question of pretraining, asked of the batch's own texts: of a GPT the next piece, of BERT those that are
+masked, of a biLM the next word and the previous one. It is to help the task, and it pulls the encoder back to what it
+knew (`finetune.imdb.forgetting`). Asked by the head that pretraining trained, which stays as it is: so nothing learns
+that would not learn without it, and the head may ask the same again after the task.
+
+It takes a pass of its own, about as long again. BERT needs one, since the task reads the text whole and the question
+has it masked; for the others it is the simple way.
+
+Differs: Radford et al. ask about every token, and their softmax learns. Here as large a share of the tokens is drawn as
+BERT has masked. The mean over them has the same expectation, and a softmax over all words is most of the cost.
+
+Read next: `finetune.predict.answer`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.errors import UsageError
+from minitransfer.apparatus.runtime import autocast
+from minitransfer.apparatus.saved import LoadedRun
+from minitransfer.bert.encoder import MaskedLM
+from minitransfer.bert.masking import IGNORE_INDEX, PROBABILITY, fixed, mask_tokens
+from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.gpt.causal import CausalLM
+from minitransfer.text.words import UNK_ID, Vocabulary
+from minitransfer.transfer.classifier import Classifier, default_generator
+from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, GptEncoder
+from minitransfer.transfer.loading import softmax_of, with_head
+from minitransfer.transfer.tokens import Batch
+
+LMLoss = Callable[[Classifier, Any], Tensor]  # L_lm of a batch of tokens, of the encoder as it is now
+
+
+def lm_loss_of(run: LoadedRun, encoder: Encoder) -> LMLoss:
+    """What asks an encoder that came from this run, by the run's own head.
+
+    All chance, in masks, choice and dropout, is torch's own generator, which the loop seeds before each step.
+    Raises: UsageError for static vectors; CheckpointError if the run has no head that fits.
+    """
+    if isinstance(encoder, BiLMEncoder):
+        return partial(word_loss, softmax_of(run, encoder), run.parsed("vocab.txt", Vocabulary.from_text).ids)
+    if isinstance(encoder, BertEncoder):
+        return partial(piece_loss, with_head(run, encoder, CausalLM if isinstance(encoder, GptEncoder) else MaskedLM))
+    raise UsageError(f"--lm-weight: {run.path} holds static vectors, which never predicted a text",
+                     "leave it out, or give the --encoder of a pretrain.bilm, bert or gpt run")
+
+
+def piece_loss(network: MaskedLM, model: Classifier, batch: Batch) -> Tensor:
+    """L_lm of BERT or GPT: −log p of the pieces that are asked for, mean over these, in nats; 0 if there is none.
+
+    BERT is asked for those that are masked; a GPT for a share of all, each from what stands before it. As in
+    pretraining nobody is asked for the [SEP] in the end.
+    """
+    device = model.device
+    token_ids, mask = (torch.from_numpy(array).to(device) for array in (batch.token_ids, batch.mask))
+    if isinstance(network, CausalLM):
+        inputs, following = token_ids[:, :-1], token_ids[:, 1:]
+        labels = torch.where(drawn(~fixed(following)), following, IGNORE_INDEX)
+    else:
+        inputs, labels = mask_tokens(token_ids, torch.default_generator, vocab_size=network.config.vocab_size)
+    noise = default_generator(device) if model.encoder.training else None
+    with autocast(device, model.encoder.precision):
+        return network.loss(inputs, labels, mask[:, : inputs.shape[1]], noise)
+
+
+def word_loss(softmax: WordSoftmax, ids: Mapping[str, int], model: Classifier, batch: Batch) -> Tensor:
+    """L_lm of a biLM: half of −log p of a share of the next words, half of the previous ones, each a mean, in nats.
+
+    Each over the full vocabulary of its run, where other words are <unk>. A text begins and ends with a blank memory,
+    as in every task, so nobody is asked for its first word ahead, nor for its last one back.
+    """
+    x = model.token_vectors(batch)
+    mask = torch.from_numpy(batch.mask).to(x.device)
+    h = model.encode(x, mask)[-1]  # (B, T, 2P)
+    words = [ids.get(batch.tokens[i], UNK_ID) for i in batch.token_ids.ravel()]
+    y = torch.tensor(words, device=x.device).view(mask.shape)
+    ahead, back = h.chunk(2, dim=-1)  # of each token what the forward model knows, which has read it last, and backward
+
+    def mean_loss(states: Tensor, targets: Tensor) -> Tensor:
+        asked = drawn(mask[:, 1:])  # of two neighbours the second is real, and so the first is
+        return softmax.full_loss(states[asked], targets[asked]) / max(int(asked.sum()), 1)
+
+    return (mean_loss(ahead[:, :-1], y[:, 1:]) + mean_loss(back[:, 1:], y[:, :-1])) / 2
+
+
+def drawn(mask: Tensor) -> Tensor:
+    """A share of the True ones, at random. Shapes: bool (…) -> the same."""
+    return mask & (torch.rand(mask.shape, generator=torch.default_generator) < PROBABILITY).to(mask.device)

@@ -1,0 +1,103 @@
+"""Part II, around inspecting: inner products and counts. What do the products of static vectors come to?
+
+Skip-gram never sees a count and GloVe nothing else, but both fit the same table: how much more often two words stand
+near each other than chance would have it, their **PMI** (Levy and Goldberg 2014). Here the text of a run is counted
+once more, and the products of its vectors are held against these counts.
+
+Read next: `pretrain.inspect.pictures`.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from minitransfer.apparatus.checkpoint import LoadedRun
+from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.saved import ANOTHER
+from minitransfer.static.glove import Pairs
+from minitransfer.static.skipgram import SkipGramConfig
+from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
+from pretrain.inspect.settings import Settings
+from pretrain.inspect.words import own_corpus
+from pretrain.static.settings import Settings as StaticSettings
+from pretrain.static.units import count_pieces, count_units, count_words
+
+LEAST = (1, 10, 100)  # of X_ij: the rows of the table
+AT_ONCE = 2**16  # pairs whose vectors are multiplied in one go
+Row = tuple[int, int, float, float, float]
+
+
+def pmi(pairs: Pairs) -> Tensor:
+    """PMI_ij = log( X_ij X / (X_i X_j) ), X_i = Σ_j X_ij, X = Σ_i X_i: (P,) float64."""
+    i, j, x = pairs.i.long(), pairs.j.long(), pairs.x.double()
+    X_i = torch.bincount(i, weights=x)
+    return (x * X_i.sum() / (X_i[i] * X_i[j])).log()
+
+
+def products(tensors: Mapping[str, Tensor], pairs: Pairs) -> Tensor:
+    """c_i·o_j of each pair, (P,) float64."""
+    return torch.cat([(tensors["vectors"][i] * tensors["contexts"][j]).sum(dim=1).double()
+                      for i, j in zip(pairs.i.long().split(AT_ONCE), pairs.j.long().split(AT_ONCE))])
+
+
+def fitted(tensors: Mapping[str, Tensor], pairs: Pairs, co: Tensor) -> tuple[Tensor, Tensor]:
+    """What the loss of a method moves, and what it would have it be, of each pair; both (P,) float64.
+
+    GloVe: c·o + b_i + b̃_j = log X_ij. Skip-gram: c·o = log( X_ij / (X_i p(j)) ) − log N, p(j) ∝ count(j)^¾, which is
+    PMI − log N but for the power (Levy and Goldberg 2014, eq. 11).
+    """
+    i, j, x = pairs.i.long(), pairs.j.long(), pairs.x.double()
+    if "bias" in tensors:
+        return co + (tensors["bias"][i] + tensors["context_bias"][j]).squeeze(1), x.log()
+    p = tensors["counts"].double().pow(0.75)
+    return co, (x * p.sum() / (torch.bincount(i, weights=x)[i] * p[j] * SkipGramConfig.negatives)).log()
+
+
+def table(tensors: Mapping[str, Tensor], pairs: Pairs) -> list[Row]:
+    """Of the pairs from a count on: that count, their number, the correlation of c·o with PMI, that of what the loss
+    moves with what it asks for, and the mean of the former less the latter. A row only where there are two pairs.
+    """
+    co, expected, rows = products(tensors, pairs), pmi(pairs), []
+    moved, asked = fitted(tensors, pairs, co)
+    for least in LEAST:
+        kept = pairs.x >= least
+        if kept.sum() > 1:
+            with_pmi, with_asked = (torch.corrcoef(torch.stack([a[kept], b[kept]]))[0, 1].item()
+                                    for a, b in ((co, expected), (moved, asked)))
+            rows.append((least, int(kept.sum()), with_pmi, with_asked, (moved - asked)[kept].mean().item()))
+    return rows
+
+
+def counted_again(run: LoadedRun, corpus: Corpus) -> Pairs:
+    """The counts of the text of a static run, as that run would count them.
+
+    Raises: CheckpointError if its config does not say how, or the text is another one by now.
+    """
+    try:
+        asked = StaticSettings.from_values({"preset": "small", "seed": run.config.get("seed"),
+                                            "pieces": run.config.get("most_pieces"), **run.config["training"]})
+    except (UsageError, KeyError, TypeError) as failure:
+        raise CheckpointError(f"{run.path} does not say how its text was counted", ANOTHER) from failure
+    units = count_words(corpus, asked.min_count) if asked.pieces is None else count_pieces(corpus, asked.pieces)
+    counts, found = torch.from_numpy(units.counts), run.tensors.get("counts", torch.empty(0))
+    if not (torch.equal(counts, found) and all(len(run.tensors.get(name, ())) == len(counts)
+                                               for name in ("vectors", "contexts"))):
+        raise CheckpointError(f"{run.path} does not have the counts of {corpus.name}, which it names as its text",
+                              ANOTHER)
+    return count_units(units, asked.window, asked.seed)
+
+
+def tell(run: LoadedRun, settings: Settings) -> list[Row]:
+    """Read and count the text of a run, and print the table; returns its rows. Raises: as `load_corpus`, too."""
+    corpus = load_corpus(own_corpus(run), find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    pairs = counted_again(run, corpus)
+    rows = table(run.tensors, pairs)
+    glove = "bias" in run.tensors
+    asked = "c·o + b + b̃ with log X" if glove else "c·o with log X_ij/(X_i p_j) − log N"
+    print(f"{run.path}: {'GloVe' if glove else 'skip-gram'} on {corpus.name}, {len(pairs.x):,} pairs\n"
+          f"  {'X from':<8}{'pairs':<14}{'c·o with PMI':<14}{asked:<37}mean difference")
+    for least, pairs_there, with_pmi, with_asked, difference in rows:
+        print(f"  {least:<8}{pairs_there:<14,}{with_pmi:<14.3f}{with_asked:<37.3f}{difference:+.3f}")
+    return rows
