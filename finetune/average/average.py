@@ -16,7 +16,6 @@ Read next: `finetune.compare.run`, which sets it beside everything else.
 import itertools
 import json
 import os
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import environment, interruptible, set_threads
 from minitransfer.apparatus.saved import ANOTHER
 from minitransfer.text import classes_of
@@ -109,7 +109,7 @@ def average(members: Sequence[Member], settings: Settings, run: RunDirectory) ->
         "test_recalls": dict(zip(members[0].same["classes"], scores.recalls)),
     }
     row = {"cell": run.path.name, "model": " + ".join(member.name for member in members),
-           "command": f"python -m finetune.average {shlex.join([*settings.runs, '--out', settings.out])}",
+           "command": f"python -m finetune.average {shell_line([*settings.runs, '--out', settings.out])}",
            "reviews": members[0].same["labels"] + len(labels["test_labels"]), **results, "validation_accuracies": []}
     run.save_model({"weights": weights}, {"results.json": to_json(results), "results.jsonl": json.dumps(row) + "\n"})
     run.mark_complete(settings.num_weightings, results)
