@@ -160,7 +160,7 @@ def glove_loss(w: Tensor, w_: Tensor, b: Tensor, b_: Tensor, X: Tensor, x_max: f
     """The squared error of each pair by itself, which a step returns that moves nothing, times the pair's weight."""
     i, j = X.nonzero(as_tuple=True)
     x = X[i, j].float()
-    model = glove.GloVe(glove.Pairs(i.int(), j.int(), x), len(w), glove.GloVeConfig(w.shape[1]), torch.Generator())
+    model = glove.GloVe(glove.Pairs(i.int(), j.int(), x), len(w), w.shape[1], torch.Generator())
     model.vectors, model.contexts, model.bias, model.context_bias = (
         part.float() for part in (w, w_, b.unsqueeze(1), b_.unsqueeze(1)))
     errors = torch.tensor([model.step(*(part[p : p + 1] for part in (i, j, x)), 0.0) for p in range(len(x))])

@@ -124,8 +124,8 @@ def glove_loss(function: Callable) -> None:
         (loss(biases=0.0), "The biases are missing. They take up how frequent each of the two words is."),
         (loss(turned=True), "The biases are the wrong way round: b_i belongs to the word i, b̃_j to the context j."),
         (loss(target=lambda x: x), "The products are compared with counts. They are fitted to their logarithms."),
-        (loss(target=lambda x: math.log(1 + x)), "You take log(1 + X_ij). Pairs that were never met are left out, so no 1 has "
-         "to be added."),
+        (loss(target=lambda x: math.log(1 + x)), "You take log(1 + X_ij). Pairs that were never met are left out, so "
+         "no 1 has to be added."),
         (expected / pairs, "Yours is the mean over the pairs. J is their sum."),
         (expected / 2, "Yours is half of the sum. J has no ½."),
     ):
