@@ -54,8 +54,8 @@ if sys.version_info < (3, 11):  # said in words that any Python 3 can read, befo
     sys.exit(2)
 
 if not find_spec("numpy"):  # flags need it: where no environment is active, a command gets no further than here
-    sys.stderr.write("error: the package numpy is not installed for %s. Fix: activate the environment that you installed "
-                     "into, or `pip install -e .`.\n" % sys.executable)
+    sys.stderr.write("error: the package numpy is not installed for %s. Fix: activate the environment that you "
+                     "installed into, or `pip install -e .`.\n" % sys.executable)
     sys.exit(2)
 
 __all__ = ["load", "run"]
