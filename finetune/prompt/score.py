@@ -31,7 +31,7 @@ from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.labels import choose_labelled
+from minitransfer.transfer.labels import FEWEST, choose_labelled
 from minitransfer.transfer.loading import OF_PIECES, load_with_head
 from minitransfer.transfer.prompts import (
     PAIRS,
@@ -149,7 +149,8 @@ def _room(templates: Sequence[Template], settings: Settings, usual: int) -> int:
 def _labelled(reviews: Reviews, n: int, seed: int, wordpiece: WordPiece,
               flag: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Reviews of the training half as pieces, as many of each class, and their labels (n,): 1 is positive."""
-    chosen = choose_labelled(reviews.train_labels, n, seed, flag=flag)
+    drawn = choose_labelled(reviews.train_labels, max(n, 2 * FEWEST), seed, flag=flag)
+    chosen = np.concatenate([drawn[reviews.train_labels[drawn] == y][: n // 2] for y in (0, 1)])
     return wordpiece.encode([reviews.train_texts[i] for i in chosen]), reviews.train_labels[chosen]
 
 

@@ -17,29 +17,15 @@ from torch import Tensor
 
 from minitransfer.static.skipgram import WordTables
 
+X_MAX = 10.0  # counts from here on have the full weight
+BATCH = 4096  # pairs in a step
 MOST_PAIRS = 2**24  # that are kept, each with its reverse
 AT_ONCE = 2**23  # pairs that are counted before they are merged with the others
 
 
 @dataclass(frozen=True)
-class GloVeConfig:
-    """What GloVe is trained with.
-
-    x_max               counts from here on have the full weight
-    batch_size          B of `GloVe.step`
-    """
-
-    hidden_size: int = 256
-    x_max: float = 10.0
-    batch_size: int = 4096
-
-
-@dataclass(frozen=True)
 class Pairs:
-    """How often words stand near each other: X_ij = X_ji = `x`, of those pairs that do at all.
-
-    Shapes: i, j (P,) int32, x (P,) float32. Each pair is there in both directions.
-    """
+    """How often words i and j stand near each other, X_ij = X_ji = `x`, if they do: (P,) int32 and float32."""
 
     i: Tensor
     j: Tensor
@@ -96,7 +82,7 @@ def forget_rarest(keys: np.ndarray, sums: np.ndarray, most: int) -> tuple[np.nda
     return keys[kept], sums[kept]
 
 
-def pair_weight(x: Tensor, x_max: float) -> Tensor:
+def pair_weight(x: Tensor, x_max: float = X_MAX) -> Tensor:
     """f(x) = min(1, (x / x_max)^¾), float32; no text is so short that no pair has the full weight."""
     return (x / min(x_max, x.max().item())).pow(0.75).clamp(max=1)
 
@@ -123,9 +109,7 @@ class GloVe(WordTables):
 
     TABLES = ("vectors", "contexts", "bias", "context_bias")
 
-    def __init__(self, pairs: Pairs, vocab_size: int, config: GloVeConfig, generator: torch.Generator):
-        D = config.hidden_size
-        self.config = config
+    def __init__(self, pairs: Pairs, vocab_size: int, D: int, generator: torch.Generator):
         self.vectors, self.contexts = ((torch.rand(vocab_size, D, generator=generator) - 0.5) / D for _ in range(2))
         of_word = torch.from_numpy(np.bincount(pairs.i, weights=pairs.x, minlength=vocab_size)).float()  # X_i
         chance = (of_word / pairs.x.sum().sqrt()).clamp(min=1e-9).log().where(of_word > 0, 0.0).unsqueeze(1)

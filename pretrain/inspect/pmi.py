@@ -55,21 +55,6 @@ def fitted(tensors: Mapping[str, Tensor], pairs: Pairs, co: Tensor) -> tuple[Ten
     return co, (x * p.sum() / (torch.bincount(i, weights=x)[i] * p[j] * SkipGramConfig.negatives)).log()
 
 
-def table(tensors: Mapping[str, Tensor], pairs: Pairs) -> list[Row]:
-    """Of the pairs from a count on: that count, their number, the correlation of c·o with PMI, that of what the loss
-    moves with what it asks for, and the mean of the former less the latter. A row only where there are two pairs.
-    """
-    co, expected, rows = products(tensors, pairs), pmi(pairs), []
-    moved, asked = fitted(tensors, pairs, co)
-    for least in LEAST:
-        kept = pairs.x >= least
-        if kept.sum() > 1:
-            with_pmi, with_asked = (torch.corrcoef(torch.stack([a[kept], b[kept]]))[0, 1].item()
-                                    for a, b in ((co, expected), (moved, asked)))
-            rows.append((least, int(kept.sum()), with_pmi, with_asked, (moved - asked)[kept].mean().item()))
-    return rows
-
-
 def counted_again(run: LoadedRun, corpus: Corpus) -> Pairs:
     """The counts of the text of a static run, as that run would count them.
 
@@ -81,23 +66,30 @@ def counted_again(run: LoadedRun, corpus: Corpus) -> Pairs:
     except (UsageError, KeyError, TypeError) as failure:
         raise CheckpointError(f"{run.path} does not say how its text was counted", ANOTHER) from failure
     units = count_words(corpus, asked.min_count) if asked.pieces is None else count_pieces(corpus, asked.pieces)
-    counts, found = torch.from_numpy(units.counts), run.tensors.get("counts", torch.empty(0))
-    if not (torch.equal(counts, found) and all(len(run.tensors.get(name, ())) == len(counts)
-                                               for name in ("vectors", "contexts"))):
-        raise CheckpointError(f"{run.path} does not have the counts of {corpus.name}, which it names as its text",
-                              ANOTHER)
+    counts, tensors = torch.from_numpy(units.counts), run.tensors
+    if not ({"vectors", "contexts", "counts"} <= tensors.keys() and torch.equal(counts, tensors["counts"])
+            and all(tensor.shape[:1] == counts.shape for tensor in tensors.values())):
+        what = f"{run.path} does not have the counts of {corpus.name}, which it names as its text"
+        raise CheckpointError(what, ANOTHER)
     return count_units(units, asked.window, asked.seed)
 
 
 def tell(run: LoadedRun, settings: Settings) -> list[Row]:
-    """Read and count the text of a run, and print the table; returns its rows. Raises: as `load_corpus`, too."""
+    """Read and count the text of a run; print and return a table, of the pairs from a count on: that count, how many,
+    the correlation of c·o with PMI, that of what its loss moves with what it asks for, and the mean difference.
+    """
     corpus = load_corpus(own_corpus(run), find_data_dir(settings.data_dir), offline=settings.offline, say=say)
-    pairs = counted_again(run, corpus)
-    rows = table(run.tensors, pairs)
-    glove = "bias" in run.tensors
-    asked = "c·o + b + b̃ with log X" if glove else "c·o with log X_ij/(X_i p_j) − log N"
+    pairs, glove, rows = counted_again(run, corpus), "bias" in run.tensors, []
+    asked_for = "c·o + b + b̃ with log X" if glove else "c·o with log X_ij/(X_i p_j) − log N"
     print(f"{run.path}: {'GloVe' if glove else 'skip-gram'} on {corpus.name}, {len(pairs.x):,} pairs\n"
-          f"  {'X from':<8}{'pairs':<14}{'c·o with PMI':<14}{asked:<37}mean difference")
-    for least, pairs_there, with_pmi, with_asked, difference in rows:
-        print(f"  {least:<8}{pairs_there:<14,}{with_pmi:<14.3f}{with_asked:<37.3f}{difference:+.3f}")
+          f"  {'X from':<8}{'pairs':<14}{'c·o with PMI':<14}{asked_for:<37}mean difference")
+    co, chance = products(run.tensors, pairs), pmi(pairs)
+    moved, asked = fitted(run.tensors, pairs, co)
+    for least in LEAST:
+        kept = pairs.x >= least
+        if (found := int(kept.sum())) > 1:
+            with_pmi, with_asked = (torch.corrcoef(torch.stack([a[kept], b[kept]]))[0, 1].item()
+                                    for a, b in ((co, chance), (moved, asked)))
+            rows.append((least, found, with_pmi, with_asked, (moved - asked)[kept].mean().item()))
+            print("  {:<8}{:<14,}{:<14.3f}{:<37.3f}{:+.3f}".format(*rows[-1]))
     return rows

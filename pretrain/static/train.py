@@ -32,7 +32,7 @@ from minitransfer.apparatus.runtime import (
     say,
     set_threads,
 )
-from minitransfer.static.glove import GloVe, GloVeConfig, draw_pairs, pair_weight
+from minitransfer.static.glove import BATCH, GloVe, draw_pairs, pair_weight
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, nearest_words
 from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.shared import already_complete, check_out, next_command, read_corpus, with_corpus_begun
@@ -69,14 +69,14 @@ def train_glove(units: Units, settings: Settings, run: RunDirectory, stop: Stop)
 
     A run that goes on counts anew: the same counts, since the text is thinned out and cut by the seed.
     """
-    config, epochs, seed = GloVeConfig(settings.hidden_size), settings.epochs, settings.seed
+    epochs, seed = settings.epochs, settings.seed
     pairs = count_units(units, settings.window, seed, lambda: stop.check("stopped while it counted"))
     say(f"{len(pairs.x):,} pairs of {units.kind} that stand near each other")
-    f = pair_weight(pairs.x, config.x_max)
-    model = GloVe(pairs, len(units.counts), config, generator(seed, "initial vectors"))
-    with keep(model, f.sum().item() / config.batch_size, units, settings, run, stop) as keeper:
+    f = pair_weight(pairs.x)
+    model = GloVe(pairs, len(units.counts), settings.hidden_size, generator(seed, "initial vectors"))
+    with keep(model, f.sum().item() / BATCH, units, settings, run, stop) as keeper:
         for epoch in keeper.epochs(epochs):
-            batches = draw_pairs(f, generator(seed, "pairs", epoch)).split(config.batch_size)
+            batches = draw_pairs(f, generator(seed, "pairs", epoch)).split(BATCH)
             for batch in keeper.steps(batches):
                 i, j, x = pairs.i[batch].long(), pairs.j[batch].long(), pairs.x[batch]
                 rate = falling_rate(settings, keeper, len(batches))

@@ -1,6 +1,5 @@
 """Claims about `pretrain.static --method glove`: a run like any of static vectors, to all that take one."""
 
-import json
 import math
 import shutil
 import signal
@@ -9,6 +8,7 @@ import pretrain_runs
 import pytest
 import torch
 from commands import last_line
+from encoder_runs import save_run
 from pretrain_runs import die_at, pretrain, rows, signal_at
 
 import minitransfer
@@ -160,7 +160,7 @@ def test_products_are_held_against_the_counts_of_the_text(data, whole, capsys):
             assert pairs > 1 and all(math.isfinite(number) for number in numbers)
             line = f"  {least:<8}{pairs:<14,}{numbers[0]:<14.3f}"
             assert line in out
-    assert tables[paths[2]][0][3] > 0.5  # pieces meet often enough to be fitted in so few passes
+    assert tables[paths[2]][0][3] > 0.2  # after three passes
 
 
 @pytest.mark.parametrize("change, told", [
@@ -171,11 +171,10 @@ def test_products_are_held_against_the_counts_of_the_text(data, whole, capsys):
     ({"training": {"min_count": 3}}, "does not have the counts of wikitext-2"),
 ])
 def test_a_run_whose_counts_cannot_be_had_is_refused_in_one_line(data, whole, tmp_path, capsys, change, told):
-    run = shutil.copytree(whole / "words", tmp_path / "run")
-    config = json.loads((run / "config.json").read_text())
+    words = load_run(whole / "words")
     if isinstance(change.get("training"), dict):
-        change = {"training": config["training"] | change["training"]}
-    (run / "config.json").write_text(json.dumps(config | change))
+        change = {"training": words.config["training"] | change["training"]}
+    run = save_run(tmp_path / "run", words.config | change, words.tensors, words.files)
     code, out, line = shown(capsys, data, run)
     assert (code, out) == (4, "") and told in line and ". Fix: " in line
 

@@ -18,7 +18,7 @@ from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.sample import reviews
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, train_wordpiece
 from minitransfer.transfer.labels import split_validation
-from minitransfer.transfer.prompts import SAMPLE_PAIRS, TEMPLATES
+from minitransfer.transfer.prompts import SAMPLE_PAIRS, TEMPLATES, Template
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_examples_train_nothing_and_are_answered_by_each_pair(gpt, capsys, few):
     (("--learning-rate", "0.1"), "--learning-rate is for tuning"),
     (("--labels", "7"), "--labels 7 cannot be chosen"),
     (("--labels", "20000"), "--labels 20000 cannot be chosen"),
-    (("--examples", "5"), "--examples 5 cannot be chosen"),
+    (("--examples", "5"), "--examples 5: as many are shown of each class"),
     (("--examples", "40"), "the templates and 40 examples need"),
 ])
 def test_a_wrong_use_of_labels_is_one_line(gpt, flags, message, capsys):
@@ -180,3 +180,16 @@ def test_a_run_that_was_never_asked_for_a_piece_is_one_line(tmp_path, capsys):
     static = make_static(tmp_path / "static", ["<pad>", "<unk>", "<eos>"], torch.randn(3, 2))
     assert ask(static, "--data", "sample") == 4
     assert "holds a run of kind 'static', which cannot be asked for a piece" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_as_many_examples_are_shown_of_each_class_in_an_order_that_the_seed_decides(gpt, few, monkeypatch, capsys, n):
+    shown, original = [], Template.fill
+    monkeypatch.setattr(Template, "fill", lambda *all: shown.append(all[3]) or original(*all))
+    for seed in ("0", "0", "1"):
+        answer_of(capsys, gpt, "--reviews", "3", "--examples", n, "--seed", seed)
+    asked = [[(text.tolist(), answer) for text, answer in examples] for examples in shown]
+    first, again, other = (asked[i * len(asked) // 3] for i in range(3))
+    answers = [answer for _, answer in first]
+    assert len(answers) == n and {answers.count(answer) for answer in answers} == {n // 2} and len(set(answers)) == 2
+    assert first == again != other

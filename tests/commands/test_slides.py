@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from markdown_tables import table_rows
+from tasks import TASKS
 
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 DECK = (COURSE / "slides.md").read_text("utf-8")
@@ -96,3 +97,18 @@ def test_each_figure_of_the_deck_is_on_a_slide_has_a_title_and_recorded_numbers_
                 for number in re.findall(r"\d+\.\d+", label)]
         assert not set(told) - recorded, figure.name
     assert len(FIGURES) > 10
+
+
+def test_the_plan_of_sessions_covers_the_deck_and_the_homework_and_counts_their_minutes():
+    of_section = {section: sum(int(re.search(r"<!-- (\d+) minutes", slide)[1]) for slide in slides()
+                               if section_of(slide) == section) for section in (None, *LECTURE)}
+    minutes_of = {str(task.number): task.minutes for task in TASKS}
+    plan = [row for row in table_rows((COURSE / "README.md").read_text("utf-8")) if len(row) == 6][1:]
+    given, tasks = [], []
+    for i, (_, slides_shown, minutes, _, homework, its_minutes) in enumerate(plan):
+        first, last = re.findall(r"\d(?:\.\d)?", slides_shown)
+        sections = LECTURE[LECTURE.index(first) : LECTURE.index(last) + 1]
+        given, tasks = given + sections, tasks + homework.split(", ")
+        assert int(minutes) == sum(of_section[section] for section in sections) + (of_section[None] if i == 0 else 0)
+        assert int(its_minutes) == sum(minutes_of[number] for number in homework.split(", "))
+    assert given == LECTURE and sorted(tasks, key=int) == list(minutes_of)

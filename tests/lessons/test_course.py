@@ -33,8 +33,8 @@ def code(path: Path) -> ast.Module:
     return ast.parse("\n".join(cell["source"] for cell in cells(path, "code")))
 
 
-def test_there_are_four_notebooks_in_order():
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03"]
+def test_there_are_five_notebooks_in_order():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04"]
 
 
 @notebooks

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from minitransfer.static.glove import GloVe, GloVeConfig, Pairs, count_pairs, draw_pairs, pair_weight
+from minitransfer.static.glove import GloVe, Pairs, count_pairs, draw_pairs, pair_weight
 from minitransfer.static.skipgram import window_mask
 from pretrain.inspect.pmi import fitted, pmi, products
 
@@ -87,7 +87,7 @@ def test_a_pair_is_met_with_the_probability_of_its_weight():
 
 def a_glove() -> GloVe:
     """All tables drawn at random."""
-    glove = GloVe(count_pairs(BLOCKS, V, 3), V, GloVeConfig(hidden_size=D), generator())
+    glove = GloVe(count_pairs(BLOCKS, V, 3), V, D, generator())
     for seed, table in enumerate(glove.TABLES):
         setattr(glove, table, torch.randn(getattr(glove, table).shape, generator=generator(seed)))
     return glove
@@ -138,7 +138,7 @@ def test_biases_begin_where_words_meet_by_chance_and_at_zero_for_those_that_meet
     of_word = Counter()
     for (w, _), x in X.items():
         of_word[w] += float(x)
-    glove, total = GloVe(pairs, V + 2, GloVeConfig(hidden_size=D), generator()), sum(of_word.values())
+    glove, total = GloVe(pairs, V + 2, D, generator()), sum(of_word.values())
     found = glove.bias + glove.context_bias.T
     for w in range(V):
         for v in range(V):
@@ -148,7 +148,7 @@ def test_biases_begin_where_words_meet_by_chance_and_at_zero_for_those_that_meet
 
 def learned(pairs: Pairs, vocab_size: int, passes: int, hidden_size: int = 12) -> GloVe:
     """GloVe after so many passes over counts."""
-    glove = GloVe(pairs, vocab_size, GloVeConfig(hidden_size=hidden_size), generator())
+    glove = GloVe(pairs, vocab_size, hidden_size, generator())
     f = pair_weight(pairs.x, 10)
     for n in range(passes):
         met = draw_pairs(f, generator(n))
