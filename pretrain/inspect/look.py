@@ -45,6 +45,7 @@ from pretrain.inspect.pictures import (
     draw_attention,
     draw_curves,
     draw_mix,
+    draw_products,
     draw_senses,
     make_room,
     require_matplotlib,
@@ -194,10 +195,17 @@ def look_at_mix(settings: Settings) -> dict[str, float]:
 
 
 def look_at_products(settings: Settings) -> dict[str, list[pmi.Row]]:
-    """Hold the inner products of static vectors against counts of their text; returns the rows of each run's table."""
+    """Hold the inner products of static vectors against counts of their text, and draw both; returns the rows of each
+    run's table.
+    """
     set_threads(settings.threads)
     runs = [load_run(path, "static") for path in settings.runs]
-    return {str(run.path): pmi.tell(run, settings) for run in runs}
+    path = picture(settings, "pmi")
+    found = {str(run.path): pmi.tell(run, settings) for run in runs}
+    if path is not None:
+        save(draw_products([(name, *points) for name, (_, points) in found.items()]), path)
+    tell_picture(path)
+    return {name: rows for name, (rows, _) in found.items()}
 
 
 def look_at_curves(settings: Settings) -> Path | None:

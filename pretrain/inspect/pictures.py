@@ -149,6 +149,24 @@ def draw_mix(names: Sequence[str], weights: Sequence[float], title: str) -> Figu
     return figure
 
 
+def draw_products(runs: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Figure:
+    """Products c·o of pairs of words over their PMI, a panel for each run; the darker, the more pairs are there."""
+    from matplotlib.figure import Figure
+
+    across, down = min(len(runs), ABREAST), -(-len(runs) // ABREAST)
+    figure = Figure(figsize=(4 * across, 0.4 + 3.5 * down), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)
+    for unused in panels[len(runs) :]:
+        unused.remove()
+    for ax, (name, of_pmi, products) in zip(panels, runs):
+        ax.hexbin(of_pmi, products, gridsize=60, bins="log", mincnt=1, cmap="Blues", linewidths=0)
+        ax.axline((0, 0), slope=1, color=GREY, linestyle="--", linewidth=1, label="c·o = PMI")
+        ax.set_title(plain(name, 40), fontsize=10)
+        ax.set_xlabel("PMI of a pair"), ax.set_ylabel("c·o")
+    panels[0].legend(loc="upper left", fontsize=8, frameon=False)
+    return figure
+
+
 def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], Sequence[float]]]],
                 runs: Sequence[str], axis: str) -> Figure:
     """The course of runs: a panel for each quantity, a colour and a dash for each run, points for what was measured

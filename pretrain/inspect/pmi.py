@@ -27,6 +27,7 @@ from pretrain.static.units import count_pieces, count_units, count_words
 LEAST = (1, 10, 100)  # of X_ij: the rows of the table
 AT_ONCE = 2**16  # pairs whose vectors are multiplied in one go
 Row = tuple[int, int, float, float, float]
+Points = tuple[list[float], list[float]]  # PMI and c·o of each pair
 
 
 def pmi(pairs: Pairs) -> Tensor:
@@ -74,9 +75,10 @@ def counted_again(run: LoadedRun, corpus: Corpus) -> Pairs:
     return count_units(units, asked.window, asked.seed)
 
 
-def tell(run: LoadedRun, settings: Settings) -> list[Row]:
+def tell(run: LoadedRun, settings: Settings) -> tuple[list[Row], Points]:
     """Read and count the text of a run; print and return a table, of the pairs from a count on: that count, how many,
-    the correlation of c·o with PMI, that of what its loss moves with what it asks for, and the mean difference.
+    the correlation of c·o with PMI, that of what its loss moves with what it asks for, and the mean difference. With
+    it come the points to draw.
     """
     corpus = load_corpus(own_corpus(run), find_data_dir(settings.data_dir), offline=settings.offline, say=say)
     pairs, glove, rows = counted_again(run, corpus), "bias" in run.tensors, []
@@ -92,4 +94,4 @@ def tell(run: LoadedRun, settings: Settings) -> list[Row]:
                                     for a, b in ((co, chance), (moved, asked)))
             rows.append((least, found, with_pmi, with_asked, (moved - asked)[kept].mean().item()))
             print("  {:<8}{:<14,}{:<14.3f}{:<37.3f}{:+.3f}".format(*rows[-1]))
-    return rows
+    return rows, (chance.tolist(), co.tolist())

@@ -40,8 +40,7 @@ examples:
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
   python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500
 
-prints to stdout; --word, --senses, --attention, --mix and --curves also draw a picture, which needs
-`pip install -e ".[plot]"`
+prints to stdout; all but --fill, --write and --runs also draw a picture, which needs `pip install -e ".[plot]"`
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
@@ -120,7 +119,7 @@ class Settings(CommandSettings):
                                  f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
-        if mode in ("--fill", "--write", "--pmi", "--runs") and out is not None:
+        if mode in ("--fill", "--write", "--runs") and out is not None:
             raise UsageError(f"--out has no meaning with {mode}, which draws no picture", "leave it out")
         if out is not None and Path(out).suffix.lower() != ".png":
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")

@@ -144,14 +144,16 @@ def test_text_of_less_than_a_block_is_refused(tmp_path, capsys):
 def shown(capsys, data, *argv):
     """The exit code, what --pmi prints, and the last line of errors."""
     capsys.readouterr()
-    code = run_command(inspect.main, inspect.Settings, [*map(str, argv), "--pmi", "--data-dir", str(data), "--offline"])
+    flags = ["--pmi", "--data-dir", str(data), "--offline", "--out", str(data / "pmi.png"), *map(str, argv)]
+    code = run_command(inspect.main, inspect.Settings, flags)
     out, err = capsys.readouterr()
     return code, out, err.splitlines()[-1] if err else ""
 
 
-def test_products_are_held_against_the_counts_of_the_text(data, whole, capsys):
+def test_products_are_held_against_the_counts_of_the_text_and_drawn(data, whole, tmp_path, capsys):
     paths = [str(whole / name) for name in ("skipgram", "words", "pieces")]
-    tables = minitransfer.run("pretrain.inspect", runs=paths, pmi=True, data_dir=data, offline=True)
+    tables = minitransfer.run("pretrain.inspect", runs=paths, pmi=True, data_dir=data, offline=True,
+                              out=str(tmp_path / "pmi.png"))
     out = capsys.readouterr().out
     assert out.count("skip-gram on wikitext-2") == 1 and out.count("GloVe on wikitext-2") == 2
     assert list(tables) == paths
@@ -160,6 +162,7 @@ def test_products_are_held_against_the_counts_of_the_text(data, whole, capsys):
             assert pairs > 1 and all(math.isfinite(number) for number in numbers)
             line = f"  {least:<8}{pairs:<14,}{numbers[0]:<14.3f}"
             assert line in out
+    assert (tmp_path / "pmi.png").read_bytes().startswith(b"\x89PNG") and f"picture: {tmp_path / 'pmi.png'}" in out
     assert tables[paths[2]][0][3] > 0.2  # after three passes
 
 
@@ -179,8 +182,8 @@ def test_a_run_whose_counts_cannot_be_had_is_refused_in_one_line(data, whole, tm
     assert (code, out) == (4, "") and told in line and ". Fix: " in line
 
 
-def test_pmi_takes_static_runs_alone_and_draws_no_picture(data, whole, tmp_path, capsys):
-    assert shown(capsys, data, whole / "words", "--out", "x.png")[0] == 2
+def test_pmi_takes_static_runs_alone_and_no_flag_of_another_mode(data, whole, tmp_path, capsys):
+    assert shown(capsys, data, whole / "words", "--out", "x.jpg")[0] == 2
     assert shown(capsys, data, whole / "words", "--corpus", "sample")[0] == 2
     assert shown(capsys, data, *[whole / "words"] * 8)[0] == 2
     assert shown(capsys, data, tmp_path / "nowhere")[0] == 4

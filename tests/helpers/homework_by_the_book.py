@@ -14,6 +14,7 @@ from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.gpt.causal import Gpt, next_pieces
+from minitransfer.static import glove
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig
 from minitransfer.text.wordpiece import PAD_ID
 from minitransfer.transfer import prompts
@@ -153,3 +154,14 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     taught._teacher, taught.weights = (teaching,), DistillationWeights(1.0, 0.0, 0.0, temperature)
     masked = torch.zeros(1, len(student), dtype=torch.int64)
     return Student.loss(taught, masked, masked)
+
+
+def glove_loss(w: Tensor, w_: Tensor, b: Tensor, b_: Tensor, X: Tensor, x_max: float) -> Tensor:
+    """The squared error of each pair by itself, which a step returns that moves nothing, times the pair's weight."""
+    i, j = X.nonzero(as_tuple=True)
+    x = X[i, j].float()
+    model = glove.GloVe(glove.Pairs(i.int(), j.int(), x), len(w), w.shape[1], torch.Generator())
+    model.vectors, model.contexts, model.bias, model.context_bias = (
+        part.float() for part in (w, w_, b.unsqueeze(1), b_.unsqueeze(1)))
+    errors = torch.tensor([model.step(*(part[p : p + 1] for part in (i, j, x)), 0.0) for p in range(len(x))])
+    return glove.pair_weight(x, x_max) @ errors

@@ -416,3 +416,26 @@ wrong("distillation_loss", "logits times τ", "You multiply the logits")(soft(la
 wrong("distillation_loss", "cross-entropy", "the teacher's own entropy")(
     soft(divergence=lambda log_p, log_q: -log_p.exp() * log_q))
 wrong("distillation_loss", "the teacher learns", "The gradient reaches the teacher")(soft(still=False))
+
+
+def glove(weight: Callable = lambda x, x_max: (x / x_max).pow(0.75).clamp(max=1), target: Callable = torch.log,
+          bias: Callable = lambda b, b_: b.unsqueeze(1) + b_, reduce: Callable = torch.sum) -> Callable:
+    """An answer to task 15 with one part replaced."""
+
+    def answer(w: Tensor, w_: Tensor, b: Tensor, b_: Tensor, X: Tensor, x_max: float) -> Tensor:
+        error = w @ w_.T + bias(b, b_) - target(X)
+        return reduce((weight(X, x_max) * error**2)[X > 0])
+
+    return answer
+
+
+wrong("glove_loss", "log 0", "Leave those pairs out")(
+    lambda w, w_, b, b_, X, x_max: ((X / x_max).clamp(max=1) * (w @ w_.T - X.log()) ** 2).sum())
+wrong("glove_loss", "no weights", "f(X_ij) are missing")(glove(lambda x, x_max: torch.ones_like(x)))
+wrong("glove_loss", "weights not cut", "A weight is above 1")(glove(lambda x, x_max: (x / x_max).pow(0.75)))
+wrong("glove_loss", "no power", "The power ¾")(glove(lambda x, x_max: (x / x_max).clamp(max=1)))
+wrong("glove_loss", "no biases", "The biases are missing")(glove(bias=lambda b, b_: 0))
+wrong("glove_loss", "biases swapped", "the wrong way round")(glove(bias=lambda b, b_: b + b_.unsqueeze(1)))
+wrong("glove_loss", "counts for logarithms", "compared with counts")(glove(target=lambda X: X))
+wrong("glove_loss", "log(1 + x)", "You take log(1 + X_ij)")(glove(target=torch.log1p))
+wrong("glove_loss", "mean", "the mean over the pairs")(glove(reduce=torch.mean))

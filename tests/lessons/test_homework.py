@@ -75,7 +75,7 @@ def test_a_grader_is_not_misled_by_an_answer_that_changes_its_inputs():
 
 def test_the_command_fails_on_the_stubs_and_gives_no_point():
     done = grade()
-    assert done.returncode == 1 and "14 failed" in done.stdout and "points: 0 of 130" in done.stdout
+    assert done.returncode == 1 and "15 failed" in done.stdout and "points: 0 of 135" in done.stdout
     assert "Traceback" not in done.stdout and "Error" not in done.stdout
 
 
@@ -84,12 +84,12 @@ def test_a_students_file_is_graded_task_by_task(tmp_path):
     (tmp_path / "mine.py").write_text(half + "\n\ndef layer_rates(G, eta, delta):\n"
                                              "    return [eta * delta ** (G - number) for number in range(1, G + 1)]\n")
     done = grade("--solutions", str(tmp_path / "mine.py"))
-    assert done.returncode == 1 and "13 failed, 1 passed" in done.stdout and "points: 5 of 130" in done.stdout
+    assert done.returncode == 1 and "14 failed, 1 passed" in done.stdout and "points: 5 of 135" in done.stdout
 
 
 def test_the_solutions_have_all_points():
     done = grade("--solutions", str(SOLUTIONS))
-    assert done.returncode == 0 and "points: 130 of 130" in done.stdout
+    assert done.returncode == 0 and "points: 135 of 135" in done.stdout
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -116,7 +116,7 @@ def test_the_page_of_the_homework_lists_the_tasks_as_they_are():
     assert head == ["", "function", "what", "lecture", "difficulty", "minutes", "points"]
     assert rows == [[str(t.number), f"`{t.name}`", t.title, t.lecture, t.difficulty, str(t.minutes), str(t.points)]
                     for t in TASKS]
-    assert sum(task.points for task in TASKS) == 130 and [task.number for task in TASKS] == list(range(1, 15))
+    assert sum(task.points for task in TASKS) == 135 and [task.number for task in TASKS] == list(range(1, 16))
     assert all((ROOT / task.chapter).is_file() for task in TASKS)
 
 

@@ -1,12 +1,13 @@
-"""Graders of tasks 1 and 2: skip-gram's gradient, and the filters of a character CNN."""
+"""Graders of tasks 1, 2 and 15: skip-gram's gradient, the filters of a character CNN, and the loss of GloVe."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from elmo_by_loops import strongest_response
 from skipgram_by_loops import loss_by_loops
 from torch import Tensor
-from wrong import ask, close, drawn, require, several, tensor
+from wrong import ask, close, drawn, number, require, several, tensor
 
 
 def gradients_by_autograd(c: Tensor, o: Tensor, negatives: Tensor) -> list[Tensor]:
@@ -90,3 +91,44 @@ def filter_response(function: Callable) -> None:
         require(close(found, responses_by_loops(F, b, c)),
                 f"The responses of four filters of width 3 to a word of {length} bytes are not those of the formula, "
                 "worked out window by window. Is F_j · […] a sum over both the w bytes and the E dimensions?")
+
+
+def glove_loss(function: Callable) -> None:
+    V, D, x_max = 5, 3, 6.0
+    w, w_, b, b_ = drawn(V, D, seed=1), drawn(V, D, seed=2), drawn(V, seed=3), drawn(V, seed=4)
+    X = torch.tensor([[0, 4, 1, 0, 9], [4, 2, 0, 3, 0], [1, 0, 0, 7, 2], [0, 3, 7, 1, 0], [9, 0, 2, 0, 0]]).double()
+
+    def loss(weight: Callable[[float], float] = lambda x: min(1.0, (x / x_max) ** 0.75), biases: float = 1.0,
+             target: Callable[[float], float] = math.log, turned: bool = False) -> float:
+        """The sum, pair by pair, with one part replaced."""
+        total = 0.0
+        for i in range(V):
+            for j in range(V):
+                if (x := X[i, j].item()) > 0:
+                    product = sum(p * q for p, q in zip(w[i].tolist(), w_[j].tolist()))
+                    bias = b[j] + b_[i] if turned else b[i] + b_[j]
+                    total += weight(x) * (product + biases * bias.item() - target(x)) ** 2
+        return total
+
+    answer = ask(function, w, w_, b, b_, X, x_max)
+    require(not isinstance(answer, Tensor) or bool(answer.isfinite().all()), "The loss is not finite: where X_ij = 0 "
+            "there is no logarithm, and 0 · ∞ is no number. Leave those pairs out.")
+    found, expected, pairs = number(answer, "The loss"), loss(), int((X > 0).sum())
+    told = f"The loss should be {expected:.4f} here, and yours is {found:.4f}."
+    for value, complaint in (
+        (loss(weight=lambda x: 1.0), "The weights f(X_ij) are missing: rare pairs, whose counts say little, count as "
+         "much as frequent ones."),
+        (loss(weight=lambda x: (x / x_max) ** 0.75), "A weight is above 1: from x_max on it stays at 1, or the most "
+         "frequent words would decide everything."),
+        (loss(weight=lambda x: min(1.0, x / x_max)), "The power ¾ is missing in f."),
+        (loss(biases=0.0), "The biases are missing. They take up how frequent each of the two words is."),
+        (loss(turned=True), "The biases are the wrong way round: b_i belongs to the word i, b̃_j to the context j."),
+        (loss(target=lambda x: x), "The products are compared with counts. They are fitted to their logarithms."),
+        (loss(target=lambda x: math.log(1 + x)), "You take log(1 + X_ij). Pairs that were never met are left out, so "
+         "no 1 has to be added."),
+        (expected / pairs, "Yours is the mean over the pairs. J is their sum."),
+        (expected / 2, "Yours is half of the sum. J has no ½."),
+    ):
+        require(abs(found - value) > 1e-4, f"{told} {complaint}")
+    require(abs(found - expected) < 1e-4, f"{told} It is the sum, pair by pair, of f(X_ij) times the squared error of "
+            "w_i·w̃_j + b_i + b̃_j against log X_ij, where X_ij > 0.")

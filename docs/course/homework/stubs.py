@@ -1,4 +1,4 @@
-"""Fourteen functions to write. Copy this file, fill it in, and have it graded:
+"""Fifteen functions to write. Copy this file, fill it in, and have it graded:
 
     cp docs/course/homework/stubs.py my_solutions.py
     python -m pytest docs/course/homework --solutions my_solutions.py
@@ -193,5 +193,19 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     Only the student learns from it.
 
     Shapes: student and teacher (M, V), the logits of both for M masked tokens; temperature τ -> ().
+    """
+    raise NotImplementedError
+
+
+def glove_loss(w: Tensor, w_: Tensor, b: Tensor, b_: Tensor, X: Tensor, x_max: float) -> Tensor:
+    """Task 15: the loss of GloVe.
+
+    J = Σ_ij f(X_ij) (w_i·w̃_j + b_i + b̃_j − log X_ij)²,  f(x) = min(1, (x / x_max)^¾)        (Pennington et al. 2014;
+    lecture 2.1)
+
+    The sum is over the pairs that were met, X_ij > 0.
+
+    Shapes: w and w_ (V, D), the vectors of words and of contexts; b and b_ (V,), their biases; X (V, V), how often word
+    i stood near word j -> ().
     """
     raise NotImplementedError

@@ -110,4 +110,9 @@ TASKS = (
          "τ² · mean of KL(p ‖ q),  p and q the softmax of the logits / τ", "minitransfer/bert/distillation.py",
          "take log_softmax of both logits over τ; KL is Σ_w p (log p − log q), and of which of the two is p?",
          grade_after_bert.distillation_loss),
+    Task(15, "glove_loss", "the loss of GloVe", "2.1", "★", 15, 5,
+         "Σ_ij f(X_ij) (w_i·w̃_j + b_i + b̃_j − log X_ij)²,  f(x) = min(1, (x / x_max)^¾)",
+         "minitransfer/static/glove.py",
+         "find the pairs with X_ij > 0 first; the error of one of them is a dot product, two biases and a logarithm.",
+         grade_static.glove_loss),
 )

@@ -123,3 +123,11 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     log_p = (teacher.detach() / temperature).log_softmax(dim=-1)
     log_q = (student / temperature).log_softmax(dim=-1)
     return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean()
+
+
+def glove_loss(w: Tensor, w_: Tensor, b: Tensor, b_: Tensor, X: Tensor, x_max: float) -> Tensor:
+    """Of pairs that were never met there is no logarithm, and their weight is 0."""
+    i, j = X.nonzero(as_tuple=True)
+    x = X[i, j]
+    error = (w[i] * w_[j]).sum(dim=1) + b[i] + b_[j] - x.log()
+    return ((x / x_max) ** 0.75).clamp(max=1) @ error**2
