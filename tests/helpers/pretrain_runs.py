@@ -71,7 +71,8 @@ def wikitext(tmp_path_factory) -> Path:
 
 def flags(data_dir: Path, out: Path, *more: str) -> list[str]:
     """The flags that all runs here have, before others that may say otherwise; every step is logged."""
-    return ["--corpus", "wikitext-2", "--offline", "--data-dir", str(data_dir), "--preset", "tiny",
+    corpus = () if "--corpus" in more else ("--corpus", "wikitext-2")
+    return [*corpus, "--offline", "--data-dir", str(data_dir), "--preset", "tiny",
             "--out", str(out), "--log-every", "1e-9", *more]
 
 
