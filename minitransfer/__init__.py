@@ -46,10 +46,16 @@ The dimension key, used in every shape:
 """
 
 import sys
+from importlib.util import find_spec
 
 if sys.version_info < (3, 11):  # said in words that any Python 3 can read, before anything that it cannot
     sys.stderr.write("error: Python 3.11 or newer is needed, and this is %d.%d. " % sys.version_info[:2]
                      + "Fix: make the environment with a newer one, as in `python3.12 -m venv .venv`.\n")
+    sys.exit(2)
+
+if not find_spec("numpy"):  # flags need it: where no environment is active, a command gets no further than here
+    sys.stderr.write("error: the package numpy is not installed for %s. Fix: activate the environment that you "
+                     "installed into, or `pip install -e .`.\n" % sys.executable)
     sys.exit(2)
 
 __all__ = ["load", "run"]

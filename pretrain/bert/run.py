@@ -43,11 +43,11 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     begun = begin(settings, partial(check_origin, network=network), stages=2)
     if begun is None:
         return results(settings.out)
-    settings, device, origin, corpus, config = begun
+    settings, device, origin, corpus, config, end = begun
     seed = training_seed(settings.seed, origin)
     text = read(corpus, settings, seed, read_tokenizer(origin))
     model = build(settings, text, origin, network)
-    config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint}
+    config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, **end}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"{settings.title}: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "

@@ -25,13 +25,13 @@ from pretrain.shared import next_command
 
 def main(settings: Settings) -> dict[str, Any]:
     """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to."""
-    begun = vectors.begin(settings, check_origin, stages=3, known=known)
+    begun = vectors.begin(settings, check_origin, stages=3, more=charcnn)
     if begun is None:
         return results(settings.out)
-    settings, device, origin, corpus, config = begun
+    settings, device, origin, corpus, config, end = begun
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)
-    config["model"] = model.config.to_dict()
+    config |= {"model": model.config.to_dict(), **end}
     all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
         f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
@@ -50,10 +50,9 @@ def main(settings: Settings) -> dict[str, Any]:
     return results(settings.out)
 
 
-def known(settings: Settings, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
-    """What of the run's config is known before any text is read, once it is known what the run begins with."""
-    return {**vectors.known(settings, origin, device),
-            "charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
+def charcnn(settings: Settings, origin: LoadedRun | None) -> dict[str, str]:
+    """What config.json has of the character CNN."""
+    return {"charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
 
 
 def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,

@@ -42,7 +42,8 @@ def data(tmp_path_factory):
 
 
 def run(name: str, data: Path, out: Path, *more: str) -> int:
-    argv = ["--corpus", "wikitext-2", "--offline", "--data-dir", str(data), "--preset", "tiny", "--threads", "1",
+    corpus = () if "--corpus" in more else ("--corpus", "wikitext-2")
+    argv = [*corpus, "--offline", "--data-dir", str(data), "--preset", "tiny", "--threads", "1",
             "--out", str(out), *more]
     return run_command(COMMANDS[name].main, COMMANDS[name].Settings, argv)
 

@@ -278,6 +278,15 @@ def test_a_python_that_is_too_old_is_told_so(package):
     assert done.stderr.startswith("error: Python 3.11 or newer is needed, and this is 3.9. Fix: ")
 
 
+@pytest.mark.parametrize("command", ["minitransfer", "pretrain.static", "pretrain.bilm", "pretrain.inspect",
+                                     "finetune.imdb"])
+def test_without_an_environment_a_command_says_what_is_missing(command):
+    """-S: Python as it is without the packages of any environment."""
+    done = subprocess.run([sys.executable, "-S", "-m", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: the package numpy is not installed for {sys.executable}. Fix: activate")
+
+
 def test_nothing_asks_what_time_it_is_so_that_a_clock_set_back_changes_nothing():
     """All waiting and timing is by time.monotonic, or time.perf_counter."""
     for part in ("minitransfer", "pretrain", "finetune"):
