@@ -137,7 +137,7 @@ def prompt_answers(logits: Tensor, token_ids: Tensor, positive: int, negative: i
     model = SimpleNamespace(bias=torch.zeros(1), logits=lambda y: y)
     s = []
     for z, question in zip(logits, token_ids):
-        model.bert = SimpleNamespace(layers=lambda ids, mask, wanted, z=z: [z[wanted]])
+        model.bert = SimpleNamespace(layers=lambda ids, mask, generator, wanted, z=z: [z[wanted]])
         s.append(prompts.scores(model, [question.numpy()], [[positive, negative]]))
     s = torch.cat(s)  # (N, 1)
     right = [prompts.accuracies(row.unsqueeze(0), np.ones(1), unlabelled.median().float())[0] for row in s]
