@@ -3,12 +3,12 @@
     L = L_task + λ L_lm        (Radford et al. 2018, eq. 5; λ is --lm-weight)
 
 L_lm is the question of pretraining, asked of the batch's own texts: of a GPT the next piece, of BERT those that are
-masked, of a biLM the next word and the previous one. It is to help the task, and it pulls the encoder back to what it
-knew (`finetune.imdb.forgetting`). Asked by the head that pretraining trained, which stays as it is: so nothing learns
-that would not learn without it, and the head may ask the same again after the task.
+masked, of a biLM the next word and the previous one. It may help the task, and it holds the encoder to what it knew
+(`finetune.imdb.forgetting`). The head that pretraining trained asks, and does not learn: so the same weights learn as
+without this loss, and the same head can measure afterwards what was forgotten.
 
-It takes a pass of its own, about as long again. BERT needs one, since the task reads the text whole and the question
-has it masked; for the others it is the simple way.
+L_lm takes a forward pass of its own, about as long again. BERT needs one, since the task has the text whole and the
+question has it masked; for the others it is the simple way.
 
 Differs: Radford et al. ask about every token, and their softmax learns. Here as large a share of the tokens is drawn as
 BERT has masked. The mean over them has the same expectation, and a softmax over all words is most of the cost.
@@ -40,9 +40,10 @@ LMLoss = Callable[[Classifier, Any], Tensor]  # L_lm of a batch of tokens, of th
 
 
 def lm_loss_of(run: LoadedRun, encoder: Encoder) -> LMLoss:
-    """What asks an encoder that came from this run, by the run's own head.
+    """L_lm of an encoder that came from this run, by the run's own head.
 
-    All chance, in masks, choice and dropout, is torch's own generator, which the loop seeds before each step.
+    Masks, drawn tokens and dropout are all from torch's own generator, which the loop seeds before each step. Of
+    several processes each asks about its share of the batch, and the gradient is the mean of theirs.
     Raises: UsageError for static vectors; CheckpointError if the run has no head that fits.
     """
     if isinstance(encoder, BiLMEncoder):
@@ -56,8 +57,8 @@ def lm_loss_of(run: LoadedRun, encoder: Encoder) -> LMLoss:
 def piece_loss(network: MaskedLM, model: Classifier, batch: Batch) -> Tensor:
     """L_lm of BERT or GPT: −log p of the pieces that are asked for, mean over these, in nats; 0 if there is none.
 
-    BERT is asked for those that are masked; a GPT for a share of all, each from what stands before it. As in
-    pretraining nobody is asked for the [SEP] in the end.
+    BERT is asked for those that are masked; a GPT for a share of all, each from what stands before it. The [SEP] at the
+    end is never asked for, as in pretraining.
     """
     device = model.device
     token_ids, mask = (torch.from_numpy(array).to(device) for array in (batch.token_ids, batch.mask))
@@ -75,17 +76,17 @@ def word_loss(softmax: WordSoftmax, ids: Mapping[str, int], model: Classifier, b
     """L_lm of a biLM: half of −log p of a share of the next words, half of the previous ones, each a mean, in nats.
 
     Each over the full vocabulary of its run, where other words are <unk>. A text begins and ends with a blank memory,
-    as in every task, so nobody is asked for its first word ahead, nor for its last one back.
+    as in every task, so the forward model is not asked for the first word, nor the backward model for the last.
     """
     x = model.token_vectors(batch)
     mask = torch.from_numpy(batch.mask).to(x.device)
     h = model.encode(x, mask)[-1]  # (B, T, 2P)
     words = [ids.get(batch.tokens[i], UNK_ID) for i in batch.token_ids.ravel()]
     y = torch.tensor(words, device=x.device).view(mask.shape)
-    ahead, back = h.chunk(2, dim=-1)  # of each token what the forward model knows, which has read it last, and backward
+    ahead, back = h.chunk(2, dim=-1)  # the states of the forward and of the backward model at each token
 
     def mean_loss(states: Tensor, targets: Tensor) -> Tensor:
-        asked = drawn(mask[:, 1:])  # of two neighbours the second is real, and so the first is
+        asked = drawn(mask[:, 1:])  # where the second of two neighbours is real, so is the first
         return softmax.full_loss(states[asked], targets[asked]) / max(int(asked.sum()), 1)
 
     return (mean_loss(ahead[:, :-1], y[:, 1:]) + mean_loss(back[:, 1:], y[:, :-1])) / 2

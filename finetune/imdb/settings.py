@@ -30,7 +30,7 @@ FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs
 EPOCHS_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 OF_HEAD = ("head", "pool", "head_size", "dropout")
 ONLY_LEARNING = ("encoder_rate", "encoder_dropout", "layer_decay")  # flags of modes in which the encoder learns
-HAS_NO_LANGUAGE = {"frozen": "a frozen encoder does not learn, and so forgets nothing",
+WITHOUT_LM_LOSS = {"frozen": "a frozen encoder does not learn, and so forgets nothing",
                    "scratch": "what is trained from scratch has no language model to go on with"}
 
 
@@ -173,8 +173,8 @@ class Settings(ReviewSettings):
         if mode == "frozen" and any(name in given for name in ONLY_LEARNING):
             raise UsageError("--encoder-rate, --encoder-dropout and --layer-decay say how an encoder learns, and a "
                              "frozen one does not", "leave them out, or use --mode finetune")
-        if mode in HAS_NO_LANGUAGE and given.get("lm_weight"):
-            raise UsageError(f"--lm-weight: {HAS_NO_LANGUAGE[mode]}", "leave it out, or use --mode finetune")
+        if mode in WITHOUT_LM_LOSS and given.get("lm_weight"):
+            raise UsageError(f"--lm-weight: {WITHOUT_LM_LOSS[mode]}", "leave it out, or use --mode finetune")
         if mode == "scratch" and given.get("measure_forgetting"):
             raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                              "leave it out, or use --mode finetune")

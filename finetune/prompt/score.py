@@ -85,9 +85,9 @@ def main(settings: Settings) -> dict[str, Any]:
     say(f"{len(test):,} reviews of {reviews.name} to test on, {len(some):,} without labels for the threshold; "
         f"{len(templates)} templates, {len(pairs)} of {len(usual)} pairs of words")
     for text, template in templates.items():
-        s, unjudged = (ask(model, template, part, list(pairs.values()), examples, max_tokens, precision, text)
+        s, s_unlabelled = (ask(model, template, part, list(pairs.values()), examples, max_tokens, precision, text)
                        for part in asked)
-        median = unjudged.median(dim=0).values
+        median = s_unlabelled.median(dim=0).values
         both = zip(pairs, accuracies(s, labels), accuracies(s, labels, median))
         answers += [{"template": text, "words": list(pair), "raw": raw, "median": above} for pair, raw, above in both]
     results = {"encoder": settings.run, "mode": "prompt", "labels": settings.labels or 0,

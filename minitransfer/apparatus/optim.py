@@ -114,7 +114,8 @@ class RunningAverage:
     m ← d m + (1 − d) θ after each step, from m = θ after the first on,   d = 1 − 1 / (share · steps)
 
     So m looks back about `share` of the run. What the last batches did to θ at random cancels out in it (Polyak and
-    Juditsky 1992).
+    Juditsky 1992, who weigh all steps alike).
+
     kept: what a state has to hold of it, by name.
     """
 

@@ -126,9 +126,9 @@ def directory_name(text: str) -> str:
 
 
 def deferred(module: str, check: Callable[[Any], None] = lambda settings: None) -> Callable[..., Any]:
-    """The `main` of a module that is imported when it is called: torch takes seconds, for which no flag need wait.
+    """The `main` of a module, which is imported once it is called: --help and a mistyped flag do not wait for torch.
 
-    check: what of the settings can be refused before.
+    check: refuses what can be refused before that.
     """
     def main(settings: Any, *more: Any) -> Any:
         check(settings)

@@ -41,9 +41,9 @@ def count_pairs(blocks: np.ndarray, vocab_size: int, window: int, *, most: int =
     since a window drawn evenly from 1 to `window` reaches a word at distance d with probability 1 − (d − 1) / window.
     Pairs are counted in whole numbers of 1 / window, so that no bit depends on their order or on `at_once`, how many
     are counted in one go. At most `most` pairs are kept, whatever the text: when there are more, those that were met
-    least are forgotten (lossy counting, Manku and Motwani 2002). check: called in between.
+    least are forgotten, much as in lossy counting (Manku and Motwani 2002). check: called in between.
 
-    Differs: 1 / distance in the paper. This is the same idea, and just what skip-gram's windows come to.
+    Differs: in the paper a pair at distance d counts 1 / d. Here it counts as often as skip-gram would meet it.
     """
     T, at_once = blocks.shape[1], max(1, at_once // (blocks.shape[1] * window))
     keys, sums = np.empty(0, np.int64), np.empty(0, np.int64)
@@ -83,12 +83,12 @@ def forget_rarest(keys: np.ndarray, sums: np.ndarray, most: int) -> tuple[np.nda
 
 
 def pair_weight(x: Tensor, x_max: float = X_MAX) -> Tensor:
-    """f(x) = min(1, (x / x_max)^¾), float32; no text is so short that no pair has the full weight."""
+    """f(x) = min(1, (x / x_max)^¾), float32; where all counts stay below x_max, the largest takes its place."""
     return (x / min(x_max, x.max().item())).pow(0.75).clamp(max=1)
 
 
 def draw_pairs(f: Tensor, generator: torch.Generator) -> Tensor:
-    """The pairs that are met in one pass, each with probability f, in random order: their places, int64."""
+    """Draw the pairs of one epoch, each with probability f, in random order: their places, int64."""
     met = (torch.rand(len(f), generator=generator) < f).nonzero().flatten()
     return met[torch.randperm(len(met), generator=generator)]
 
@@ -100,11 +100,11 @@ class GloVe(WordTables):
 
         J = Σ_ij f(X_ij) (w_i·w̃_j + b_i + b̃_j − log X_ij)²                (Pennington et al. 2014, eq. 8)
 
-    Differs: in one pass a pair is met with probability f(X_ij) and then counts fully, instead of being met always and
-    counting f(X_ij): the expected loss is J, and the many pairs of little weight take little time. Each row of a table
+    Differs: in one epoch a pair is drawn with probability f(X_ij) and then counts fully, instead of always with the
+    weight f(X_ij): the expected loss is J, and the many pairs of little weight take little time. Each row of a table
     has its own AdaGrad step size, as in `SkipGram`, instead of each number. Biases begin where they would be if words
-    met by chance, b_i + b̃_j = log(X_i X_j / X), so that w_i·w̃_j begins with PMI. Both tables are kept, as of
-    skip-gram, and not their sum.
+    met by chance, b_i + b̃_j = log(X_i X_j / X), so that what is left for w_i·w̃_j to fit is PMI. Both tables are
+    kept, as of skip-gram, and not their sum.
     """
 
     TABLES = ("vectors", "contexts", "bias", "context_bias")
@@ -117,13 +117,13 @@ class GloVe(WordTables):
         self.squares = {table: torch.zeros(vocab_size) for table in self.TABLES}
 
     def step(self, i: Tensor, j: Tensor, x: Tensor, learning_rate: float) -> float:
-        """Learn from pairs that were drawn by f; returns the mean of their squared errors, J / Σ f(X_ij) on average.
+        """Learn from pairs that `draw_pairs` drew; returns the mean of their squared errors, J / Σ f(X_ij) on average.
 
         Shapes: i, j (B,) int, x (B,) float32.
         """
         w, w_ = self.vectors.index_select(0, i), self.contexts.index_select(0, j)  # (B, D); [] is slower
         error = (w * w_).sum(dim=1, keepdim=True) + self.bias[i] + self.context_bias[j] - x.log().unsqueeze(1)
-        g = 2 * error  # d(error²)/d(error); the rest is the product rule
+        g = 2 * error  # d(error²)/d(error); the rest is the chain rule
         self._descend("vectors", i, g * w_, learning_rate)
         self._descend("contexts", j, g * w, learning_rate)
         self._descend("bias", i, g, learning_rate)

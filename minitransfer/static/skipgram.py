@@ -117,7 +117,7 @@ class SkipGram(WordTables):
         loss = -(torch.nn.functional.logsigmoid(positive) * near).sum()
         loss -= (torch.nn.functional.logsigmoid(-negative) * weight.view(-1, 1)).sum()
 
-        # d(−log σ(x))/dx = σ(x) − 1 and d(−log σ(−x))/dx = σ(x): the rest is the product rule.
+        # d(−log σ(x))/dx = σ(x) − 1 and d(−log σ(−x))/dx = σ(x): the rest is the chain rule.
         g_pos = (positive.sigmoid_() - 1) * near  # in place: the loss is done with it, and (B, T, T) is large
         g_neg = negative.sigmoid_() * weight.view(-1, 1)
         grad_c = torch.bmm(g_pos, o).flatten(0, 1) + g_neg @ o_neg

@@ -123,8 +123,8 @@ class Settings(PieceSettings):
 
     init_from: str | None = init_from_flag("bert")
     whole_words: bool = flag("mask all pieces of a word, or none", bool, default=False, decides=False)
-    mask_probability: float = flag("share of pieces to be named; of held-out text always 15 %", fraction, metavar="P",
-                                   default=0.15, decides=False)
+    mask_probability: float = flag("share of pieces to be predicted; of held-out text always 15 %", fraction,
+                                   metavar="P", default=0.15, decides=False)
     mask_probability_end: float | None = recipe_flag(
         "that share at the end of the run, reached in a straight line", fraction, metavar="P", default=None)
     masks: str = recipe_flag("dynamic: drawn anew in each epoch; static: once for each row",

@@ -44,7 +44,7 @@ def products(tensors: Mapping[str, Tensor], pairs: Pairs) -> Tensor:
 
 
 def fitted(tensors: Mapping[str, Tensor], pairs: Pairs, co: Tensor) -> tuple[Tensor, Tensor]:
-    """What the loss of a method moves, and what it would have it be, of each pair; both (P,) float64.
+    """Of each pair what the loss of its method fits, and the value it is fitted to; both (P,) float64.
 
     GloVe: c·o + b_i + b̃_j = log X_ij. Skip-gram: c·o = log( X_ij / (X_i p(j)) ) − log N, p(j) ∝ count(j)^¾, which is
     PMI − log N but for the power (Levy and Goldberg 2014, eq. 11).
@@ -76,9 +76,10 @@ def counted_again(run: LoadedRun, corpus: Corpus) -> Pairs:
 
 
 def tell(run: LoadedRun, settings: Settings) -> tuple[list[Row], Points]:
-    """Read and count the text of a run; print and return a table, of the pairs from a count on: that count, how many,
-    the correlation of c·o with PMI, that of what its loss moves with what it asks for, and the mean difference. With
-    it come the points to draw.
+    """Count the text of a run; print and return a table, and return the points to draw.
+
+    A row is about the pairs with at least a certain count: that count; how many pairs; the correlation of c·o with PMI;
+    the correlation of the two sides of `fitted`; the mean of their difference.
     """
     corpus = load_corpus(own_corpus(run), find_data_dir(settings.data_dir), offline=settings.offline, say=say)
     pairs, glove, rows = counted_again(run, corpus), "bias" in run.tensors, []

@@ -9,7 +9,7 @@ Text in, two tables of vectors out. Frequent words are thinned out, the rest is 
 epoch, and `SkipGram.step` learns from a few dozen blocks at a time. Since a word is only a number to it, that number
 may as well be that of a piece of a word (`minitransfer.text.wordpiece`).
 
-GloVe cuts the same blocks once, counts which words stand near each other in them, and passes over these counts instead.
+GloVe cuts the same blocks once, counts which words stand near each other in them, and learns from these counts instead.
 
 Read next: `minitransfer.elmo.charcnn`, Part III. Around this file: `settings`, `units`, and `pretrain.shared`.
 """
@@ -85,22 +85,22 @@ def train_glove(units: Units, settings: Settings, run: RunDirectory, stop: Stop)
     return model, keeper.step
 
 
-def keep(model: WordTables, steps_a_pass: float, units: Units, settings: Settings, run: RunDirectory,
+def keep(model: WordTables, steps_per_epoch: float, units: Units, settings: Settings, run: RunDirectory,
          stop: Stop) -> Keeper:
-    """The keeper of a run, which tells progress in units of text, and has gone back to the state that there is."""
-    return Keeper(run, run.load_state(), stop, steps=settings.epochs * math.ceil(steps_a_pass),
+    """The keeper of a run: it counts progress in units of text, and goes on from the saved state, if there is one."""
+    return Keeper(run, run.load_state(), stop, steps=settings.epochs * math.ceil(steps_per_epoch),
                   total=settings.epochs * len(units.stream), unit=units.kind, description="static",
                   save_every=settings.save_every, log_every=settings.log_every, model=model)
 
 
 def falling_rate(settings: Settings, keeper: Keeper, steps_of_epoch: int) -> float:
-    """The learning rate, which falls in a straight line from pass to pass."""
+    """The learning rate, which falls in a straight line from epoch to epoch."""
     done = (keeper.epoch + keeper.in_epoch / steps_of_epoch) / settings.epochs
     return settings.learning_rate * max(1 - done, SLOWEST)
 
 
 def count_step(keeper: Keeper, steps_of_epoch: int, num_units: int, loss: float, rate: float) -> None:
-    """Enter a step into the books. Raises: NumericsError as `Keeper.may_step`: a step here cannot be taken back."""
+    """Record a step. Raises: NumericsError as `Keeper.may_step`: a step here cannot be taken back."""
     keeper.may_step(loss, 0.0)
     units_done = int((keeper.epoch + (keeper.in_epoch + 1) / steps_of_epoch) * num_units)
     keeper.done(units_done - keeper.progress.done, loss=loss, learning_rate=rate)
@@ -112,7 +112,7 @@ def main(settings: Settings) -> dict[str, Any]:
     check_out(settings.out, "static", resume=settings.resume)
     if already_complete(settings, settings.known()):
         return results(settings.out)
-    choose_device(settings.device)  # for its refusal; skip-gram is so little work per word that it stays on the CPU
+    choose_device(settings.device)  # for its refusal; both methods do so little work per word that they stay on the CPU
     set_threads(settings.threads)
     corpus = read_corpus(settings)
     settings = settings.but(corpus=tuple(corpus.name.split("+")))

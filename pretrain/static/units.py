@@ -102,6 +102,6 @@ def cut_blocks(config: SkipGramConfig, units: Units, seed: int, epoch: int) -> t
 
 
 def count_units(units: Units, window: int, seed: int, check: Callable[[], None] = lambda: None) -> Pairs:
-    """How often units stand near each other in the blocks that skip-gram's first pass would read."""
+    """How often units stand near each other in the blocks that skip-gram's first epoch has."""
     blocks = torch.cat(cut_blocks(SkipGramConfig(), units, seed, epoch=0)).numpy()
     return count_pairs(blocks, len(units.counts), window, check=check)

@@ -532,7 +532,7 @@ def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
 def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
         encoders, few_reviews, tmp_path, monkeypatch, progress, step):
     monkeypatch.setattr(examples, "TOKENS_PER_BATCH", 99)  # so that scoring takes more than one
-    more, cut = ("--mode", "finetune", "--encoder-dropout", "0.2"), tmp_path / "cut"
+    more, cut = ("--mode", "finetune", "--encoder-dropout", "0.2", "--lm-weight", "0.5"), tmp_path / "cut"
     assert all_well(finetune(encoders / "bilm", tmp_path / "whole", 2, *more))
     stopped = finetune(encoders / "bilm", cut, 2, *more,
                        before=only(1, lambda: signal_at(progress, step, signal.SIGTERM)))

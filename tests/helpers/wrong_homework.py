@@ -439,3 +439,4 @@ wrong("glove_loss", "biases swapped", "the wrong way round")(glove(bias=lambda b
 wrong("glove_loss", "counts for logarithms", "compared with counts")(glove(target=lambda X: X))
 wrong("glove_loss", "log(1 + x)", "You take log(1 + X_ij)")(glove(target=torch.log1p))
 wrong("glove_loss", "mean", "the mean over the pairs")(glove(reduce=torch.mean))
+wrong("glove_loss", "half", "half of the sum")(glove(reduce=lambda losses: losses.sum() / 2))

@@ -43,7 +43,7 @@ def as_dict(pairs):
 @pytest.mark.parametrize("window", [1, 3, 6, 50])
 def test_counts_are_those_of_plain_loops_within_blocks_however_many_are_counted_in_one_go(window):
     expected = {pair: float(np.float32(float(x))) for pair, x in counts_by_loops(BLOCKS, window).items()}
-    for at_once in (1, 7 * window * 3, 10**6):  # one block, three, and all: the last three chunks end in a lesser one
+    for at_once in (1, 7 * window * 3, 10**6):  # one block at a time, three, and all of them: 13 is no multiple of 3
         assert as_dict(count_pairs(BLOCKS, V, window, at_once=at_once)) == pytest.approx(expected, rel=1e-6)
     whole, by_one = (count_pairs(BLOCKS, V, window, at_once=n) for n in (10**6, 1))
     assert all(torch.equal(getattr(whole, name), getattr(by_one, name)) for name in "ijx")
@@ -77,7 +77,7 @@ def test_a_weight_grows_to_one_and_a_short_text_has_pairs_of_full_weight_too():
     assert pair_weight(x[:2], 10).tolist() == pytest.approx([(0.5 / 3) ** 0.75, 1])
 
 
-def test_a_pair_is_met_with_the_probability_of_its_weight():
+def test_a_pair_is_drawn_with_the_probability_of_its_weight():
     f, passes = torch.tensor([0.02, 0.3, 1.0, 0.7]), 4_000
     met = torch.cat([draw_pairs(f, generator(seed)) for seed in range(passes)])
     seen = torch.bincount(met, minlength=4)

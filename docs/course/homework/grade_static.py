@@ -99,14 +99,14 @@ def glove_loss(function: Callable) -> None:
     X = torch.tensor([[0, 4, 1, 0, 9], [4, 2, 0, 3, 0], [1, 0, 0, 7, 2], [0, 3, 7, 1, 0], [9, 0, 2, 0, 0]]).double()
 
     def loss(weight: Callable[[float], float] = lambda x: min(1.0, (x / x_max) ** 0.75), biases: float = 1.0,
-             target: Callable[[float], float] = math.log, turned: bool = False) -> float:
+             target: Callable[[float], float] = math.log, swapped: bool = False) -> float:
         """The sum, pair by pair, with one part replaced."""
         total = 0.0
         for i in range(V):
             for j in range(V):
                 if (x := X[i, j].item()) > 0:
                     product = sum(p * q for p, q in zip(w[i].tolist(), w_[j].tolist()))
-                    bias = b[j] + b_[i] if turned else b[i] + b_[j]
+                    bias = b[j] + b_[i] if swapped else b[i] + b_[j]
                     total += weight(x) * (product + biases * bias.item() - target(x)) ** 2
         return total
 
@@ -122,7 +122,7 @@ def glove_loss(function: Callable) -> None:
          "frequent words would decide everything."),
         (loss(weight=lambda x: min(1.0, x / x_max)), "The power ¾ is missing in f."),
         (loss(biases=0.0), "The biases are missing. They take up how frequent each of the two words is."),
-        (loss(turned=True), "The biases are the wrong way round: b_i belongs to the word i, b̃_j to the context j."),
+        (loss(swapped=True), "The biases are the wrong way round: b_i belongs to the word i, b̃_j to the context j."),
         (loss(target=lambda x: x), "The products are compared with counts. They are fitted to their logarithms."),
         (loss(target=lambda x: math.log(1 + x)), "You take log(1 + X_ij). Pairs that were never met are left out, so "
          "no 1 has to be added."),
