@@ -53,8 +53,8 @@ examples:
   torchrun --nproc-per-node 2 -m pretrain.bilm
 
 writes to --out: config.json, model.safetensors (encoder and softmax), vocab.txt, metrics.jsonl, state/
-on 2 cores: tiny a minute on the sample; small a quarter of an hour on WikiText-2, and some forty minutes without a
-warm start; base is for a GPU and WikiText-103"""
+on 2 cores: tiny a minute on the sample; small a quarter of an hour on WikiText-2, and half an hour without a warm
+start; base is for a GPU and WikiText-103"""
 
 
 @dataclass(frozen=True)
