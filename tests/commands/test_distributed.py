@@ -551,7 +551,7 @@ def test_torchrun_that_is_asked_to_stop_saves_once_and_says_once_how_to_go_on(da
     stopped = under_torchrun(2, "0", "9", name, "torchrun", *flags_for("bert", data, out))
     assert stopped.returncode != 0 and len(state_names(out)) == 2
     told = [line for line in stopped.stderr.splitlines() if "to go on: torchrun --nproc-per-node 2 -m" in line]
-    assert len(told) == 1 and told[0].endswith("--resume") and errors([Ended(0, stopped.stderr)]) == []
+    assert len(told) == 1 and told[0].endswith("--resume") and errors([Ended(0, stopped.stderr)]) == [], stopped.stderr
     resumed = under_torchrun(2, "0", "999999", name, "itself", *flags_for("bert", data, out, "--resume"))
     assert resumed.returncode == 0 and same_bits(load_run(whole).tensors, load_run(out).tensors)
     assert rows(whole) == rows(out)
