@@ -1,7 +1,6 @@
 """Claims about --lm-weight: the loss beside the task is the formula, of weight 0 nothing changes, and it holds the
 encoder to its language."""
 
-import dataclasses
 import json
 import math
 import os
@@ -10,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from corpus_files import few_of_sample
 from encoder_runs import make_bert, make_bilm, make_gpt, make_oracle
 
 from finetune.imdb import __main__ as imdb
@@ -141,8 +141,7 @@ def test_a_text_of_one_token_is_asked_for_nothing(encoders, kind, all_asked):
 @pytest.fixture(scope="module", autouse=True)
 def few_reviews(tmp_path_factory):
     """The built-in reviews, of the test half every twentieth."""
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("data"), offline=True, say=lambda text: None)
-    few = dataclasses.replace(whole, test_texts=whole.test_texts[::20], test_labels=whole.test_labels[::20])
+    few = few_of_sample(tmp_path_factory.mktemp("data"), 20)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(corpora, "load_reviews", lambda *a, **k: few)
         yield

@@ -1,6 +1,5 @@
 """Claims about `python -m finetune.average`: its mean and grid are those of plain loops, and it mixes no strangers."""
 
-import dataclasses
 import itertools
 import json
 import math
@@ -10,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from commands import last_line
+from corpus_files import few_of_sample
 from encoder_runs import make_oracle, make_static, save_run
 
 import finetune.bag.__main__
@@ -116,8 +116,7 @@ def test_the_weights_are_those_of_the_lowest_validation_loss_by_plain_loops(num_
 
 @pytest.fixture(scope="module")
 def few_reviews(tmp_path_factory):
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("data"), offline=True, say=lambda text: None)
-    return dataclasses.replace(whole, test_texts=whole.test_texts[::5], test_labels=whole.test_labels[::5])
+    return few_of_sample(tmp_path_factory.mktemp("data"), 5)
 
 
 @pytest.fixture(scope="module")

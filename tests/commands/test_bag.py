@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from corpus_files import few_of_sample
 from encoder_runs import make_oracle
 
 import finetune.imdb.__main__
@@ -27,8 +28,7 @@ from minitransfer.transfer.labels import choose_labelled, split_validation
 @pytest.fixture(scope="module")
 def few_reviews(tmp_path_factory):
     """The built-in reviews, of the test half every fifth."""
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("data"), offline=True, say=lambda text: None)
-    return dataclasses.replace(whole, test_texts=whole.test_texts[::5], test_labels=whole.test_labels[::5])
+    return few_of_sample(tmp_path_factory.mktemp("data"), 5)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Claims about `python -m finetune.compare`: which runs it is made of, that none is lost or made twice, its sums."""
 
-import dataclasses
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from collections import Counter
 
 import pytest
 import torch
+from corpus_files import few_of_sample
 from encoder_runs import make_bert, make_bilm, make_gpt, make_oracle
 from markdown_tables import table_rows
 
@@ -40,9 +40,7 @@ NAMES = {f"{'bag' if model == 'bag' else f'{model}-{mode}'}-{n}-{seed}"
 @pytest.fixture(scope="module")
 def few_reviews(tmp_path_factory):
     """Of the built-in reviews every ninth to train on, and every nineteenth to test on."""
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("data"), offline=True, say=lambda text: None)
-    return dataclasses.replace(whole, train_texts=whole.train_texts[::9], train_labels=whole.train_labels[::9],
-                               test_texts=whole.test_texts[::19], test_labels=whole.test_labels[::19])
+    return few_of_sample(tmp_path_factory.mktemp("data"), 19, train_every=9)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from corpus_files import few_of_sample
 from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
@@ -42,8 +43,7 @@ def reviews_are_read_once(monkeypatch, few_reviews):
 @pytest.fixture(scope="module")
 def few_reviews(tmp_path_factory):
     """The built-in reviews, of the test half every fifth."""
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("data"), offline=True, say=lambda text: None)
-    return dataclasses.replace(whole, test_texts=whole.test_texts[::5], test_labels=whole.test_labels[::5])
+    return few_of_sample(tmp_path_factory.mktemp("data"), 5)
 
 
 def run(encoder, out, *flags):

@@ -1,11 +1,11 @@
 """Claims about BERT in transfer: [CLS] is read as the lecture says, every mode runs, and no text sees its batch."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from corpus_files import few_of_sample
 from encoder_runs import make_bert, make_bilm, save_run
 
 from finetune.imdb import __main__ as imdb
@@ -41,8 +41,7 @@ def encoder(encoders):
 @pytest.fixture(scope="module", autouse=True)
 def few_reviews(tmp_path_factory):
     """The built-in reviews, of the test half every tenth."""
-    whole = corpora.load_reviews("sample", tmp_path_factory.mktemp("data"), offline=True, say=lambda text: None)
-    few = dataclasses.replace(whole, test_texts=whole.test_texts[::10], test_labels=whole.test_labels[::10])
+    few = few_of_sample(tmp_path_factory.mktemp("data"), 10)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(corpora, "load_reviews", lambda *a, **k: few)
         yield

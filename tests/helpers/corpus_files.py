@@ -1,5 +1,6 @@
 """Small corpora on disk, for tests: folders and archives as WikiText and IMDB are published, and how to load them."""
 
+import dataclasses
 import hashlib
 import io
 import tarfile
@@ -24,6 +25,14 @@ def reviews_of(folder: Path, said: list[str] | None = None, name: str = "imdb", 
     """The labelled reviews in a folder; what is remarked upon goes into `said`."""
     said = [] if said is None else said
     return load_reviews(name, folder, offline=offline, say=said.append)
+
+
+def few_of_sample(folder: Path, every: int, train_every: int = 1) -> Reviews:
+    """The built-in reviews, of the test half one in `every`, of the training half one in `train_every`."""
+    whole = reviews_of(folder, name="sample")
+    return dataclasses.replace(whole, train_texts=whole.train_texts[::train_every],
+                               train_labels=whole.train_labels[::train_every],
+                               test_texts=whole.test_texts[::every], test_labels=whole.test_labels[::every])
 
 
 def wikitext_folder(folder: Path, name: str = "wikitext-2", texts=WIKI, ending: str = "tokens") -> Path:
