@@ -17,10 +17,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minitransfer.apparatus.errors import NumericsError
+
+ADAGRAD_RATE = 100.0  # in units of AdamW's rate: see docs/recipe.md
 
 
 def weight_decay_groups(module: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -108,6 +110,69 @@ def choose(name: str, module: nn.Module, learning_rate: float, weight_decay: flo
     return adamw(groups) if name == "adamw" else MuonAndAdamW(module, groups, hidden)
 
 
+class RowAdaGrad:
+    """AdaGrad (Duchi et al. 2011) for a table of which a step moves some rows: a softmax over many words.
+
+    s ← s + g²,   W ← W − η g / √s,   for rows with a gradient g; from s = 1e-6 on
+
+    A row's steps shrink by how often and how far it was moved itself: *the* soon takes small ones, a rare word large
+    ones whenever it comes. AdamW, whose means forget, moves rows that are not asked for as well, by what it remembers.
+    """
+
+    FIRST = 1e-6
+
+    def __init__(self, table: nn.Module, learning_rate: float):
+        self._parameters = list(table.parameters())
+        self._sums = [torch.full_like(p, self.FIRST) for p in self._parameters]
+        self.param_groups = [{"lr": learning_rate, "initial_lr": learning_rate}]
+
+    def step(self, rows: Tensor, gradients: Iterable[Tensor]) -> None:
+        """Move some rows. Shapes: rows (U,) int64, each once; gradients (U, …) of each parameter."""
+        with torch.no_grad():
+            for p, s, g in zip(self._parameters, self._sums, gradients):
+                s.index_add_(0, rows, g * g)
+                p.index_add_(0, rows, g / s[rows].sqrt(), alpha=-self.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums of squares."""
+        return {"sums": self._sums}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        for s, saved in zip(self._sums, state["sums"], strict=True):
+            s.copy_(saved)
+
+
+class RowAdamW:
+    """AdamW for such a table, as for any other: all rows move, those without a gradient by the memory of earlier ones.
+    """
+
+    def __init__(self, table: nn.Module, learning_rate: float, weight_decay: float):
+        self._parameters = list(table.parameters())
+        self._adamw = adamw(weight_decay_groups(table, learning_rate, weight_decay))
+        self.state_dict, self.load_state_dict = self._adamw.state_dict, self._adamw.load_state_dict
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Matrix and bias, each with its rate."""
+        return self._adamw.param_groups
+
+    def step(self, rows: Tensor, gradients: Iterable[Tensor]) -> None:
+        """As `RowAdaGrad.step`."""
+        for p, g in zip(self._parameters, gradients):
+            p.grad = torch.zeros_like(p).index_copy_(0, rows, g)
+        self._adamw.step()
+        self._adamw.zero_grad()
+
+
+def choose_for_rows(name: str, table: nn.Module, learning_rate: float,
+                    weight_decay: float) -> RowAdaGrad | RowAdamW:
+    """What moves the rows of a table: adagrad, at ADAGRAD_RATE times AdamW's learning rate, or adamw."""
+    if name == "adagrad":
+        return RowAdaGrad(table, ADAGRAD_RATE * learning_rate)
+    return RowAdamW(table, learning_rate, weight_decay)
+
+
 class RunningAverage:
     """An exponential moving average of a network's weights θ, if a `share` of the run is given; nothing for None.
 
@@ -136,7 +201,7 @@ class RunningAverage:
             self._module.load_state_dict(m.module.state_dict())
 
 
-def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
+def set_learning_rate(optimizer: Optimizer | RowAdaGrad | RowAdamW, factor: float) -> float:
     """Set each group's rate to `factor` times its first, and return the largest, for the log.
 
     Raises: KeyError for a group without "initial_lr", that is, one not from `weight_decay_groups`.

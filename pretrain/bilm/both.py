@@ -8,7 +8,7 @@ In the plain way a step is three lines, one direction after the other:
 
 Here each direction has a thread of its own, since an LSTM takes its time steps one by one, each too small to be worth
 dividing among cores. The gradients are the same: the directions meet only in the word vectors, whose gradients are
-added afterwards, and in the softmax, of which each has a twin.
+added afterwards, and in the softmax, of which each has a copy, cut down to the words that are asked for.
 
 Read next: `pretrain.bilm.spelling`.
 """
@@ -22,6 +22,7 @@ from torch import Tensor
 from minitransfer.apparatus.distributed import gather_rows, rank_seed, share_of_rows
 from minitransfer.apparatus.runtime import SideBySide, autocast, derived_seed
 from minitransfer.elmo.bilm import BiLM, State
+from minitransfer.elmo.softmax import AskedWords
 from pretrain.bilm.text import Both, Reader
 
 States = list[State | None]  # one for the forward model, one for the backward model; None at the beginning of a text
@@ -60,37 +61,35 @@ def change_rows(states: States, change: Callable[[Tensor], Tensor]) -> States:
 class Directions:
     """Has both directions of a biLM predict their windows at the same time, and back-propagates their losses.
 
-    sampled: whether the softmax is.  seed: decides, with the step, what dropout drops.
+    seed: decides, with the step, what dropout drops.
     """
 
-    def __init__(self, model: BiLM, reader: Reader, sampled: bool, seed: int, precision: str,
-                 side_by_side: SideBySide):
-        self._model, self._reader, self._sampled, self._seed = model, reader, sampled, seed
+    def __init__(self, model: BiLM, reader: Reader, seed: int, precision: str, side_by_side: SideBySide):
+        self._model, self._reader, self._seed = model, reader, seed
         self._precision, self._side_by_side = precision, side_by_side
-        self._softmaxes = model.softmax.twins(2)
 
-    def back_propagate(self, inputs: Both, targets: Both, negatives: Tensor, states: States,
+    def back_propagate(self, inputs: Both, targets: Both, asked: AskedWords, states: States,
                        step: int) -> tuple[list[float], States]:
-        """Leave the gradients of ½ (forward + backward) in the model's parameters.
+        """Leave the gradients of ½ (forward + backward) in the model's parameters, and in those of `asked`.
 
         Returns the loss of each direction, mean per token in nats, and the LSTM states after the window.
-        Shapes: inputs and targets (B, T) int64 of each direction; negatives (K,) int64.
+        Shapes: inputs and targets (B, T) int64 of each direction.
         """
         words = self._reader.read(inputs)
-        learn = partial(self._direction, words, targets, negatives, states, step)
+        places, log_q = [asked.places(ids) for ids in targets], self._reader.log_q[asked.word_ids]
+        learn = partial(self._direction, words, places, asked, log_q, states, step)
         (forward, forward_state), (backward, backward_state) = self._side_by_side(partial(learn, 0), partial(learn, 1))
-        self._model.softmax.take_gradients(self._softmaxes)
+        asked.add_gradients()
         self._reader.back_propagate(words)
         return [forward, backward], [forward_state, backward_state]
 
-    def _direction(self, words: Both, targets: Both, negatives: Tensor, states: States, step: int,
+    def _direction(self, words: Both, targets: Both, asked: AskedWords, log_q: Tensor, states: States, step: int,
                    d: int) -> tuple[float, State]:
         """One direction predicts its window, and back-propagates half of its loss."""
         device = self._reader.device
         noise = torch.Generator(device).manual_seed(derived_seed(self._seed, "dropout", step, d, *rank_seed()))
-        drawn = negatives.to(device) if self._sampled else None
         with autocast(device, self._precision):
-            loss, state = self._model.direction_loss(d, words[d], targets[d].to(device), states[d], noise, drawn,
-                                                     self._reader.log_q, self._softmaxes[d])
+            loss, state = self._model.direction_loss(d, words[d], targets[d], states[d], noise, asked.negatives, log_q,
+                                                     asked.copies[d])
         (loss / 2).backward()
         return loss.item(), state

@@ -20,7 +20,7 @@ from minitransfer.apparatus.options import (
 )
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
 from minitransfer.text.words import SPECIAL_WORDS
-from pretrain.settings import NetworkSettings, training_flag
+from pretrain.settings import NetworkSettings, recipe_flag, training_flag
 
 # Of the paper: 2,048, a quarter of those below, which are as many as a warm start makes use of.
 PAPER_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
@@ -82,7 +82,9 @@ class Settings(NetworkSettings):
     softmax: str = flag(
         "sampled: over the target and --negatives drawn words; full: over all of the vocabulary, as every perplexity "
         "is", choices=("sampled", "full"), default="sampled")
-    hidden_size: int = sized()
+    softmax_optimizer: str = recipe_flag("of the softmax; AdaGrad was ELMo's, too", choices=("adagrad", "adamw"),
+                                         default="adagrad")
+    hidden_size: int = training_flag("units of each LSTM layer", positive_int, "N")
     projection_size: int = sized()
     filters: tuple[tuple[int, int], ...] = sized()
     epochs: int = training_flag("passes over the text", positive_int, "N")
@@ -106,8 +108,8 @@ class Settings(NetworkSettings):
     def of(cls, **given: Any) -> Self:
         """Complete settings.
 
-        Raises: UsageError for a --vocab-size that leaves no room for words, for --highways that are too many, or
-        that stand beside an earlier run that brings its own.
+        Raises: UsageError for a --vocab-size that leaves no room for words, for --highways that are too many, and
+        for sizes that stand beside an earlier run, which brings its own.
         """
         settings, special = super().of(**given), len(SPECIAL_WORDS)
         if settings.vocab_size <= special:
@@ -115,9 +117,10 @@ class Settings(NetworkSettings):
             raise UsageError(f"{what} {', '.join(SPECIAL_WORDS)}", "ask for some thousands")
         if settings.highways > MOST_HIGHWAYS:
             raise UsageError(f"--highways {settings.highways} is too deep", f"use {MOST_HIGHWAYS} or fewer")
-        if settings.init_from and "highways" in given:
-            what = f"--highways {settings.highways} has no meaning where --init-from brings its own character CNN"
-            raise UsageError(what, "leave one out")
+        for name in ("highways", "hidden_size"):
+            if settings.init_from and name in given:
+                what = f"--{name.replace('_', '-')} {given[name]} has no meaning where --init-from brings its own"
+                raise UsageError(what, "leave one out")
         return settings
 
     @property

@@ -22,7 +22,7 @@ from minitransfer.apparatus.distributed import average, average_gradients, is_fi
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import SideBySide, Stop, generator, say
 from minitransfer.elmo.bilm import BiLM
-from minitransfer.elmo.softmax import draw
+from minitransfer.elmo.softmax import AskedWords, draw
 from minitransfer.text.words import PAD_ID
 from pretrain.bilm.both import CarriedStates, Directions
 from pretrain.bilm.settings import Settings
@@ -45,31 +45,39 @@ def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int
     """
     B, T = settings.batch_size, settings.window
     model.charcnn.requires_grad_(not reader.fixed)
+    softmax_optimizer = optim.choose_for_rows(settings.softmax_optimizer, model.softmax, settings.learning_rate,
+                                              settings.weight_decay)
+    model.softmax.requires_grad_(False)  # what learns in a step are copies, of the words asked for
     optimizer = optim.choose(settings.optimizer, model, settings.learning_rate, settings.weight_decay, HIDDEN)
     carried = CarriedStates(B, reader.device)
-    both = Directions(model, reader, settings.softmax == "sampled", seed, settings.precision, side_by_side)
+    both = Directions(model, reader, seed, settings.precision, side_by_side)
     row_length = math.ceil(text.num_tokens / B)
     total = math.ceil(row_length / T) * settings.epochs
     warmup, every = min(WARMUP_STEPS, math.ceil(total / 2)), math.ceil(total / MEASUREMENTS)
     averaged = optim.RunningAverage(model, settings.average_weights, total)
     with Keeper(run, state, stop, steps=total, total=B * row_length * settings.epochs, unit="words",
                 description="bilm", save_every=settings.save_every, log_every=settings.log_every,
-                model=model, optimizer=optimizer, lstm_states=carried, **averaged.kept) as keeper:
+                model=model, optimizer=optimizer, softmax_optimizer=softmax_optimizer, lstm_states=carried,
+                **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             if keeper.in_epoch == 0:
                 carried.begin_text()
             for window in keeper.steps(epoch_windows(text, B, T, generator(seed, "order", epoch))):
                 inputs, targets = ([share_of_rows(token_ids) for token_ids in pair] for pair in window)
-                rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
+                factor = optim.warmup_linear(keeper.step, total, warmup)
+                rate, _ = (optim.set_learning_rate(o, factor) for o in (optimizer, softmax_optimizer))
                 negatives = draw(text.log_q, settings.negatives, generator(seed, "negatives", keeper.step))
+                asked = AskedWords(model.softmax, window[1], negatives if settings.softmax == "sampled" else None)
                 optimizer.zero_grad()
-                losses, states = both.back_propagate(inputs, targets, negatives, carried.states, keeper.step)
+                losses, states = both.back_propagate(inputs, targets, asked, carried.states, keeper.step)
                 num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
                 forward, backward = average(num_targets, *losses)
-                average_gradients(model.parameters(), num_targets)
-                loss, norm = (forward + backward) / 2, optim.clip_gradients(model.parameters(), MAX_GRAD_NORM)
+                learning = [*model.parameters(), *asked.parameters()]
+                average_gradients(learning, num_targets)
+                loss, norm = (forward + backward) / 2, optim.clip_gradients(learning, MAX_GRAD_NORM)
                 if keeper.may_step(loss, norm):
                     optimizer.step()
+                    softmax_optimizer.step(asked.word_ids, [p.grad for p in asked.parameters()])
                     averaged.update()
                     carried.states = states  # else the new ones are no more finite than the loss: the old ones stay
                 keeper.done(B * inputs[0].shape[1], loss=loss, loss_forward=forward, loss_backward=backward,

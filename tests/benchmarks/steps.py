@@ -12,12 +12,13 @@ import torch
 from torch.nn import functional as F
 
 from minitransfer.apparatus.distributed import average_gradients
-from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
+from minitransfer.apparatus.optim import adamw, choose_for_rows, clip_gradients, weight_decay_groups
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNN
-from minitransfer.elmo.softmax import draw
+from minitransfer.elmo.softmax import AskedWords, draw
 from minitransfer.text.words import spell_all
+from pretrain.bilm.both import Directions
 from pretrain.bilm.text import Reader
 from pretrain.bilm.train import MAX_GRAD_NORM
 from pretrain.settings import WEIGHT_DECAY
@@ -25,11 +26,13 @@ from pretrain.settings import WEIGHT_DECAY
 CPU = torch.device("cpu")
 
 
-def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[BiLM, torch.optim.Optimizer]:
-    """A new biLM and its optimiser."""
+def make_model(config: BiLMConfig, learning_rate: float, fixed: bool,
+               softmax: bool = True) -> tuple[BiLM, torch.optim.Optimizer]:
+    """A new biLM and its optimiser, which moves the `softmax` too or not."""
     torch.manual_seed(0)
     model = BiLM(config)
     model.charcnn.requires_grad_(not fixed)
+    model.softmax.requires_grad_(softmax)
     return model, adamw(weight_decay_groups(model, learning_rate, WEIGHT_DECAY))
 
 
@@ -59,29 +62,24 @@ def with_plain_maximum(charcnn: CharCNN) -> CharCNN:
 def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: Callable, *, fixed: bool = True,
              full: bool = False, plain_maximum: bool = False, precision: str = "fp32") -> Callable[[], None]:
     """A job: one step as in the loop of `pretrain.bilm`."""
-    model, optimizer = make_model(config, sizes["learning_rate"], fixed)
+    model, optimizer = make_model(config, sizes["learning_rate"], fixed, softmax=False)
     if plain_maximum:
         with_plain_maximum(model.charcnn)
-    reader, states, softmaxes = Reader(model, text, fixed), [None, None], model.softmax.twins(2)
+    reader, states = Reader(model, text, fixed), [None, None]
+    both = Directions(model, reader, 0, precision, run_both)
+    softmax_optimizer = choose_for_rows("adagrad", model.softmax, sizes["learning_rate"], WEIGHT_DECAY)
 
     def step():
-        negatives = None if full else draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
-        words = reader.read(text.inputs)
-
-        def learn(d: int):
-            noise = torch.Generator().manual_seed(d)
-            with autocast(CPU, precision):
-                loss, states[d] = model.direction_loss(
-                    d, words[d], text.targets[d], states[d], noise, negatives, text.log_q, softmaxes[d])
-            (loss / 2).backward()
-
+        nonlocal states
+        negatives = draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
+        asked = AskedWords(model.softmax, text.targets, None if full else negatives)
         optimizer.zero_grad()
-        run_both(lambda: learn(0), lambda: learn(1))
-        model.softmax.take_gradients(softmaxes)
-        reader.back_propagate(words)
-        average_gradients(model.parameters())
-        clip_gradients(model.parameters(), MAX_GRAD_NORM)
+        _, states = both.back_propagate(text.inputs, text.targets, asked, states, 0)
+        learning = [*model.parameters(), *asked.parameters()]
+        average_gradients(learning)
+        clip_gradients(learning, MAX_GRAD_NORM)
         optimizer.step()
+        softmax_optimizer.step(asked.word_ids, [p.grad for p in asked.parameters()])
 
     return step
 

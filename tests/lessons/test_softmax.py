@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minitransfer.elmo.softmax import WordSoftmax, draw, proposal
+from minitransfer.elmo.softmax import AskedWords, WordSoftmax, draw, proposal
 
 N, P, V = 13, 5, 23
 
@@ -162,18 +162,24 @@ def test_words_are_drawn_as_often_as_the_proposal_says():
     assert torch.equal(draw(log_q, 7, generator(1)), draw(log_q, 7, generator(1)))
 
 
-def test_twins_share_the_weights_and_their_gradients_add_up_to_those_of_one(softmax):
-    h, targets = states_and_targets()
-    (softmax.full_loss(h, targets) + softmax.full_loss(2 * h, targets.flip(0))).backward()
-    expected = {name: p.grad.clone() for name, p in softmax.named_parameters()}
+def test_a_softmax_cut_down_to_the_words_asked_for_has_the_loss_and_the_gradients_of_the_whole(softmax):
+    """Two copies, as two directions have them: their gradients add up."""
+    log_q, word_ids = proposal(torch.arange(V)).double(), torch.tensor([1, 3, 4, 6])
+    h = torch.randn(7, P, generator=generator(4), dtype=torch.float64)
+    targets, negatives = word_ids[[0, 3, 3, 1, 0, 2, 0]], word_ids[[1, 3, 3, 0]]
+    whole = [softmax.sampled_loss(h, targets, negatives, log_q), softmax.sampled_loss(2 * h, targets, negatives, log_q)]
+    sum(whole).backward()
+    expected = [p.grad for p in softmax.parameters()]
     softmax.zero_grad()
-    twins = softmax.twins(2)
-    twins[0].full_loss(h, targets).backward()
-    twins[1].full_loss(2 * h, targets.flip(0)).backward()
+
+    asked = AskedWords(softmax, [targets.view(1, 7), targets.view(7, 1)], negatives)
+    assert asked.word_ids.tolist() == [0, 1, 3, 4, 6] and asked.places(torch.tensor([0, 6])).tolist() == [0, 4]
+    cut = [copy.sampled_loss(x, asked.places(targets), asked.negatives, log_q[asked.word_ids])
+           for copy, x in zip(asked.copies, (h, 2 * h))]
+    sum(cut).backward()
+    assert [loss.item() for loss in cut] == pytest.approx([loss.item() for loss in whole])
     assert all(p.grad is None for p in softmax.parameters())
-    softmax.take_gradients(twins)
-    for name, p in softmax.named_parameters():
-        assert torch.allclose(p.grad, expected[name]) and p.grad.abs().sum() > 0
-    assert all(p.grad is None for twin in twins for p in twin.parameters())
-    torch.optim.SGD(softmax.parameters(), lr=1.0).step()
-    assert all(torch.equal(twin.weight, softmax.weight) and torch.equal(twin.bias, softmax.bias) for twin in twins)
+    asked.add_gradients()
+    for p, whole_gradient in zip(asked.parameters(), expected):
+        assert torch.allclose(p.grad, whole_gradient[asked.word_ids]) and p.grad.abs().sum() > 0
+        assert not whole_gradient[[2, 5]].any()  # nobody asked about these

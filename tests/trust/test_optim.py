@@ -224,3 +224,52 @@ def test_an_average_over_less_than_a_step_is_the_last_weights():
     last = module.weight.clone()
     averaged.take()
     assert torch.allclose(module.weight, last)
+
+
+def table_and_gradients() -> tuple[nn.Linear, list[tuple[torch.Tensor, list[torch.Tensor]]]]:
+    """A table of 7 rows, W (7, 3) and b (7,), and what three steps ask of some rows: their numbers and gradients."""
+    torch.manual_seed(0)
+    steps = [torch.tensor(rows) for rows in ([0, 2, 5], [2], [1, 2, 5, 6])]
+    return nn.Linear(3, 7), [(rows, [torch.randn(len(rows), 3), torch.randn(len(rows))]) for rows in steps]
+
+
+def test_row_adagrad_is_the_formula_for_each_number_and_leaves_other_rows_alone():
+    table, steps = table_and_gradients()
+    W, sums = [row.tolist() for row in table.weight], [[1e-6] * 3 for _ in range(7)]
+    optimizer = optim.RowAdaGrad(table, 0.5)
+    for number, (rows, gradients) in enumerate(steps):
+        optim.set_learning_rate(optimizer, 1 / (number + 1))
+        optimizer.step(rows, gradients)
+        for r, row_gradient in zip(rows.tolist(), gradients[0].tolist()):
+            for j, g in enumerate(row_gradient):
+                sums[r][j] += g * g
+                W[r][j] -= 0.5 / (number + 1) * g / math.sqrt(sums[r][j])
+    assert torch.allclose(table.weight, torch.tensor(W), atol=1e-6)
+
+
+def test_adamw_by_rows_is_adamw_with_gradients_of_zero_for_all_other_rows():
+    table, steps = table_and_gradients()
+    whole = copy.deepcopy(table)
+    by_rows, plain = optim.RowAdamW(table, 0.1, 0.3), optim.adamw(optim.weight_decay_groups(whole, 0.1, 0.3))
+    for rows, gradients in steps:
+        by_rows.step(rows, gradients)
+        for p, g in zip(whole.parameters(), gradients):
+            p.grad = torch.zeros_like(p)
+            p.grad[rows] = g
+        plain.step()
+    assert torch.equal(table.weight, whole.weight) and torch.equal(table.bias, whole.bias)
+
+
+@pytest.mark.parametrize("make", [lambda t: optim.RowAdaGrad(t, 0.5), lambda t: optim.RowAdamW(t, 0.5, 0.1)])
+def test_an_optimizer_of_rows_goes_on_from_its_state_as_if_never_stopped(make):
+    table, steps = table_and_gradients()
+    optimizer = make(table)
+    optimizer.step(*steps[0])
+    other = copy.deepcopy(table)
+    going_on = make(other)
+    going_on.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for step in steps[1:]:
+        for one in (optimizer, going_on):
+            optim.set_learning_rate(one, 0.3)
+            one.step(*step)
+    assert torch.equal(table.weight, other.weight) and torch.equal(table.bias, other.bias)

@@ -56,6 +56,8 @@ BAD_FLAGS = [
     ("bilm", "--highways -1", "--highways: must be"),
     ("bilm", "--highways 2147483647", "use 8 or fewer"),
     ("bilm", "--init-from a --highways 2", "--highways 2 has no meaning where --init-from brings its own"),
+    ("bilm", "--init-from a --hidden-size 64", "--hidden-size 64 has no meaning where --init-from brings its own"),
+    ("bilm", "--hidden-size 0", "--hidden-size: must be"),
     ("bilm", "--warm-start a --init-from b", "not allowed with argument --warm-start"),
     ("bilm", "--save-every 0", "--save-every: must be"),
     ("bilm", "--seed -1", "--seed: must be"),

@@ -9,7 +9,7 @@ import torch
 from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
-from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.elmo.softmax import AskedWords, WordSoftmax
 
 
 @pytest.fixture(params=[1, 2], ids=["one core", "two cores"])
@@ -131,16 +131,17 @@ def gradients_of_shared_words(run_both) -> list[torch.Tensor]:
 
 
 def gradients_of_jobs_that_go_back_themselves(run_both) -> list[torch.Tensor]:
-    """Each job makes its own backward pass, from a softmax that shares its weights with the other."""
+    """Each job makes its own backward pass, from a copy of the softmax."""
     softmax = WordSoftmax(23, 5)
     with torch.no_grad():
         softmax.weight.copy_(torch.randn(23, 5, generator=torch.Generator().manual_seed(0)))
-    twins, h = softmax.twins(2), torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(1))
-    targets, negatives, log_q = torch.arange(9), torch.tensor([3, 3, 17, 8]), torch.full((23,), -3.0)
-    run_both(lambda: twins[0].full_loss(h[0], targets).backward(),
-             lambda: twins[1].sampled_loss(h[1], targets, negatives, log_q).backward())
-    softmax.take_gradients(twins)
-    return [softmax.weight.grad, softmax.bias.grad]
+    h, log_q = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(1)), torch.full((23,), -3.0)
+    targets = torch.arange(9)
+    asked = AskedWords(softmax, [targets, targets], torch.tensor([3, 3, 17, 8]))
+    run_both(lambda: asked.copies[0].full_loss(h[0], targets).backward(),
+             lambda: asked.copies[1].sampled_loss(h[1], targets, asked.negatives, log_q[asked.word_ids]).backward())
+    asked.add_gradients()
+    return [p.grad for p in asked.parameters()]
 
 
 def gradients_of_a_bilm(run_both) -> list[torch.Tensor]:
