@@ -13,7 +13,7 @@ question has it masked; for the others it is the simple way.
 Differs: Radford et al. ask about every token, and their softmax learns. Here as large a share of the tokens is drawn as
 BERT has masked. The mean over them has the same expectation, and a softmax over all words is most of the cost.
 
-Read next: `finetune.predict.answer`.
+Read next: `finetune.imdb.adversarial`.
 """
 
 from collections.abc import Callable, Mapping

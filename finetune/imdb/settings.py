@@ -150,6 +150,9 @@ class Settings(ReviewSettings):
     lm_weight: float = training_flag(
         "λ of L_task + λ L_lm: how much the question of pretraining counts, asked of the same reviews; takes about "
         "as long again", non_negative_float, "X", 0.0)
+    adversarial: float = training_flag(
+        "ε: be right as well where all token vectors are shifted by this share of their length towards a larger loss "
+        "(0.02, say); takes three times as long", non_negative_float, "X", 0.0)
     patience: int = training_flag(
         "epochs without a lower validation loss before stopping; 0 trains to the end, and keeps the last weights "
         "instead of the best", non_negative_int, "N")
@@ -175,6 +178,9 @@ class Settings(ReviewSettings):
                              "frozen one does not", "leave them out, or use --mode finetune")
         if mode in WITHOUT_LM_LOSS and given.get("lm_weight"):
             raise UsageError(f"--lm-weight: {WITHOUT_LM_LOSS[mode]}", "leave it out, or use --mode finetune")
+        if mode == "frozen" and given.get("adversarial"):
+            raise UsageError("--adversarial: a frozen encoder does not learn to withstand anything",
+                             "leave it out, or use --mode finetune")
         if mode == "scratch" and given.get("measure_forgetting"):
             raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                              "leave it out, or use --mode finetune")

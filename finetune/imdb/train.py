@@ -10,7 +10,7 @@ Reviews in, positive or negative out (lecture 5). The labelled reviews are chose
 encoder encodes each review once, or the model encodes them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
-Around this file: `settings`, `model`, `data`, `run`, `auxiliary`. Read next: `finetune.reports`.
+Around this file: `settings`, `model`, `data`, `run`, `auxiliary`, `adversarial`. Read next: `finetune.reports`.
 """
 
 import math
@@ -18,6 +18,7 @@ import math
 import numpy as np
 import torch
 
+from finetune.imdb.adversarial import adversarial_loss
 from finetune.imdb.auxiliary import LMLoss
 from finetune.imdb.model import let_learn, parameter_groups
 from finetune.imdb.settings import Settings
@@ -66,9 +67,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                 torch.manual_seed(derived_seed(settings.seed, "dropout", keeper.step, *rank_seed()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, math.ceil(WARMUP * total)))
                 batch = examples.batch(rows)
-                logits = model(batch)
-                loss = heads.cross_entropy(logits, examples.labels[rows].to(logits.device))
-                objective = loss if lm_loss is None else loss + settings.lm_weight * lm_loss(model, batch)
+                labels = examples.labels[rows].to(model.device)
+                objective = loss = heads.cross_entropy(model(batch), labels)
+                if lm_loss is not None:
+                    objective = objective + settings.lm_weight * lm_loss(model, batch)
+                if settings.adversarial:
+                    objective = objective + adversarial_loss(model, batch, labels, settings.adversarial)
                 optimizer.zero_grad()
                 objective.backward()
                 average_gradients(learning)

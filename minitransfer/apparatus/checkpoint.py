@@ -56,7 +56,8 @@ PLAIN_NAME = re.compile(r"\w[\w.-]*")  # no directory, and nothing hidden
 BEGIN_INSTEAD = "leave out --resume to begin a run, in a directory that is new or empty"
 # What the configs of older runs lack, as these runs had it.
 ADDED = {"classes": ["negative", "positive"], "optimizer": "adamw", "weight_decay": 0.01, "average_weights": None,
-         "masks": "dynamic", "mask_probability_end": None, "lm_weight": 0.0, "softmax_optimizer": "adamw"}
+         "masks": "dynamic", "mask_probability_end": None, "lm_weight": 0.0, "adversarial": 0.0,
+         "softmax_optimizer": "adamw"}
 
 
 class RunDirectory:
