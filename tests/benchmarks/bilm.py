@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bilm            # some minutes; all ways in bfloat16 where the machine is made for it
     python -m tests.benchmarks.bilm --quick    # seconds, to see that it works
 
-Training steps of the preset `small` (2 × 256 units) with a softmax over 30,000 words, on made-up text. The last row
-is the plain way: every running word is spelled anew, by a character CNN that learns; the softmax is over all words;
+Training steps of the preset `small` (2 × 256 units) with a softmax over --vocab-size words, on made-up text. The last
+row is the plain way: every running word is spelled anew, by a character CNN that learns; the softmax is over all words;
 dropout draws a number for every unit of every token; and the directions are read in turn.
 
 Next: charcnn.py, the row of a character CNN that learns.
@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.options import positive_int, run_command
 from minitransfer.apparatus.runtime import (
     SideBySide,
     choose_precision,
@@ -56,6 +56,7 @@ def ways(config: BiLMConfig, sizes: dict, text, both, precision: str) -> dict[st
         IN_TURN: (ours(one_after_the_other), sampled, 0),
         **({} if precision == "fp32" else {"side by side, in float32": (ours(precision="fp32"), sampled, 0)}),
         "side by side, character CNN learning": (ours(fixed=False), sampled, distinct),
+        "side by side, gradients for all of the softmax": (ours(whole=True), sampled, 0),
         "side by side, full softmax": (ours(full=True), V, 0),
         PLAIN: (plain_step(config, sizes, text, precision), V, 1),
     }
@@ -64,7 +65,7 @@ def ways(config: BiLMConfig, sizes: dict, text, both, precision: str) -> dict[st
 def main(args) -> None:
     """Time a step each way, in turns, and print the table."""
     threads = set_threads(args.threads)
-    sizes = PRESETS["small"] | {"vocab_size": 30_000}
+    sizes = PRESETS["small"] | {"vocab_size": args.vocab_size}
     if args.quick:
         sizes = PRESETS["tiny"] | {"vocab_size": 1_000, "window": 8}
     chars = CharCNNConfig(2 * sizes["projection_size"], filters=sizes["filters"])
@@ -91,4 +92,6 @@ def main(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, flags("tests.benchmarks.bilm", __doc__)))
+    parser = flags("tests.benchmarks.bilm", __doc__)
+    parser.add_argument("--vocab-size", type=positive_int, metavar="N", default=30_000, help="words in the softmax")
+    sys.exit(run_command(main, parser))

@@ -26,13 +26,11 @@ from pretrain.settings import WEIGHT_DECAY
 CPU = torch.device("cpu")
 
 
-def make_model(config: BiLMConfig, learning_rate: float, fixed: bool,
-               softmax: bool = True) -> tuple[BiLM, torch.optim.Optimizer]:
-    """A new biLM and its optimiser, which moves the `softmax` too or not."""
+def make_model(config: BiLMConfig, learning_rate: float, fixed: bool) -> tuple[BiLM, torch.optim.Optimizer]:
+    """A new biLM and its optimiser, which moves whatever has a gradient."""
     torch.manual_seed(0)
     model = BiLM(config)
     model.charcnn.requires_grad_(not fixed)
-    model.softmax.requires_grad_(softmax)
     return model, adamw(weight_decay_groups(model, learning_rate, WEIGHT_DECAY))
 
 
@@ -60,19 +58,25 @@ def with_plain_maximum(charcnn: CharCNN) -> CharCNN:
 
 
 def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: Callable, *, fixed: bool = True,
-             full: bool = False, plain_maximum: bool = False, precision: str = "fp32") -> Callable[[], None]:
-    """A job: one step as in the loop of `pretrain.bilm`."""
-    model, optimizer = make_model(config, sizes["learning_rate"], fixed, softmax=False)
+             full: bool = False, whole: bool = False, plain_maximum: bool = False,
+             precision: str = "fp32") -> Callable[[], None]:
+    """A job: one step as in the loop of `pretrain.bilm`.
+
+    full: each word is chosen among all words.  whole: among few, but by gradients of all, and AdamW moves them all.
+    """
+    model, optimizer = make_model(config, sizes["learning_rate"], fixed)
     if plain_maximum:
         with_plain_maximum(model.charcnn)
     reader, states = Reader(model, text, fixed), [None, None]
     both = Directions(model, reader, 0, precision, run_both)
-    softmax_optimizer = choose_for_rows("adagrad", model.softmax, sizes["learning_rate"], WEIGHT_DECAY)
+    name = "adamw" if whole else "adagrad"
+    softmax_optimizer = choose_for_rows(name, model.softmax, sizes["learning_rate"], WEIGHT_DECAY)
 
     def step():
         nonlocal states
         negatives = draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
-        asked = AskedWords(model.softmax, text.targets, None if full else negatives)
+        asked = AskedWords(model.softmax, text.targets, None if full or whole else negatives)
+        asked.negatives = negatives if whole else asked.negatives
         optimizer.zero_grad()
         _, states = both.back_propagate(text.inputs, text.targets, asked, states, 0)
         learning = [*model.parameters(), *asked.parameters()]
