@@ -160,3 +160,18 @@ def test_each_line_has_the_command_that_makes_it(rows):
         asked = COMMANDS[module].Settings.parse_args(flags)
         assert (python, m, asked.labels, asked.seed) == ("python", "-m", row["labels"], row["seed"])
         assert module == "finetune.bag" or (asked.mode, Path(asked.encoder).name) == (row["mode"], row["model"])
+
+
+def test_the_picture_of_elmos_own_path_has_the_numbers_of_its_table_each_at_its_height():
+    _, _, section = (ROOT / "docs" / "results.md").read_text().partition("**ELMo's own path**")
+    told = {row[0]: (row[1], row[3]) for row in table_rows(section) if len(row) == 6}
+    own = [told[f"`{name}`, own path"] for name in ("wiki", "imdb1", "imdb2")]
+    warm = [told[f"warm-started, {name}"] for name in ("WikiText-2", "one pass over the reviews", "two passes")]
+    svg = (ROOT / "docs" / "figures" / "own-path.svg").read_text()
+    points = re.findall(r'cy="([\d.]+)" r="4" class="dot-(\w+)"/>\s*<text[^>]*>([\d.]+)</text>', svg)
+    for panel, column in ((points[:7], 0), (points[7:], 1)):
+        assert [number for _, kind, number in panel if kind == "ahead"][1:] == [row[column] for row in warm]
+        assert [number for _, kind, number in panel if kind == "back"] == [row[column] for row in own]
+    assert len(points) == 14
+    for height, _, number in points:  # 90 % is drawn at 70, 60 % at 320
+        assert float(height) == pytest.approx(70 + 250 * (90 - float(number)) / 30, abs=0.06)
