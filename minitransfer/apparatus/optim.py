@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from minitransfer.apparatus.errors import NumericsError
+from minitransfer.apparatus.errors import CheckpointError, NumericsError
 
 ADAGRAD_RATE = 100.0  # in units of AdamW's rate: see docs/recipe.md
 
@@ -138,8 +138,11 @@ class RowAdaGrad:
         return {"sums": self._sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state_dict` gave."""
-        for s, saved in zip(self._sums, state["sums"], strict=True):
+        """Go back to what `state_dict` gave. Raises: CheckpointError if that was of another table."""
+        if [s.shape for s in self._sums] != [saved.shape for saved in state["sums"]]:
+            what = "the saved state has AdaGrad's sums for a softmax of another size"
+            raise CheckpointError(what, "begin again in another --out")
+        for s, saved in zip(self._sums, state["sums"]):
             s.copy_(saved)
 
 

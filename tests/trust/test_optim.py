@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from minitransfer.apparatus import optim
-from minitransfer.apparatus.errors import NumericsError
+from minitransfer.apparatus.errors import CheckpointError, NumericsError
 
 
 class Tied(nn.Module):
@@ -273,3 +273,9 @@ def test_an_optimizer_of_rows_goes_on_from_its_state_as_if_never_stopped(make):
             optim.set_learning_rate(one, 0.3)
             one.step(*step)
     assert torch.equal(table.weight, other.weight) and torch.equal(table.bias, other.bias)
+
+
+def test_sums_of_another_table_are_refused():
+    smaller = optim.RowAdaGrad(nn.Linear(3, 6), 0.5).state_dict()
+    with pytest.raises(CheckpointError, match="softmax of another size"):
+        optim.RowAdaGrad(nn.Linear(3, 7), 0.5).load_state_dict(smaller)
