@@ -220,11 +220,11 @@ def test_5_3_the_lowest_of_five_groups_learns_a_tenth_as_fast_if_delta_is_the_fo
 
 def test_5_4_two_runs_on_600_reviews_differ_by_two_points_by_chance_alone():
     """The deviation of a difference of two shares p, each of n independent answers: √(2 p (1 − p) / n)."""
-    p, n = 0.865, 600
+    p, n = 0.88, 600
     draw = np.random.default_rng(0)
     differences = draw.binomial(n, p, 20_000) / n - draw.binomial(n, p, 20_000) / n
     expected = math.sqrt(2 * p * (1 - p) / n)
-    assert differences.std() == pytest.approx(expected, rel=0.03) and 0.019 < expected < 0.021
+    assert differences.std() == pytest.approx(expected, rel=0.03) and 0.018 < expected < 0.020
 
 
 def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
