@@ -4,7 +4,7 @@
 
 (Miyato et al. 2017, section 3). x are the token vectors of one text, all of them as one long vector. Of all shifts of
 its length r is, to first order, the one that raises the loss most. Whoever must be right there too cannot hang a
-decision on a hair: with few labels that is worth more than with many, where examples say as much.
+decision on a hair.
 
 L_adv takes a pass of its own, and so does g: a step takes about three times as long.
 
@@ -37,7 +37,7 @@ def adversarial_loss(model: Classifier, batch: Batch | Tensor, labels: Tensor, e
 
     still = x.detach().requires_grad_()
     [g] = torch.autograd.grad(loss_at(still), [still])
-    return loss_at(x + shift(still.detach() * mask.unsqueeze(-1), g, epsilon))
+    return loss_at(x + shift(x.detach() * mask.unsqueeze(-1), g, epsilon))
 
 
 def shift(x: Tensor, g: Tensor, epsilon: float) -> Tensor:

@@ -65,7 +65,8 @@ def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int
             for window in keeper.steps(epoch_windows(text, B, T, generator(seed, "order", epoch))):
                 inputs, targets = ([share_of_rows(token_ids) for token_ids in pair] for pair in window)
                 factor = optim.warmup_linear(keeper.step, total, warmup)
-                rate, _ = (optim.set_learning_rate(o, factor) for o in (optimizer, softmax_optimizer))
+                rate = optim.set_learning_rate(optimizer, factor)
+                optim.set_learning_rate(softmax_optimizer, factor)
                 negatives = draw(text.log_q, settings.negatives, generator(seed, "negatives", keeper.step))
                 asked = AskedWords(model.softmax, window[1], negatives if settings.softmax == "sampled" else None)
                 optimizer.zero_grad()
