@@ -21,11 +21,14 @@ MATRIX = "matrix product"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def flags(prog: str, description: str, network: bool = True) -> Parser:
-    """The flags that all benchmarks share, and those of a `network` that may multiply in one precision or another."""
+def flags(prog: str, description: str, network: bool = True, repeats: bool = True) -> Parser:
+    """The flags that all benchmarks share, those of a `network` that may multiply in one precision or another, and of
+    what `repeats` its jobs.
+    """
     p = Parser(prog=f"python -m {prog}", description=description)
     p.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, and measures nothing")
-    p.add_argument("--rounds", type=positive_int, metavar="N", default=5, help="how often each job is timed")
+    if repeats:
+        p.add_argument("--rounds", type=positive_int, metavar="N", default=5, help="how often each job is timed")
     p.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
     if network:
         p.add_argument("--precision", choices=PRECISIONS, default="auto", help="numbers to multiply matrices in")

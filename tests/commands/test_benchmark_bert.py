@@ -6,7 +6,10 @@ How fast any of them is, is not a claim of these tests: a busy machine would ref
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,6 +71,45 @@ def test_the_flop_formula_counts_what_torch_counts(ways, monkeypatch, way):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         loss(token_ids, labels, None)
     assert counter.get_total_flops() == pytest.approx(ways.training_flop(CONFIG, T, *shares) / 3 * B * T)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("transformers"), reason="needs transformers")
+def test_the_time_to_a_loss_is_told_of_both_beside_guessing():
+    command = [sys.executable, "-m", "tests.benchmarks.time_to_loss", "--quick", "--threads", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    guess, ours, theirs = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[1:4]]
+    assert (guess[0], ours[0], theirs[0]) == ("guessing by frequency", "ours", "transformers")
+    assert float(ours[4]) < float(guess[1]) and ours[1] == "1.0" and int(theirs[2].replace(",", "")) > 1
+    assert theirs[5] == ("yes" if float(theirs[4]) <= float(ours[4]) else "no")
+
+
+def test_their_loss_is_asked_of_masked_held_out_pieces_alone(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from tests.benchmarks.time_to_loss import held_out_loss
+
+    N, V = 19, 7  # more rows than a batch holds
+    drawn = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randint(V, (N, T), generator=drawn), torch.full((N, T), IGNORE_INDEX)
+    logits = torch.randn(V, V, generator=drawn)  # of a network that looks at each piece alone
+    places = [(0, 1), (3, 2), (16, 0), (18, T - 1)]
+    for n, t in places:
+        labels[n, t] = (n + t) % V
+    network = SimpleNamespace(eval=lambda: lambda input_ids: SimpleNamespace(logits=logits[input_ids]))
+    by_loops = sum(-logits[inputs[n, t]].log_softmax(0)[labels[n, t]] for n, t in places) / len(places)
+    text = SimpleNamespace(held_out=(inputs, labels))
+    assert held_out_loss(network, text) == pytest.approx(by_loops.item(), abs=1e-6)
+
+
+def test_each_row_comes_once_in_a_pass(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from tests.benchmarks.time_to_loss import batches
+
+    passes = list(islice(batches(7, 3), 6))
+    assert [len(rows) for rows in passes] == [3, 3, 1] * 2
+    first, second = (torch.cat(passes[i : i + 3]).tolist() for i in (0, 3))
+    assert sorted(first) == sorted(second) == list(range(7)) and first != second
 
 
 def test_made_up_rows_hold_no_special_piece(ways):
