@@ -18,7 +18,7 @@ Contents, in reading order (each module opens with the question it answers and n
                                                                    command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix
                                      elmo.evaluation               command: pretrain.bilm
-    Part IV   BERT                   bert.masking · bert.encoder · bert.evaluation
+    Part IV   BERT                   bert.masking · bert.encoder · bert.softmax · bert.evaluation
                                                                    command: pretrain.bert
     Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier

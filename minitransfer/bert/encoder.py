@@ -5,7 +5,7 @@ section 3), where a biLM conditions on the left, and again on the right, and nev
 tokens that were masked, since it can see the rest. What is computed here is exactly what BERT of the `transformers`
 library computes, so that weights can go both ways.
 
-Read next: `minitransfer.bert.evaluation`.
+Read next: `minitransfer.bert.softmax`.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minitransfer.bert.masking import IGNORE_INDEX
+from minitransfer.bert.softmax import cross_entropy
 
 INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
 POSITION_STD = 0.05  # of the position vectors of a new network, larger than INITIAL_STD
@@ -250,7 +251,7 @@ class MaskedLM(nn.Module):
              generator: torch.Generator | None = None) -> Tensor:
         """The cross-entropy loss of the masked tokens: mean −log p per masked token, in nats; 0 if there is none."""
         logits, targets = self.decode(token_ids, labels, mask, generator)
-        return F.cross_entropy(logits, targets, reduction="sum") / max(len(targets), 1)
+        return cross_entropy(logits, targets) / max(len(targets), 1)
 
 
 def initialise(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Part IV, chapter 3: evaluation. How well are masked pieces predicted, and are they still, after another task?
+"""Part IV, chapter 4: evaluation. How well are masked pieces predicted, and are they still, after another task?
 
 By the **cross-entropy loss** of masked pieces on held-out text. Training masks a text anew in each epoch; whoever
 wants to compare must ask the same questions twice. So rows of held-out text are masked once, by a generator of their
