@@ -6,8 +6,9 @@
 
 Steps of masked language modelling on made-up text, of the preset `small`: 4 layers, 256 wide, rows of 128 tokens, a
 vocabulary of 16,000. Only masked pieces are asked for: so ours decodes only these, and in the last layer, once every
-token has been looked at, goes on with only these. The rows below do first the second and then neither. That of
-transformers is its network as it comes, dropout on attention weights included, with the same optimiser. All of them
+token has been looked at, goes on with only these; and it works out the gradient of the loss as softmax less what was
+right. The rows below do without the last of these, then without the second, then without all. That of transformers is
+its network as it comes, dropout on attention weights included, with the same optimiser. All of them
 multiply in bfloat16 where the machine is made for it, and then one more row is ours in float32.
 
 Next: time_to_loss.py, what the steps teach.
@@ -49,7 +50,8 @@ from tests.benchmarks.timing import (
     take_turns,
 )
 
-OURS, LAST, EVERY, THEIRS = "ours", "last layer in full", "and every token decoded", "transformers"
+OURS, TORCHS, THEIRS = "ours", "torch's cross-entropy", "transformers"
+LAST, EVERY = "and the last layer in full", "and every token decoded"
 FLOAT32 = "ours, in float32"
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]  # (inputs, labels, generator of dropout) -> scalar
 
@@ -69,6 +71,15 @@ def make_rows(V: int, B: int, T: int) -> Tensor:
     """Rows of made-up pieces, none of them a special one: (B, T) int64."""
     more = len(SPECIAL_PIECES) - len(SPECIAL_WORDS)  # zipf_stream knows of the special words only
     return torch.from_numpy(zipf_stream(V - more, B * T, np.random.default_rng(0)) + more).long().view(B, T)
+
+
+def loss_by_torch(model: MaskedLM) -> Loss:
+    """The loss of our network, by torch's cross-entropy."""
+
+    def loss(inputs: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
+        return F.cross_entropy(*model.decode(inputs, labels, generator=noise))
+
+    return loss
 
 
 def loss_with_last_layer_in_full(model: MaskedLM) -> Loss:
@@ -127,14 +138,15 @@ def ways(config: BertConfig, rows: Tensor, learning_rate: float,
          precision: str) -> dict[str, tuple[Callable[[], None], float]]:
     """Of each way: a step, and the FLOP it owes to each token."""
     T, p, V = rows.shape[1], PROBABILITY, config.vocab_size
-    models = [MaskedLM(config) for _ in range(4)]
+    models = [MaskedLM(config) for _ in range(5)]
     losses = {
         OURS: (models[0], lambda *batch: models[0].loss(*batch[:2], generator=batch[2]), (p, p)),
-        LAST: (models[1], loss_with_last_layer_in_full(models[1]), (1, p)),
-        EVERY: (models[2], loss_of_everything_decoded(models[2]), (1, 1)),
+        TORCHS: (models[1], loss_by_torch(models[1]), (p, p)),
+        LAST: (models[2], loss_with_last_layer_in_full(models[2]), (1, p)),
+        EVERY: (models[3], loss_of_everything_decoded(models[3]), (1, 1)),
     }
     if precision != "fp32":
-        losses[FLOAT32] = (models[3], lambda *batch: models[3].loss(*batch[:2], generator=batch[2]), (p, p))
+        losses[FLOAT32] = (models[4], lambda *batch: models[4].loss(*batch[:2], generator=batch[2]), (p, p))
     theirs = their_model(config)
     if theirs is not None:
         losses[THEIRS] = (theirs, lambda *batch: theirs(input_ids=batch[0], labels=batch[1]).loss, (1, 1))

@@ -37,22 +37,24 @@ def test_the_benchmark_needs_no_transformers_and_says_how_to_get_it():
     call = "sys.exit(b.run_command(b.main, b.flags('b', ''), ['--quick', '--rounds', '1', '--threads', '1']))"
     done = subprocess.run([sys.executable, "-c", hidden + call], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    header, *table = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[:4]]
+    header, *table = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[:5]]
     assert header == ["one training step", "tokens/s", "× every token", "MFLOP/token", "of matrix rate"]
-    assert [row[0] for row in table] == ["ours", "last layer in full", "and every token decoded"]
-    assert table[2][2] == "1.00" and all(len(row) == 5 and float(row[2]) > 0 for row in table)
+    assert [row[0] for row in table] == ["ours", "torch's cross-entropy", "and the last layer in full",
+                                       "and every token decoded"]
+    assert table[3][2] == "1.00" and all(len(row) == 5 and float(row[2]) > 0 for row in table)
     assert "pip install transformers" in done.stdout
 
 
 def test_the_ways_ask_the_same_and_learn_the_same(ways):
     model, token_ids = make_model(), some_tokens(B, T)
     labels, found = some_labels(token_ids, *LABELS), []
-    others = ways.loss_with_last_layer_in_full(model), ways.loss_of_everything_decoded(model)
+    others = [make(model) for make in (ways.loss_by_torch, ways.loss_with_last_layer_in_full,
+                                       ways.loss_of_everything_decoded)]
     for loss in (model.loss, *others):
         value = loss(token_ids, labels, None)
         found.append([value, *torch.autograd.grad(value, list(model.parameters()))])
-    for first, second, third in zip(*found):
-        assert torch.allclose(first, second, atol=1e-12) and torch.allclose(first, third, atol=1e-12)
+    for first, *rest in zip(*found):
+        assert all(torch.allclose(first, other, atol=1e-12) for other in rest)
 
 
 @pytest.mark.parametrize("way", ["ours", "last layer in full", "everything decoded"])
