@@ -382,6 +382,11 @@ def test_there_a_gpt_has_the_same_logits_writes_the_same_and_comes_back_with_the
     assert back.kind == "gpt" and same(back.tensors, whole.tensors) and back.files == whole.files
 
 
+def letters(text: str) -> str:
+    """What pieces have in common, however they were put together."""
+    return text.replace("##", "").replace(" ", "")
+
+
 def test_there_the_lines_of_a_gpts_card_write_what_inspect_writes(transformers, tmp_path, monkeypatch, capsys):
     new = load_run(make_gpt(tmp_path / "new"))
     save_run(tmp_path / "gpt", {**new.config, "training": {"seq_length": 64}}, stirred(new.tensors), new.files)
@@ -396,9 +401,9 @@ def test_there_the_lines_of_a_gpts_card_write_what_inspect_writes(transformers, 
         written = capsys.readouterr().out.strip().replace("[UNK] ", "").replace(" ,", ",").replace(" .", ".")
         assert names["go_on"](text, do_sample=False, max_new_tokens=9) == written
     go_on = transformers.pipeline("text-generation", str(tmp_path / "folder"))
-    [answer] = go_on("the film was", do_sample=False, max_new_tokens=9)
-    by_card = names["go_on"]("the film was", do_sample=False, max_new_tokens=9)
-    assert answer["generated_text"] in (by_card, by_card.replace("was ", "was", 1))  # that of transformers 5: no space
+    [answer] = go_on("the film was", do_sample=False, max_new_tokens=9, suppress_tokens=list(NEVER))
+    by_card, by_pipeline = names["go_on"]("the film was", do_sample=False, max_new_tokens=9), answer["generated_text"]
+    assert letters(by_pipeline) == letters(by_card)  # for that of transformers 5 decodes what it wrote by itself
 
 
 def test_there_a_classifier_has_the_same_logits_and_names_its_labels(transformers, runs):
