@@ -7,6 +7,7 @@ Next: progress.py, what a run says while it works.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import math
@@ -38,6 +39,7 @@ OLDEST_TORCH = (2, 10)
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying
 HANGUP = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; Windows has none
 ENDING = (signal.SIGTERM,) if HANGUP is None else (signal.SIGTERM, HANGUP)
+MALLOC = ((-3, 2**30), (-1, 2**31 - 1))  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h: what is given back
 MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
 
 
@@ -103,7 +105,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def set_threads(threads: int | None) -> int:
     """Use this many CPU threads, or torch's own choice (all cores, or $OMP_NUM_THREADS) for None; returns how many.
 
-    Sums are split among threads, so a run is repeated bit for bit only with the same number.
+    Sums are split among threads, so a run is repeated bit for bit only with the same number. And `keep_memory`.
     Raises: UsageError beyond 64 threads, unless the machine has so many cores.
     """
     most = max(MANY_THREADS, os.cpu_count() or 1)
@@ -112,7 +114,20 @@ def set_threads(threads: int | None) -> int:
                          f"use {most} or fewer; this machine has {os.cpu_count()} cores")
     if threads is not None:
         torch.set_num_threads(threads)
+    keep_memory()
     return torch.get_num_threads()
+
+
+def keep_memory() -> None:
+    """On Linux, keep memory that was freed, and hand it out again, instead of giving it back to the system each time.
+
+    A training step asks for hundreds of megabytes and frees them all. By default glibc gives large pieces back at once,
+    and the system fills each page with zeros when it is asked for the next: docs/speed.md has what that takes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl, another C library of Linux, has none
+        for parameter, number_of_bytes in MALLOC:
+            mallopt(parameter, number_of_bytes)
 
 
 def derived_seed(*parts: int | str) -> int:
