@@ -88,7 +88,7 @@ class NetworkSettings(PretrainSettings):
         """How wide the vectors must be."""
         raise NotImplementedError
 
-    def known(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
         """
         taken_over = self.sizes if self.init_from else ()

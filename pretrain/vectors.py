@@ -73,7 +73,7 @@ def suits(place: Path, settings: NetworkSettings, mine: Mapping[str, Any]) -> bo
 
     mine: what config.json has of the corpus that they are needed for.
     """
-    config, wanted = read_config(place), settings_of_vectors(settings, place).known()
+    config, wanted = read_config(place), settings_of_vectors(settings, place).config()
     text = config.get("corpus")
     if config.get("kind") != "static" or not isinstance(text, dict):
         return False
@@ -150,11 +150,12 @@ def ancestry(origin: LoadedRun | None) -> dict | None:
             "origin": origin.config.get("origin")}
 
 
-def known(settings: Any, origin: LoadedRun | None, device: torch.device, more: Mapping[str, Any]) -> dict[str, Any]:
+def config_so_far(settings: Any, origin: LoadedRun | None, device: torch.device, more: Mapping[str, Any]
+                  ) -> dict[str, Any]:
     """What of the run's config is known before any text is read, once it is known what the run begins with."""
     goes_on = origin is not None and origin.kind != "static"  # from a network, whose width it takes over
     width = origin.config["model"]["hidden_size"] if goes_on else settings.hidden_size
-    return {**settings.known(), "precision": choose_precision(settings.precision, device, width), **more,
+    return {**settings.config(), "precision": choose_precision(settings.precision, device, width), **more,
             "origin": ancestry(origin)}
 
 
@@ -173,13 +174,13 @@ def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int,
     device = choose_device(settings.device)
     set_threads(settings.threads)
     origin = load_origin(settings, check)
-    if already_complete(settings, known(settings, origin, device, more(settings, origin))):
+    if already_complete(settings, config_so_far(settings, origin, device, more(settings, origin))):
         return None
     corpus = read_corpus(settings)
     as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
     if settings.warm_start == "auto" and not settings.resume:
         origin = find_or_learn(settings, corpus, as_saved, stages)
-    config = known(settings, origin, device, more(settings, origin))
+    config = config_so_far(settings, origin, device, more(settings, origin))
     end = {"corpus": as_saved, "environment": environment()}
     return replace(settings, precision=config["precision"]), device, origin, corpus, config, end

@@ -148,7 +148,7 @@ def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, st
             own = settings.config()
         else:
             _, fingerprint, longest = encoders[cell.model]
-            own = flat(settings.with_epochs(cell.labels).config())
+            own = with_model_lifted(settings.with_epochs(cell.labels).config())
             own |= {"encoder_fingerprint": fingerprint, "max_tokens": longest}
             for name in EITHER_WAY if settings.precision != "auto" else (*EITHER_WAY, "precision"):
                 del own[name]
@@ -156,7 +156,7 @@ def expected_configs(cells: Sequence[Cell], encoders: Mapping[str, tuple[str, st
     return expected
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def with_model_lifted(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config with what it says of the model beside all else."""
     config = dict(config)
     model = config.pop("model", None)
@@ -178,7 +178,7 @@ def results_of(cell: Cell, expected: Mapping[str, Any]) -> dict[str, Any] | None
         results = read_json(cell.out / RESULTS)
     except CheckpointError:
         return None
-    actual = flat(config)
+    actual = with_model_lifted(config)
     as_expected = all(actual.get(name, value) == value for name, value in expected.items())
     precision = {name: value for name, value in config.items() if name == "precision"}
     return results | precision if as_expected and _can_be_tabulated(results, cell) else None

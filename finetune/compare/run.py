@@ -22,6 +22,7 @@ import numpy as np
 
 from finetune.compare import minutes, tables
 from finetune.compare.grid import (
+    LINES,
     Cell,
     describe_encoder,
     encoder_names,
@@ -44,7 +45,7 @@ from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.labels import choose_labelled
 
 LABELS = {"imdb": (100, 500, 2_000, 10_000, 25_000), "sample": (20, 100, 400)}
-RESULTS, TABLE = "results.jsonl", "table.md"
+TABLE = "table.md"
 
 
 def main(settings: Settings) -> list[dict[str, Any]]:
@@ -118,8 +119,8 @@ def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> list[dic
 def check_out(out: Path, resume: bool) -> None:
     """Raises: UsageError if --out holds something, and CheckpointError if --resume finds nothing to go on with."""
     if resume:
-        if not (out / RESULTS).is_file():
-            raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {RESULTS}",
+        if not (out / LINES).is_file():
+            raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {LINES}",
                                   "leave out --resume to begin one there")
     else:
         check_free(out, "comparison")
@@ -149,7 +150,7 @@ def write_results(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, An
 
 def write_rows(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write results.jsonl and, if there is something to tell, table.md."""
-    write_file(out / RESULTS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_file(out / LINES, "".join(json.dumps(row) + "\n" for row in rows).encode())
     if rows:
         write_file(out / TABLE, tables.table(rows).encode())
 
@@ -158,7 +159,7 @@ def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> N
     """Show the table of accuracies, draw the figures if they are wanted, and tell what is where."""
     print(tables.accuracy_table(rows), end="")
     figures = draw(rows, out) if with_plots else []
-    print(f"saved in {out}: {', '.join([RESULTS, TABLE, *figures])}")
+    print(f"saved in {out}: {', '.join([LINES, TABLE, *figures])}")
 
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:

@@ -29,7 +29,7 @@ from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import set_threads
-from minitransfer.apparatus.saved import COMMANDS, read_config
+from minitransfer.apparatus.saved import COMMAND_OF_KIND, read_config
 from minitransfer.text.cleaning import decode
 from minitransfer.text.tables import ENDINGS as TABLES
 from minitransfer.text.tables import ending
@@ -83,7 +83,7 @@ def main(settings: Settings) -> list[dict[str, Any]]:
 
 def load_classifier(run: str, device: str) -> Predicting:
     """What a run predicts by. Raises: CheckpointError for one that has learned no classes."""
-    make = f"give the directory of such a run; `{COMMANDS['transfer']}` trains one"
+    make = f"give the directory of such a run; `{COMMAND_OF_KIND['transfer']}` trains one"
     kind = read_config(Path(run), make)["kind"]
     if kind not in KINDS:
         raise CheckpointError(f"{run} holds a run of kind {kind!r}, and only those of finetune.imdb and finetune.bag "
@@ -110,7 +110,7 @@ def weigher(classifier: Predicting) -> Callable[..., list[tuple[str, float]]]:
     """What gives each word of a text its weight in the answer. Raises: CheckpointError for a bag."""
     if not isinstance(classifier, TextClassifier):
         raise CheckpointError(f"--words takes a word out and encodes the rest, and {classifier.run} has no encoder",
-                              f"leave it out, or give a run of `{COMMANDS['transfer']}`")
+                              f"leave it out, or give a run of `{COMMAND_OF_KIND['transfer']}`")
     return partial(word_importances, classifier.model, max_tokens=classifier.max_tokens)
 
 

@@ -33,15 +33,7 @@ from minitransfer.text.wordpiece import WordPiece
 from minitransfer.transfer.encoders import BertEncoder
 from minitransfer.transfer.labels import FEWEST, choose_labelled
 from minitransfer.transfer.loading import OF_PIECES, load_with_head
-from minitransfer.transfer.prompts import (
-    PAIRS,
-    SAMPLE_PAIRS,
-    TEMPLATES,
-    Template,
-    accuracies,
-    scores,
-    single_pieces,
-)
+from minitransfer.transfer.prompts import PAIRS, SAMPLE_PAIRS, TEMPLATES, Template, accuracies, scores, single_pieces
 
 UNLABELLED = 2_000  # reviews whose median score is the threshold
 LEAST_ROOM = 8  # pieces of a review, or there is nothing to judge

@@ -9,7 +9,6 @@ Next: saved.py, reading what such files hold.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -20,13 +19,12 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
-from minitransfer.apparatus.errors import CheckpointError, ResourceError, UsageError
+from minitransfer.apparatus.errors import NAME_ERRORS, CheckpointError, ResourceError, UsageError
 
 MANIFEST = "manifest.json"
 LOCK = "lock"
 TEMPORARY = ".tmp-"  # what carries this prefix is nobody's property once the process that wrote it is gone
 MAX_JSON_BYTES = 2**20  # ours are a few kB; a larger one is not ours, and not worth the memory
-BAD_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
 
 
 @contextlib.contextmanager
@@ -38,7 +36,7 @@ def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as failure:
-        if failure.errno in BAD_NAME:
+        if failure.errno in NAME_ERRORS:
             raise UsageError(f"{str(path)[:300]}: {failure.strerror}", "choose another, shorter path") from failure
         needed = f" ({size / 1e6:.1f} MB needed)" if size else ""
         what = f"cannot write {path}{needed}: {failure.strerror or failure}"

@@ -7,6 +7,10 @@ Nothing here imports torch, so that a mistyped flag is answered at once.
 Next: options.py, how a command reads its flags.
 """
 
+import errno
+
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}  # a path that cannot be one, on any disk
+
 
 class OneLine:
     """A failure whose line says all: a notebook, which asks for this method, shows that alone, and no traceback."""

@@ -24,14 +24,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minitransfer.apparatus.errors import Interrupted, MinitransferError, Stopped, UsageError
+from minitransfer.apparatus.errors import NAME_ERRORS, Interrupted, MinitransferError, Stopped, UsageError
 from minitransfer.apparatus.progress import is_speaker, several
 
 LARGEST_INT = 2**31 - 1  # what fits every place a flag's integer may end up in: seeds, sizes, thread counts
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # GPU, Windows, Linux
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 DEPENDENCIES = {"torch", "numpy", "tokenizers", "tqdm", "safetensors"}
-NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -105,7 +105,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def set_threads(threads: int | None) -> int:
     """Use this many CPU threads, or torch's own choice (all cores, or $OMP_NUM_THREADS) for None; returns how many.
 
-    Sums are split among threads, so a run is repeated bit for bit only with the same number. And `keep_memory`.
+    Sums are split among threads, so a run is repeated bit for bit only with the same number.
     Raises: UsageError beyond 64 threads, unless the machine has so many cores.
     """
     most = max(MANY_THREADS, os.cpu_count() or 1)
@@ -114,7 +114,6 @@ def set_threads(threads: int | None) -> int:
                          f"use {most} or fewer; this machine has {os.cpu_count()} cores")
     if threads is not None:
         torch.set_num_threads(threads)
-    keep_memory()
     return torch.get_num_threads()
 
 
@@ -122,7 +121,8 @@ def keep_memory() -> None:
     """On Linux, keep memory that was freed, and hand it out again, instead of giving it back to the system each time.
 
     A training step asks for hundreds of megabytes and frees them all. By default glibc gives large pieces back at once,
-    and the system fills each page with zeros when it is asked for the next: docs/speed.md has what that takes.
+    and the system fills each page with zeros when it is asked for the next: docs/speed.md has what that takes. Only for
+    steps of one shape: where each asks for other sizes, what was freed fits less and less, and memory grows for hours.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl, another C library of Linux, has none

@@ -24,7 +24,7 @@ from minitransfer.apparatus.states import finite
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-COMMANDS = {  # which command writes a run of which kind, for advice
+COMMAND_OF_KIND = {  # which command writes a run of which kind, for advice
     "static": "python -m pretrain.static",
     "bilm": "python -m pretrain.bilm",
     "bert": "python -m pretrain.bert",
@@ -87,7 +87,7 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
         what = f"{path} holds a run of kind {config['kind']!r}, but one of kind {kind!r} is needed"
         raise CheckpointError(what, _train_another(kind))
     if not (path / MANIFEST).is_file():
-        command = COMMANDS.get(config["kind"], "the command that began it")
+        command = COMMAND_OF_KIND.get(config["kind"], "the command that began it")
         what = f"the run in {path} has not finished: there is no {MANIFEST}"
         finish = f"{command} --resume --out {shell_line([str(path)])}"
         raise CheckpointError(what, f"finish it with `{finish}` and its other flags")
@@ -103,10 +103,10 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
 
 def _first_make(path: Path, kind: str | None) -> str:
     """The advice where there is no run: the command that makes one there, of the kind needed or of the name's."""
-    kind = kind or next((kind for kind in COMMANDS if path.name.startswith(kind)), "bilm")
+    kind = kind or next((kind for kind in COMMAND_OF_KIND if path.name.startswith(kind)), "bilm")
     usual = "runs/imdb" if kind == "transfer" else f"runs/{kind}"
     out = "" if str(path) == usual else f" --out {shell_line([str(path)[:300]])}"
-    return f"make it with `{COMMANDS[kind]}{out}`, or give the directory of a finished run"
+    return f"make it with `{COMMAND_OF_KIND[kind]}{out}`, or give the directory of a finished run"
 
 
 def read_config(path: Path, fix: str = "give the directory of a finished run, such as runs/bilm") -> dict[str, Any]:
@@ -208,6 +208,6 @@ def _some(names) -> str:
 
 def _train_another(kind: str | None) -> str:
     """Advice: which command makes a run of this kind."""
-    if kind in COMMANDS:
-        return f"give the directory of such a run; `{COMMANDS[kind]}` trains one"
+    if kind in COMMAND_OF_KIND:
+        return f"give the directory of such a run; `{COMMAND_OF_KIND[kind]}` trains one"
     return "give the directory of another run"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minitransfer.bert.masking import IGNORE_INDEX
-from minitransfer.bert.softmax import cross_entropy
+from minitransfer.bert.softmax import cross_entropy_sum
 
 INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
 POSITION_STD = 0.05  # of the position vectors of a new network, larger than INITIAL_STD
@@ -251,7 +251,7 @@ class MaskedLM(nn.Module):
              generator: torch.Generator | None = None) -> Tensor:
         """The cross-entropy loss of the masked tokens: mean −log p per masked token, in nats; 0 if there is none."""
         logits, targets = self.decode(token_ids, labels, mask, generator)
-        return cross_entropy(logits, targets) / max(len(targets), 1)
+        return cross_entropy_sum(logits, targets) / max(len(targets), 1)
 
 
 def initialise(module: nn.Module) -> None:

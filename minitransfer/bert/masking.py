@@ -19,14 +19,8 @@ PROBABILITY = 0.15
 MASKED, REPLACED = 0.8, 0.9  # below 0.8 becomes [MASK], from there to 0.9 a random piece, and above it stays
 
 
-def mask_tokens(
-    token_ids: Tensor,
-    generator: torch.Generator,
-    *,
-    vocab_size: int,
-    continues: Tensor | None = None,
-    probability: float = PROBABILITY,
-) -> tuple[Tensor, Tensor]:
+def mask_tokens(token_ids: Tensor, generator: torch.Generator, *, vocab_size: int, continues: Tensor | None = None,
+                probability: float = PROBABILITY) -> tuple[Tensor, Tensor]:
     """Hide some pieces of a batch: the inputs of the model, and the pieces to be predicted, IGNORE_INDEX elsewhere.
 
     Each piece but [PAD], [CLS] and [SEP] is chosen with probability p = 15 %. Of a uniform u in [0, 1) a chosen piece

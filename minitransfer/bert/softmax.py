@@ -34,7 +34,7 @@ class _CrossEntropy(torch.autograd.Function):
         return difference.mul_(of_loss.to(difference.dtype)), None
 
 
-def cross_entropy(z: Tensor, w: Tensor) -> Tensor:
+def cross_entropy_sum(z: Tensor, w: Tensor) -> Tensor:
     """The cross-entropy loss of logits, summed over N answers, in nats; its gradient is softmax(z) − y.
 
     L = −Σ_n log softmax(z_n)[w_n]

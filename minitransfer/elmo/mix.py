@@ -3,8 +3,8 @@
 All of them: in a **scalar mix** the task learns how much it takes of each. Layer 0, the character CNN, is
 context-free: it holds what a word is in itself. Of the two LSTM layers of their large biLM, Peters et al. (2018,
 section 5.3) found the lower better for syntax (parts of speech) and the upper for the sense of a word. In this book's
-small ones the lower is ahead in senses too, and LSTM layers that were never trained do as well there: docs/layers.md
-and notebook 00. The learned weights show what a task made of its layers.
+small ones neither is always ahead, and LSTM layers that were never trained separate senses better than trained ones:
+docs/layers.md and notebook 00. The learned weights show what a task made of its layers.
 
 Read next: `minitransfer.elmo.evaluation`.
 """

@@ -41,7 +41,7 @@ class Gpt(Bert):
 class CausalLM(MaskedLM):
     """GPT: the encoder above, and the head of `MaskedLM`, which here predicts the next piece.
 
-    loss = −1/T Σ_t log p(w_{t+1} | w_1 … w_t),   in nats
+    loss = −1/T Σ_{t=0}^{T−1} log p(w_{t+1} | w_0 … w_t),   w_0 = [CLS],   in nats
 
     (Radford et al. 2018, eq. 1.) Everything but the mask is inherited; what is asked is in `next_pieces`.
     """

@@ -14,7 +14,6 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from minitransfer.apparatus.archives import file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
@@ -26,15 +25,6 @@ UNLABELLED = "unsup"
 SHARE = 0.2  # of each class is set aside to test on, where nothing else is
 
 Pairs = list[tuple[str, str]]  # (text, name of its class)
-
-
-class Own(NamedTuple):
-    """What `read` gives: pairs of a text and its class's place in `classes`, for two halves, and unlabelled texts."""
-
-    train: imdb.Labelled
-    test: imdb.Labelled
-    unsup: list[str]
-    classes: tuple[str, ...]
 
 
 def check_data(data: Sequence[str]) -> None:
@@ -63,15 +53,17 @@ def _beside(path: str) -> list[str]:
     return [os.path.join(folder, name) for name in os.listdir(folder or ".")] if os.path.isdir(folder or ".") else []
 
 
-def read(data: Sequence[str], text_column: str | None, label_column: str | None, say: Say) -> Own:
-    """Return the reviews of a folder, or of one or two tables, as `check_data` allows them.
+def read(data: Sequence[str], text_column: str | None, label_column: str | None, say: Say
+         ) -> tuple[imdb.Labelled, imdb.Labelled, list[str], tuple[str, ...]]:
+    """Return train, test and unlabelled texts, and the classes, of a folder or of one or two tables.
 
+    Which, `check_data` says. Of the first two each is pairs of a text and its class's place among the classes.
     Classes are sorted by name, numbers by their size; a folder of `neg` and `pos` has those of IMDB.
     Raises: UsageError for columns that are not to be found; DataError for everything else that is wrong.
     """
     place = Path(data[0])
     if hub := imdb.hub_folder(place):
-        return Own(*imdb.read_reviews(hub, say), CLASSES)
+        return *imdb.read_reviews(hub, say), CLASSES
     unsup: list[str] = []
     if place.is_dir():
         train, test, unsup = _read_folder(place, say)
@@ -88,7 +80,7 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
     imdb.check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place, say)
     number = {label: y for y, group in enumerate(names.values()) for label in group}
     learnt, tested = ([(text, number[label]) for text, label in half] for half in (train, test))
-    return Own(learnt, tested, unsup, CLASSES if tuple(names) == ("neg", "pos") and place.is_dir() else tuple(names))
+    return learnt, tested, unsup, CLASSES if tuple(names) == ("neg", "pos") and place.is_dir() else tuple(names)
 
 
 def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:

@@ -32,12 +32,6 @@ UNKNOWN = {  # what becomes of such a token, by kind of encoder
 }
 
 
-def unknown_rate(texts: TokenisedTexts, known: Collection[str]) -> float:
-    """The share of running tokens that are not among those of pretraining; 0 for no token at all."""
-    unknown, running = count_unknown(texts, known)
-    return unknown / max(running, 1)
-
-
 def count_unknown(texts: TokenisedTexts, known: Collection[str]) -> tuple[int, int]:
     """How many running tokens are not among those of pretraining, and how many there are."""
     ids, counts = np.unique(np.concatenate([np.empty(0, np.int32), *texts.token_ids]), return_counts=True)

@@ -145,7 +145,7 @@ class Settings(PieceSettings):
         p, end = self.mask_probability, self.mask_probability_end
         return p if end is None else p + (end - p) * done
 
-    def known(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read, how it masks among it."""
         masking = {"probability": self.mask_probability, "whole_words": self.whole_words}
-        return {**super().known(), "masking": masking}
+        return {**super().config(), "masking": masking}

@@ -39,10 +39,7 @@ def read_tokenizer(origin: LoadedRun | None) -> WordPiece | None:
     """The tokenizer of a run; None for no run. Raises: CheckpointError if its tokenizer.json is none, or is empty."""
     if origin is None:
         return None
-    try:
-        tokenizer = WordPiece.from_json(origin.text("tokenizer.json"))
-    except ValueError as failure:
-        raise CheckpointError(f"{origin.path / 'tokenizer.json'} is damaged: {failure}", ANOTHER) from failure
+    tokenizer = origin.parsed("tokenizer.json", WordPiece.from_json)
     if tokenizer.vocab_size <= len(SPECIAL_PIECES):
         raise CheckpointError(f"{origin.path / 'tokenizer.json'} has no pieces but the special ones", ANOTHER)
     return tokenizer

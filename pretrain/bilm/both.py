@@ -23,7 +23,7 @@ from minitransfer.apparatus.distributed import gather_rows, rank_seed, share_of_
 from minitransfer.apparatus.runtime import SideBySide, autocast, derived_seed
 from minitransfer.elmo.bilm import BiLM, State
 from minitransfer.elmo.softmax import AskedWords
-from pretrain.bilm.text import Both, Reader
+from pretrain.bilm.text import Both, WordVectors
 
 States = list[State | None]  # one for the forward model, one for the backward model; None at the beginning of a text
 
@@ -64,7 +64,7 @@ class Directions:
     seed: decides, with the step, what dropout drops.
     """
 
-    def __init__(self, model: BiLM, reader: Reader, seed: int, precision: str, side_by_side: SideBySide):
+    def __init__(self, model: BiLM, reader: WordVectors, seed: int, precision: str, side_by_side: SideBySide):
         self._model, self._reader, self._seed = model, reader, seed
         self._precision, self._side_by_side = precision, side_by_side
 

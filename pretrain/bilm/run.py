@@ -12,13 +12,13 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib, say
+from minitransfer.apparatus.runtime import SideBySide, Stop, keep_memory, peak_memory_gib, say
 from minitransfer.elmo.bilm import BiLM
 from pretrain import vectors
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import build, check_origin, stays_fixed
-from pretrain.bilm.text import Reader, Text, perplexity_of_all, read_text
+from pretrain.bilm.text import Text, WordVectors, perplexity_of_all, read_text
 from pretrain.bilm.train import train
 from pretrain.shared import next_command
 
@@ -28,6 +28,7 @@ def main(settings: Settings) -> dict[str, Any]:
     begun = vectors.begin(settings, check_origin, stages=3, more=charcnn)
     if begun is None:
         return results(settings.out)
+    keep_memory()
     settings, device, origin, corpus, config, end = begun
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)
@@ -42,7 +43,7 @@ def main(settings: Settings) -> dict[str, Any]:
         if state is None and settings.warm_start == "auto":
             say("stage 2 of 3: the character CNN learns to spell them")
         restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
-        reader = Reader(model.to(device), text, config["charcnn"] == "fixed")
+        reader = WordVectors(model.to(device), text, config["charcnn"] == "fixed")
         if settings.warm_start == "auto":
             say("stage 3 of 3: the language model")
         seed = vectors.training_seed(settings.seed, origin)
@@ -55,7 +56,7 @@ def charcnn(settings: Settings, origin: LoadedRun | None) -> dict[str, str]:
     return {"charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
 
 
-def learn_and_measure(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,
+def learn_and_measure(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed: int, run: RunDirectory,
                       state: dict | None, stop: Stop, side_by_side: SideBySide) -> None:
     """Train, measure perplexity over the full vocabulary, and leave a finished run.
 

@@ -11,13 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import (
-    directory_name,
-    non_negative_int,
-    positive_float,
-    positive_int,
-    probability,
-)
+from minitransfer.apparatus.options import directory_name, non_negative_int, positive_float, positive_int, probability
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
 from minitransfer.text.words import SPECIAL_WORDS
 from pretrain.settings import NetworkSettings, recipe_flag, training_flag

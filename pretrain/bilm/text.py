@@ -96,7 +96,7 @@ def epoch_windows(text: Text, batch_size: int, length: int, order: torch.Generat
     return [([a, b], [c, d]) for a, b, c, d in zip(ahead, back, ahead_targets, back_targets)]
 
 
-class Reader:
+class WordVectors:
     """Turns token ids into word vectors by the character CNN of a biLM.
 
     If that is `fixed`, by looking them up in a table of all words, made once; else by spelling each distinct word of
@@ -137,7 +137,7 @@ class Reader:
             self._vectors.backward(torch.zeros_like(self._vectors).index_add_(0, self._place, arrived))
 
 
-def perplexity(model: BiLM, reader: Reader, token_ids: np.ndarray, run_both: Callable,
+def perplexity(model: BiLM, reader: WordVectors, token_ids: np.ndarray, run_both: Callable,
                check: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Perplexity of a held-out text of N tokens by direction, over the full vocabulary; `check` may raise Stopped.
 
@@ -153,7 +153,7 @@ def perplexity(model: BiLM, reader: Reader, token_ids: np.ndarray, run_both: Cal
             "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": len(token_ids)}
 
 
-def perplexity_of_all(model: BiLM, reader: Reader, text: Text, run_both: Callable,
+def perplexity_of_all(model: BiLM, reader: WordVectors, text: Text, run_both: Callable,
                       check: Callable[[], None]) -> dict[str, float]:
     """`perplexity` of the whole held-out text, with a line of progress."""
     N = len(text.validation)

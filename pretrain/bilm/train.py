@@ -26,7 +26,7 @@ from minitransfer.elmo.softmax import AskedWords, draw
 from minitransfer.text.words import PAD_ID
 from pretrain.bilm.both import CarriedStates, Directions
 from pretrain.bilm.settings import Settings
-from pretrain.bilm.text import Reader, Text, epoch_windows, perplexity
+from pretrain.bilm.text import Text, WordVectors, epoch_windows, perplexity
 
 WARMUP_STEPS = 100  # or half of all steps, if these are fewer
 MAX_GRAD_NORM = 1.0
@@ -35,7 +35,7 @@ MEASUREMENTS = 9  # of perplexity on held-out text: the last on all of it, those
 MEASURED_TOKENS = 8_192
 
 
-def train(model: BiLM, reader: Reader, text: Text, settings: Settings, seed: int, run: RunDirectory,
+def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed: int, run: RunDirectory,
           state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
     """Train both directions, each on its own windows; returns the number of steps. Raises: Stopped if asked to stop.
 

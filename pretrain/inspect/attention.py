@@ -21,7 +21,7 @@ from minitransfer.text.wordpiece import CLS_ID, SEP_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.encoders import BertEncoder
 from minitransfer.transfer.loading import load_encoder
-from pretrain.inspect.words import check_layer
+from pretrain.inspect.showing import check_layer
 
 MOST_PIECES = 40  # of a text, [CLS] and [SEP] among them: more cannot be told apart in a picture
 ANOTHER = "give a run of pretrain.bert, or one of finetune.imdb on such a BERT"

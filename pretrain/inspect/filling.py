@@ -6,37 +6,21 @@ all that stands to its left and right; of several masks it guesses each by itsel
 Read next: `pretrain.inspect.attention`.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, UNK_ID, WordPiece
+from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, WordPiece
 
 MASK = SPECIAL_PIECES[MASK_ID]
 
 
-@dataclass(frozen=True)
-class Question:
-    """A text with masks as BERT is given it: int64 (T,), from [CLS] to [SEP]."""
+def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> np.ndarray:
+    """Cut a text into pieces as BERT is given it, int64 (T,), from [CLS] to [SEP], each "[MASK]" in it being one.
 
-    token_ids: np.ndarray
-
-    @property
-    def masks(self) -> np.ndarray:
-        """The positions to be guessed, int64 (M,)."""
-        return np.flatnonzero(self.token_ids == MASK_ID)
-
-    @property
-    def unknown(self) -> int:
-        """How many words of the text are [UNK] to this BERT."""
-        return int((self.token_ids == UNK_ID).sum())
-
-
-def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> Question:
-    """Cut a text into pieces, each "[MASK]" in it being one. Raises: UsageError for none, or a text too long."""
+    Raises: UsageError for a text without any, or too long.
+    """
     parts = wordpiece.encode(text.split(MASK))
     if len(parts) < 2:
         raise UsageError(f"--fill: there is no {MASK} in the text", f"write {MASK} for what is to be guessed")
@@ -44,16 +28,16 @@ def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> Question:
     if len(body) > max_tokens - 2:
         what = f"--fill: the text is {len(body):,} pieces, and this run was pretrained on up to {max_tokens - 2:,}"
         raise UsageError(what, "give a shorter text")
-    return Question(np.array([CLS_ID, *body, SEP_ID], np.int64))
+    return np.array([CLS_ID, *body, SEP_ID], np.int64)
 
 
 @torch.no_grad()
-def guesses(model: MaskedLM, question: Question, how_many: int) -> list[list[tuple[int, float]]]:
-    """For each mask the likeliest pieces, likeliest first, as (token id, probability).
+def guesses(model: MaskedLM, question: np.ndarray, how_many: int) -> list[list[tuple[int, float]]]:
+    """For each [MASK] of a question, int64 (T,), the likeliest pieces, likeliest first, as (token id, probability).
 
     p(w) = exp(z_w) / Σ_v exp(z_v),   z the logits of `MaskedLM` at the mask
     """
-    token_ids = torch.from_numpy(question.token_ids).unsqueeze(0).to(model.bias.device)
-    z = model(token_ids)[0, torch.from_numpy(question.masks)].float()  # (M, V)
+    token_ids = torch.from_numpy(question).to(model.bias.device)
+    z = model(token_ids.unsqueeze(0))[0, token_ids == MASK_ID].float()  # (M, V)
     p, ids = z.softmax(dim=-1).topk(min(how_many, z.shape[1]))
     return [list(zip(of_mask, probabilities)) for of_mask, probabilities in zip(ids.tolist(), p.tolist())]

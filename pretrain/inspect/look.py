@@ -34,27 +34,16 @@ from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder, load_with_head
-from pretrain.inspect import pmi
-from pretrain.inspect import words as showing
+from pretrain.inspect import pictures, pmi, showing
 from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
 from pretrain.inspect.filling import ask, guesses
 from pretrain.inspect.geometry import far_apart, principal_components
 from pretrain.inspect.occurrences import encode, windows_of
-from pretrain.inspect.pictures import (
-    draw_attention,
-    draw_curves,
-    draw_mix,
-    draw_products,
-    draw_senses,
-    make_room,
-    require_matplotlib,
-    save,
-)
 from pretrain.inspect.senses import marked_occurrences, nearest_of_same_sense, same_sense_by_chance
 from pretrain.inspect.settings import Settings
+from pretrain.inspect.showing import layer_names, tell_history, tell_picture
 from pretrain.inspect.side_by_side import compare_runs, table
-from pretrain.inspect.words import layer_names, tell_history, tell_picture
 
 GUESSES = 10
 
@@ -67,7 +56,7 @@ def picture(settings: Settings, name: str) -> Path | None:
     run = Path(settings.runs[0]).absolute().name
     name = "-".join(re.sub(r"\W+", "-", part).strip("-")[:40] or "x" for part in ("inspect", run, name))
     path = Path(settings.out or f"runs/{name}.png")
-    make_room(path)
+    pictures.make_room(path)
     return path
 
 
@@ -114,7 +103,7 @@ def look_at_senses(settings: Settings) -> dict[str, float]:
         points = [principal_components(h)[0].tolist() for h in words]
         titles = [f"layer {name}\nnearest of the same sense: {share:.0%}" for name, share in zip(names, shares)]
         title = f"{word} in {len(senses):,} sentences of the built-in articles, by {run.path}"
-        save(draw_senses(points, senses, titles, title), path)
+        pictures.save(pictures.draw_senses(points, senses, titles, title), path)
     counts = ", ".join(f"{n:,} {sense}" for sense, n in Counter(senses).items())
     print(f"{word}: {len(senses):,} sentences of the built-in articles ({counts}), encoded by {run.path}\n")
     print(f"how often the nearest use has the same sense (one drawn at random: {same_sense_by_chance(senses):.3f})")
@@ -133,7 +122,8 @@ def look_at_attention(settings: Settings) -> Path | None:
     maps = [attentions(run, settings.attention, settings.layer, device) for run in runs]
     path, shown = picture(settings, "attention"), [maps[0][0], *(of_run for _, of_run in maps)]
     if path is not None:
-        save(draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in shown]), path)
+        figure = pictures.draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in shown])
+        pictures.save(figure, path)
     for each in shown:
         print(f"{each.name}: mean weight on\n  head    " + "".join(f"{place:<10}" for place in PLACES))
         for head, shares in enumerate(each.shares(), start=1):
@@ -147,12 +137,12 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     device = machine(settings)
     model, encoder = load_with_head(load_run(settings.runs[0], "bert"), device, MaskedLM)
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
-    if question.unknown:
-        say(f"warning: words of the text that the pieces of this run cannot spell: {question.unknown}")
+    if unknown := int((question == UNK_ID).sum()):
+        say(f"warning: words of the text that the pieces of this run cannot spell: {unknown}")
     guessed = [[(encoder.wordpiece.pieces[token_id], p) for token_id, p in of_mask]
              for of_mask in guesses(model, question, GUESSES)]
     for number, of_mask in enumerate(guessed, start=1):
-        print(f"[MASK] {number} of {len(question.masks)}")
+        print(f"[MASK] {number} of {len(guessed)}")
         for piece, p in of_mask:
             print(f"  {p:.3f}  {one_line(piece)}")
     return guessed
@@ -189,7 +179,7 @@ def look_at_mix(settings: Settings) -> dict[str, float]:
         print(f"  {name:<24} {s:.3f}  {'#' * round(40 * s)}")
     print(f"each s_k of γ Σ_k s_k h_k, which sum to one; γ = {gamma:.3f}")
     if path is not None:
-        save(draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
+        pictures.save(pictures.draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
     tell_picture(path)
     return {**dict(zip(names, weights)), "γ": gamma}
 
@@ -203,20 +193,20 @@ def look_at_products(settings: Settings) -> dict[str, list[pmi.Row]]:
     path = picture(settings, "pmi")
     found = {str(run.path): pmi.tell(run, settings) for run in runs}
     if path is not None:
-        save(draw_products([(name, *points) for name, (_, points) in found.items()]), path)
+        pictures.save(pictures.draw_products([(name, *points) for name, (_, points) in found.items()]), path)
     tell_picture(path)
     return {name: rows for name, (rows, _) in found.items()}
 
 
 def look_at_curves(settings: Settings) -> Path | None:
     """Draw how runs went, and say where each of them is."""
-    require_matplotlib()  # before anything is read
+    pictures.require_matplotlib()  # before anything is read
     histories = [read_history(run) for run in settings.runs]
     path, axis = picture(settings, "curves"), common_axis(histories)
     for history in histories:
         tell_history(history)
     names = [f"{history.name} ({history.kind})" for history in histories]
-    save(draw_curves(drawn(histories, axis), names, axis), path)
+    pictures.save(pictures.draw_curves(drawn(histories, axis), names, axis), path)
     tell_picture(path)
     return path
 

@@ -20,7 +20,7 @@ from minitransfer.static.glove import Pairs
 from minitransfer.static.skipgram import SkipGramConfig
 from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus
 from pretrain.inspect.settings import Settings
-from pretrain.inspect.words import own_corpus
+from pretrain.inspect.showing import own_corpus
 from pretrain.static.settings import Settings as StaticSettings
 from pretrain.static.units import count_pieces, count_units, count_words
 

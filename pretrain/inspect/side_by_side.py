@@ -3,7 +3,7 @@
 A table with a column for each run. Above stand the settings that are not the same in all of them, below the results,
 and the minutes. Of a run that has not finished, there is the last step it has logged.
 
-Read next: `pretrain.inspect.words`.
+Read next: `pretrain.inspect.showing`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

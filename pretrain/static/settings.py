@@ -83,7 +83,7 @@ class Settings(PretrainSettings):
         glove = values.pop("glove", {})
         return values | glove if given.get("method") == "glove" else values
 
-    def known(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read."""
         training = self.from_preset()
         model = {"hidden_size": self.hidden_size, **({"method": "glove"} if self.method == "glove" else {})}

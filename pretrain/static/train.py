@@ -23,15 +23,7 @@ from torch import Tensor
 from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import (
-    Stop,
-    choose_device,
-    environment,
-    generator,
-    interruptible,
-    say,
-    set_threads,
-)
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, interruptible, say, set_threads
 from minitransfer.static.glove import BATCH, GloVe, draw_pairs, pair_weight
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, nearest_words
 from minitransfer.text.corpora import Corpus, as_saved_corpus
@@ -110,7 +102,7 @@ def main(settings: Settings) -> dict[str, Any]:
     """Read the text, learn vectors from it, and say what can be done with them; returns what the run came to."""
     settings = with_corpus_begun(settings)
     check_out(settings.out, "static", resume=settings.resume)
-    if already_complete(settings, settings.known()):
+    if already_complete(settings, settings.config()):
         return results(settings.out)
     choose_device(settings.device)  # for its refusal; both methods do so little work per word that they stay on the CPU
     set_threads(settings.threads)
@@ -138,7 +130,7 @@ def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, Any], 
             units = count_pieces(corpus, settings.pieces)
     say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, "
         f"{of_processes(torch.get_num_threads())}, {settings.out}")
-    config = {**settings.known(), **units.facts, "corpus": as_saved, "environment": environment()}
+    config = {**settings.config(), **units.facts, "corpus": as_saved, "environment": environment()}
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
         learn = train_glove if settings.method == "glove" else train_skipgram
         model, step = learn(units, settings, run, stop)

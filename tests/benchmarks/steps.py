@@ -19,7 +19,7 @@ from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.softmax import AskedWords, draw
 from minitransfer.text.words import spell_all
 from pretrain.bilm.both import Directions
-from pretrain.bilm.text import Reader
+from pretrain.bilm.text import WordVectors
 from pretrain.bilm.train import MAX_GRAD_NORM
 from pretrain.settings import WEIGHT_DECAY
 
@@ -67,7 +67,7 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
     model, optimizer = make_model(config, sizes["learning_rate"], fixed)
     if plain_maximum:
         with_plain_maximum(model.charcnn)
-    reader, states = Reader(model, text, fixed), [None, None]
+    reader, states = WordVectors(model, text, fixed), [None, None]
     both = Directions(model, reader, 0, precision, run_both)
     name = "adamw" if whole else "adagrad"
     softmax_optimizer = choose_for_rows(name, model.softmax, sizes["learning_rate"], WEIGHT_DECAY)

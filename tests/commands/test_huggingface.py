@@ -37,14 +37,14 @@ from minitransfer.huggingface import exchange as huggingface
 from minitransfer.huggingface.names import SMALL, linear_through_tanh
 from minitransfer.text import CLASSES, corpora
 from minitransfer.text.sample import reviews
-from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
+from minitransfer.text.wordpiece import MASK_ID, SPECIAL_PIECES, WordPiece
 from minitransfer.transfer import classifier
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.examples import logits_of
 from minitransfer.transfer.examples import predict as probabilities
 from minitransfer.transfer.loading import load_encoder, load_with_head
 from pretrain.inspect import __main__ as inspect
-from pretrain.inspect.filling import Question, ask, guesses
+from pretrain.inspect.filling import ask, guesses
 
 TEXTS = [
     "A marvellous film, and witty.", "Café, naïve, ÉTÉ: déjà vu!", "電影 is 電影", "İstanbul, ǅ, ﬁne, Straße", "",
@@ -278,8 +278,8 @@ def test_there_masks_are_filled_as_inspect_fills_them(transformers, runs):
             if lengths[-1] > 70:
                 with pytest.raises(Exception, match=r"\b70\b|index out of range"):
                     fill(text)
-            question = Question(np.array([*body[:63], 3]))
-            if len(question.masks) == 0:
+            question = np.array([*body[:63], 3])
+            if MASK_ID not in question:
                 continue
             theirs = fill(text, tokenizer_kwargs={"truncation": True})
         ours = guesses(model, question, 10)[0]

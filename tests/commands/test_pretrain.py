@@ -33,7 +33,7 @@ from pretrain.bilm import both
 from pretrain.bilm import run as bilm
 from pretrain.bilm import text as reading
 from pretrain.bilm.both import Directions
-from pretrain.bilm.text import Reader, epoch_windows, perplexity, read_text
+from pretrain.bilm.text import WordVectors, epoch_windows, perplexity, read_text
 from pretrain.static import train as static
 
 small_presets = pytest.fixture(scope="module", autouse=True)(pretrain_runs.small_presets)
@@ -239,7 +239,7 @@ def test_perplexity_is_worked_out_word_by_word_in_each_direction():
     """The held-out text is read in 16 rows, each from a blank memory, as if in one go."""
     text = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4)
     model = small_bilm(9)
-    for reader in (Reader(model, text, fixed=True), Reader(model, text, fixed=False)):
+    for reader in (WordVectors(model, text, fixed=True), WordVectors(model, text, fixed=False)):
         found = perplexity(model, reader, text.validation, one_after_the_other, check=lambda: None)
     stream, expected = text.validation.tolist(), []
     assert found["held_out_tokens"] == len(stream) == 2_102 and len(text.vocabulary) > 9  # 2,100, "z" and <eos>
@@ -277,7 +277,7 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     text = read_text(some_text(100, 5), vocab_size=9, batch_size=4)
     model = small_bilm(9).double()
     inputs, targets = epoch_windows(text, 4, 11, torch.Generator().manual_seed(0))[0]
-    negatives, reader = torch.tensor([3, 8, 8, 5]), Reader(model, text, fixed=False)
+    negatives, reader = torch.tensor([3, 8, 8, 5]), WordVectors(model, text, fixed=False)
     in_turn = lambda *jobs: [job() for job in jobs[::-1]][::-1]  # noqa: E731  the backward model first
     asked = AskedWords(model.softmax, targets, negatives if softmax == "sampled" else None)
     losses, _ = Directions(model, reader, 5, "fp32", in_turn).back_propagate(inputs, targets, asked, [None, None], 0)

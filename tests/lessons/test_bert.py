@@ -33,7 +33,7 @@ from minitransfer.bert.encoder import (
     sinusoids,
 )
 from minitransfer.bert.masking import IGNORE_INDEX
-from minitransfer.bert.softmax import cross_entropy
+from minitransfer.bert.softmax import cross_entropy_sum
 
 
 @pytest.fixture
@@ -261,14 +261,14 @@ def test_the_loss_of_pieces_and_its_gradient_by_plain_loops():
         loss -= math.log(math.exp(scores[right]) / total)
         gradient.append([math.exp(score) / total - (v == right) for v, score in enumerate(scores)])
     z.requires_grad_()
-    found = cross_entropy(z, torch.tensor(w))
+    found = cross_entropy_sum(z, torch.tensor(w))
     (3 * found).backward()
     assert found.item() == pytest.approx(loss)
     assert torch.allclose(z.grad, 3 * torch.tensor(gradient, dtype=torch.float64))
 
 
 def test_the_gradient_of_pieces_is_asked_for_once():
-    loss = cross_entropy(torch.zeros(2, 3, requires_grad=True) * 1, torch.tensor([0, 2]))
+    loss = cross_entropy_sum(torch.zeros(2, 3, requires_grad=True) * 1, torch.tensor([0, 2]))
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
@@ -277,14 +277,14 @@ def test_the_gradient_of_pieces_is_asked_for_once():
 def test_in_bfloat16_the_loss_of_pieces_is_the_one_of_the_same_logits_in_float32():
     z = (4 * torch.randn(31, 501, generator=torch.Generator().manual_seed(1))).bfloat16()
     w = torch.randint(501, (31,), generator=torch.Generator().manual_seed(2))
-    expected = cross_entropy(z.float(), w)
-    assert cross_entropy(z, w).dtype == torch.float32
-    assert cross_entropy(z, w).item() == pytest.approx(expected.item(), rel=2e-3)  # a probability has 8 bits
+    expected = cross_entropy_sum(z.float(), w)
+    assert cross_entropy_sum(z, w).dtype == torch.float32
+    assert cross_entropy_sum(z, w).item() == pytest.approx(expected.item(), rel=2e-3)  # a probability has 8 bits
 
 
 def test_a_piece_that_was_held_for_impossible_costs_many_nats_and_no_infinity():
     z = torch.tensor([[0.0, 500.0]], requires_grad=True)
-    loss = cross_entropy(z, torch.tensor([0]))
+    loss = cross_entropy_sum(z, torch.tensor([0]))
     loss.backward()
     assert 80 < loss.item() < 90 and z.grad.tolist() == [[-1.0, 1.0]]
-    assert cross_entropy(z[:0], torch.tensor([], dtype=torch.int64)).item() == 0.0
+    assert cross_entropy_sum(z[:0], torch.tensor([], dtype=torch.int64)).item() == 0.0
