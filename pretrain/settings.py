@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import fraction, non_negative_float
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CORPORA
@@ -51,6 +52,12 @@ class PretrainSettings(RunSettings):
     def but(self, **changes: Any) -> Self:
         """What the same flags come to with some of them changed."""
         return type(self).of(**{**self.given, **changes})
+
+
+def check_negatives(softmax: str, given: Mapping[str, Any]) -> None:
+    """Raises: UsageError for --negatives where the softmax is over all of the vocabulary."""
+    if "negatives" in given and softmax == "full":
+        raise UsageError("--negatives has no meaning where --softmax is full", "add --softmax sampled, or leave it out")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from finetune.average.settings import Settings
+from finetune.average.settings import STEPS, Settings
 from finetune.reports import LOGITS
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
@@ -108,8 +108,9 @@ def average(members: Sequence[Member], settings: Settings, run: RunDirectory) ->
         "test_macro_f1": scores.macro_f1, "test_counts": dict(zip(members[0].same["classes"], scores.counts)),
         "test_recalls": dict(zip(members[0].same["classes"], scores.recalls)),
     }
+    steps = [] if settings.steps == STEPS else ["--steps", str(settings.steps)]
     row = {"cell": run.path.name, "model": " + ".join(member.name for member in members),
-           "command": f"python -m finetune.average {shell_line([*settings.runs, '--out', settings.out])}",
+           "command": f"python -m finetune.average {shell_line([*settings.runs, *steps, '--out', settings.out])}",
            "reviews": members[0].same["labels"] + len(labels["test_labels"]), **results, "validation_accuracies": []}
     run.save_model({"weights": weights}, {"results.json": to_json(results), "results.jsonl": json.dumps(row) + "\n"})
     run.mark_complete(settings.num_weightings, results)

@@ -12,6 +12,7 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, positive_int
 from minitransfer.apparatus.settings import CommandSettings, flag, out_flag, shared_flag, threads_flag
 
+STEPS = 10
 MOST = 100_000  # weightings: a few minutes of trying
 
 DESCRIPTION = """Average the probabilities of finished runs that learned from the same reviews.
@@ -35,7 +36,7 @@ class Settings(CommandSettings):
     runs: tuple[str, ...] = flag(
         "finished runs of finetune.imdb and finetune.bag, two at least, over the same reviews, of one seed and one "
         "number of labels", directory_name, metavar="RUN", many=True, positional=True)
-    steps: int = flag("weights are multiples of 1/N", positive_int, metavar="N", default=10)
+    steps: int = flag("weights are multiples of 1/N", positive_int, metavar="N", default=STEPS)
     threads: int | None = threads_flag()
     out: str = out_flag("runs/average")
     resume: bool = shared_flag("only say so if --out holds this very average already", bool, default=False)

@@ -208,7 +208,8 @@ def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The lines of several results.jsonl, one after the other: pieces of a comparison, run wherever they were.
 
     Each is named itself, or by the directory it is in.
-    Raises: UsageError if a cell stands there twice; CheckpointError for what is no such file.
+    Raises: UsageError if a cell stands there twice, is of a development run, or of other reviews than the rest;
+    CheckpointError for what is no such file.
     """
     rows: dict[str, dict[str, Any]] = {}
     for path in map(lines_of, paths):
@@ -221,11 +222,17 @@ def recorded(paths: Sequence[str]) -> list[dict[str, Any]]:
             if row is None or not _can_be_drawn(row):
                 raise CheckpointError(f"line {number} of {path} is not of a comparison: {line[:60]!r}",
                                       "name results.jsonl of a comparison, or take that line out")
+            if row.get("trial") is not None:
+                raise UsageError(f"{row['cell']} in {path} was scored on training reviews, by --trial {row['trial']}",
+                                 "take that line out: the table is of test accuracies")
             if row["cell"] in rows:
                 raise UsageError(f"{row['cell']} stands twice in {', '.join(paths)}", "take one of the two lines out")
             rows[row["cell"]] = row
     if not rows:
         raise CheckpointError(f"there are no lines in {', '.join(paths)}", "name results.jsonl of a comparison")
+    if len(data := {row["data"] for row in rows.values()}) > 1:
+        raise UsageError(f"lines of several reviews, {', '.join(sorted(data))}, cannot share a table",
+                         "draw those of each by themselves")
     return list(rows.values())
 
 

@@ -71,12 +71,10 @@ def main(root: Path) -> list[dict[str, Any]]:
     records = read_records(root)
     lines: dict[tuple[str, int], list[Line]] = {}  # by reviews and number of labels
     for runs in recipes(records):
-        try:
-            line, labels = line_of(runs, records), int(runs[0].number("labels"))
-        except CheckpointError as failure:
-            say(f"left out: {runs[0].path}: {failure.what}")
-            continue
-        lines.setdefault((str(runs[0].results.get("data")), labels), []).append(line)
+        costs = costs_of(runs, records)
+        if costs:
+            first = next(iter(costs))
+            lines.setdefault((str(first.results.get("data")), int(first.number("labels"))), []).append(line_of(costs))
     if not lines:
         raise CheckpointError(f"no finished classifier in {root} whose every stage is there",
                               "give an --out beside which the runs lie, encoders included")
@@ -119,16 +117,33 @@ def but_for_the_seed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in NOT_OF_A_RECIPE}
 
 
-def line_of(runs: Sequence[Record], records: Records) -> Line:
-    """One recipe with all its stages; those that seeds share are counted once for each, as a reader would run them.
+def costs_of(runs: Sequence[Record], records: Records) -> dict[Record, dict[Record, float]]:
+    """The minutes of all stages of each run of a recipe, itself first; of one seed the first run alone.
 
-    Raises: CheckpointError if a stage is not among the records, or does not tell its time.
+    A run of which a stage is not among the records, or does not tell its time, is left out, and stderr says so.
     """
-    costs = [{record: seconds(record, records) / 60 for record in stages(run, records)} for run in runs]
-    own = mean([cost[run] for run, cost in zip(runs, costs)])
-    before = {str(record.path): minutes for record, minutes in reversed(costs[0].items()) if record is not runs[0]}
-    total = mean([sum(cost.values()) for cost in costs])
-    return Line(runs, 100 * mean([run.number("test_accuracy") for run in runs]), total, {**before, "itself": own})
+    costs: dict[Record, dict[Record, float]] = {}
+    seeds = set()
+    for run in runs:
+        try:
+            run.number("labels"), run.number("test_accuracy")
+            cost = {record: seconds(record, records) / 60 for record in stages(run, records)}
+        except CheckpointError as failure:
+            say(f"left out: {run.path}: {failure.what}")
+            continue
+        if (seed := run.config.get("seed")) not in seeds:
+            costs[run] = cost
+        seeds.add(seed)
+    return costs
+
+
+def line_of(costs: Mapping[Record, Mapping[Record, float]]) -> Line:
+    """One recipe with all its stages, as `costs_of` gives them, each at its mean over the seeds, by the names of the
+    first; what seeds share is counted once for each, as a reader would run them."""
+    first, accuracy = next(iter(costs)), mean([run.number("test_accuracy") for run in costs])
+    names = ["itself", *(str(record.path) for record in costs[first] if record is not first)]
+    minutes = [mean(stage) for stage in zip(*(cost.values() for cost in costs.values()))]
+    return Line(list(costs), 100 * accuracy, sum(minutes), dict(reversed(list(zip(names, minutes)))))
 
 
 def stages(run: Record, records: Records) -> list[Record]:
@@ -164,11 +179,19 @@ def seconds(record: Record, records: Records) -> float:
     """
     if record.config["kind"] == "average":
         return 0.0
-    if record.config["kind"] == "transfer" and record.config.get("mode") == "frozen":
-        alike = [other for other in records.values() if other.config["kind"] == "transfer" and
+    if keeps_its_pass(record):
+        alike = [other for other in records.values() if keeps_its_pass(other) and
                  all(other.config.get(name) == record.config.get(name) for name in OF_A_PASS)]
         return max(other.number("seconds_encoding") for other in alike) + record.number("seconds_training")
     return record.number("seconds")
+
+
+def keeps_its_pass(record: Record) -> bool:
+    """Whether a run encodes all reviews once: one whose encoder is frozen, under a head that needs one vector of each.
+    """
+    frozen = record.config["kind"] == "transfer" and record.config.get("mode") == "frozen"
+    model = record.config.get("model")
+    return frozen and not (isinstance(model, dict) and model.get("head") == "bilstm")
 
 
 def table(data: str, lines: Mapping[int, Sequence[Line]]) -> str:

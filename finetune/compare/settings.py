@@ -13,7 +13,8 @@ from minitransfer.apparatus.options import directory_name, non_negative_int, pos
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, shared_flag
 
 ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
-GRID = ("encoders", "modes", "labels", "seeds", "epochs", "resume", "show")  # flags that say which cells there are
+GRID = ("encoders", "modes", "labels", "seeds", "epochs", "no_baselines", "data", "precision", "resume",
+        "show")  # flags that say which cells there are
 
 DESCRIPTION = """Compare encoders, modes of transfer and baselines over numbers of labels and seeds.
 
@@ -72,10 +73,11 @@ class Settings(ReviewSettings):
             raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
         of_grid = [name for name in GRID if "draw" in given and name in given]
         if of_grid:
-            raise UsageError(f"--draw shows every line that it is given, whatever --{of_grid[0]} says",
-                             f"leave out --{of_grid[0]}, or take lines out of the file")
-        useless = [name for name in (*GRID, "draw") if "minutes" in given and name in given]
+            name = f"--{of_grid[0].replace('_', '-')}"
+            raise UsageError(f"--draw shows every line that it is given, whatever {name} says",
+                             f"leave out {name}, or take lines out of the file")
+        useless = [name for name in (*GRID, "draw", "plots") if "minutes" in given and name in given]
         if useless:
-            raise UsageError(f"--minutes tells of every run that it finds, whatever --{useless[0]} says",
-                             f"leave out --{useless[0]}")
+            name = f"--{useless[0].replace('_', '-')}"
+            raise UsageError(f"--minutes tells of every run that it finds, whatever {name} says", f"leave out {name}")
         return super().of(**given)

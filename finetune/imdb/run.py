@@ -93,7 +93,10 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     started = time.monotonic()
     with interruptible():
         examples, test = prepare_halves(model, encoder_run, reviews, chosen, settings)
-    encoding = time.monotonic() - started
+    told = (row.get("seconds_encoding") for row in run.read_metrics())  # before a stop; now it is found in the cache
+    encoding = time.monotonic() - started + sum(seconds for seconds in told if type(seconds) is float)
+    if is_first():
+        run.log_metrics({"step": 0, "seconds_encoding": encoding}, once=True)
     learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
     if isinstance(examples, PooledExamples) and settings.head == "mean":
         model.standardise.fit(examples.batch(learn))

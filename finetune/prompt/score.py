@@ -133,8 +133,9 @@ def _room(templates: Sequence[Template], settings: Settings, usual: int) -> int:
     least = 2 + (several + 1) * (max(template.length for template in templates) + LEAST_ROOM)
     if not least <= asked <= usual:
         needed = f"the templates and {several} examples need" if several else "the templates need"
+        fix = "give another number" if least <= usual else f"use {'fewer --examples' if several else 'another run'}"
         raise UsageError(f"--max-tokens {asked} is not within {least}, which {needed}, and {usual}, "
-                         "which the run was pretrained on", "give another number, or use another run")
+                         "which the run was pretrained on", fix)
     return asked
 
 

@@ -22,6 +22,7 @@ import torch
 
 from finetune.prompt.settings import Settings
 from minitransfer.apparatus import optim
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import derived_seed, generator
 from minitransfer.bert.encoder import MaskedLM
@@ -66,6 +67,8 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
             stopping.end_epoch(epoch + 1, *loss_and_accuracy(torch.cat([-s, s], dim=1) / 2, y[choose]))
             if stopping.is_over:
                 break
+    if stopping.best_epoch == 0:
+        raise NumericsError("no epoch ended with a loss that is a number", "use a smaller --learning-rate")
     stopping.take_best()
     return {"epochs": stopping.best_epoch, "epochs_run": epoch + 1, "validation_loss": stopping.best_loss,
             "validation_accuracy": stopping.best_accuracy}

@@ -29,6 +29,7 @@ from torch import nn
 
 from minitransfer.apparatus.checkpoint import RunDirectory, check_state, load_weights
 from minitransfer.apparatus.distributed import agree, is_first, stop_together
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.optim import FiniteGuard
 from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import Stop
@@ -142,7 +143,13 @@ class Keeper:
         return self
 
     def __exit__(self, failure: type | None, *_) -> None:
-        """Leave the last line of progress and, of a loop that came to its end, its last state."""
+        """Leave the last line of progress and, of a loop that came to its end, its last state.
+
+        Raises: NumericsError if not one step of it could be taken.
+        """
         self.progress.close()
+        if failure is None and 0 < self.step == self.skipped:
+            raise NumericsError(f"none of {self.step} steps had a loss and a gradient that are numbers",
+                                "begin again with a smaller --learning-rate and another --out")
         if failure is None and self._saved_step != self.step:
             self.save()

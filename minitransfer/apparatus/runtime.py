@@ -7,7 +7,6 @@ Next: progress.py, what a run says while it works.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import math
@@ -39,7 +38,6 @@ OLDEST_TORCH = (2, 10)
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying
 HANGUP = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; Windows has none
 ENDING = (signal.SIGTERM,) if HANGUP is None else (signal.SIGTERM, HANGUP)
-MALLOC = ((-3, 2**30), (-1, 2**31 - 1))  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h: what is given back
 MANY_THREADS = 64  # beyond this, and beyond the number of cores, is a slip of the finger that may exhaust the system
 
 
@@ -115,19 +113,6 @@ def set_threads(threads: int | None) -> int:
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
-
-
-def keep_memory() -> None:
-    """On Linux, keep memory that was freed, and hand it out again, instead of giving it back to the system each time.
-
-    A training step asks for hundreds of megabytes and frees them all. By default glibc gives large pieces back at once,
-    and the system fills each page with zeros when it is asked for the next: docs/speed.md has what that takes. Only for
-    steps of one shape: where each asks for other sizes, what was freed fits less and less, and memory grows for hours.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # musl, another C library of Linux, has none
-        for parameter, number_of_bytes in MALLOC:
-            mallopt(parameter, number_of_bytes)
 
 
 def derived_seed(*parts: int | str) -> int:

@@ -88,6 +88,8 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
         raise CheckpointError(what, _train_another(kind))
     if not (path / MANIFEST).is_file():
         command = COMMAND_OF_KIND.get(config["kind"], "the command that began it")
+        if "soft_weight" in config:  # a student is a BERT that another command has begun
+            command = "python -m pretrain.distil TEACHER"
         what = f"the run in {path} has not finished: there is no {MANIFEST}"
         finish = f"{command} --resume --out {shell_line([str(path)])}"
         raise CheckpointError(what, f"finish it with `{finish}` and its other flags")

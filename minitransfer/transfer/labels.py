@@ -55,7 +55,8 @@ def choose_labelled(labels: np.ndarray, n: int | None, seed: int, classes: Seque
         there = [f"{count:,} {name}" for count, name in zip(counts, classes)]
         what = f"{flag} {n} cannot be chosen, as many of each class, out of {in_words(there)} reviews"
         number = "an even number" if len(classes) == 2 else f"a multiple of {len(classes)}"
-        raise UsageError(what, f"choose {number} from {least} to {most:,}")
+        possible = f"choose {number} from {least} to {most:,}"
+        raise UsageError(what, possible if least <= most else "give more reviews, or a smaller --trial")
     each = [_shuffled(np.flatnonzero(labels == y), seed, purpose, y) for y in range(len(classes))]
     return np.sort(np.concatenate([rows[: n // len(classes)] for rows in each]))
 

@@ -59,10 +59,10 @@ def init_from_flag(kind: str) -> Any:
 class PieceSettings(NetworkSettings):
     """What the commands can be told whose networks read pieces; config.json has the origin by its fingerprint.
 
-    title: of its network.  task: what it is asked.
+    title: of its network.  task: what it is asked.  goes_on_from: how a user names the run whose pieces are taken over.
     """
 
-    presets, sizes = PRESETS, SIZES
+    presets, sizes, goes_on_from = PRESETS, SIZES, "--init-from"
     title: ClassVar[str]
     task: ClassVar[str]
 
@@ -95,7 +95,7 @@ class PieceSettings(NetworkSettings):
             what = f"--vocab-size {asked} leaves no room for the letters"
             raise UsageError(what, f"allow {LEAST_VOCABULARY} or more")
         if asked is not None and (settings.warm_start not in ("auto", "none") or settings.init_from):
-            brought_by = "--init-from" if settings.init_from else "--warm-start"
+            brought_by = cls.goes_on_from if settings.init_from else "--warm-start"
             raise UsageError(f"--vocab-size {asked} has no meaning where {brought_by} brings its own pieces",
                              "leave one out")
         if not settings.init_from:  # else the positions are those of that run

@@ -12,7 +12,7 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import SideBySide, Stop, keep_memory, peak_memory_gib, say
+from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib, say
 from minitransfer.elmo.bilm import BiLM
 from pretrain import vectors
 from pretrain.bilm.settings import Settings
@@ -28,7 +28,6 @@ def main(settings: Settings) -> dict[str, Any]:
     begun = vectors.begin(settings, check_origin, stages=3, more=charcnn)
     if begun is None:
         return results(settings.out)
-    keep_memory()
     settings, device, origin, corpus, config, end = begun
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)

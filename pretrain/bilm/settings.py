@@ -14,7 +14,7 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, non_negative_int, positive_float, positive_int, probability
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
 from minitransfer.text.words import SPECIAL_WORDS
-from pretrain.settings import NetworkSettings, recipe_flag, training_flag
+from pretrain.settings import NetworkSettings, check_negatives, recipe_flag, training_flag
 
 # Of the paper: 2,048, a quarter of those below, which are as many as a warm start makes use of.
 PAPER_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
@@ -106,6 +106,7 @@ class Settings(NetworkSettings):
         for sizes that stand beside an earlier run, which brings its own.
         """
         settings, special = super().of(**given), len(SPECIAL_WORDS)
+        check_negatives(settings.softmax, given)
         if settings.vocab_size <= special:
             what = f"--vocab-size {settings.vocab_size} leaves no room for words: the first {special} are"
             raise UsageError(f"{what} {', '.join(SPECIAL_WORDS)}", "ask for some thousands")

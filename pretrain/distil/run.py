@@ -11,8 +11,9 @@ Read next: `finetune.average.average`, the command.
 
 from typing import Any
 
-from minitransfer.apparatus.checkpoint import LoadedRun
-from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.checkpoint import LoadedRun, load_run
+from minitransfer.apparatus.durable import entry
+from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.bert.distillation import DistillationWeights, Student
 from minitransfer.bert.encoder import MaskedLM
 from pretrain.bert import run as bert
@@ -23,14 +24,25 @@ from pretrain.distil.settings import Settings
 
 def main(settings: Settings) -> dict[str, Any]:
     """Teach, in the run that `pretrain.bert` would make; returns what that run came to."""
+    check_teacher(settings)
     return bert.main(settings, build_student)
 
 
+def check_teacher(settings: Settings) -> None:
+    """Raises: UsageError for rows longer than those that the teacher knows: beyond, its answers are noise;
+    CheckpointError for a teacher of a single layer."""
+    teacher = load_run(settings.teacher, "bert")
+    longest = entry(teacher.config, "training.seq_length")
+    if type(longest) is int and settings.seq_length > longest:
+        raise UsageError(f"--seq-length {settings.seq_length} is longer than the rows of {longest} pieces that "
+                         f"{settings.teacher} has learned from", f"give --seq-length {longest} or less")
+    if start.check_network(teacher).num_layers < 2:
+        raise CheckpointError(f"{settings.teacher}: a teacher of one layer has no half",
+                              "give a run of two layers or more")
+
+
 def build_student(settings: Settings, text: Text, origin: LoadedRun, network: type[MaskedLM]) -> MaskedLM:
-    """A student of the teacher that is the run's origin. Raises: CheckpointError for a teacher of a single layer."""
+    """A student of the teacher that is the run's origin."""
     weights = DistillationWeights(settings.soft_weight, settings.masked_weight, settings.cosine_weight,
                                   settings.temperature)
-    try:
-        return Student(start.build(settings, text, origin, network), weights, settings.dropout)
-    except ValueError as failure:
-        raise CheckpointError(f"{origin.path}: {failure}", "give a run of two layers or more") from failure
+    return Student(start.build(settings, text, origin, network), weights, settings.dropout)

@@ -6,6 +6,7 @@ Read next: `pretrain.distil.run`.
 from dataclasses import dataclass
 from typing import Any, Self
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, non_negative_float, positive_float
 from minitransfer.apparatus.settings import flag, out_flag, without_flag
 from pretrain.bert.settings import Settings as BertSettings
@@ -25,6 +26,7 @@ class Settings(BertSettings):
     """What `python -m pretrain.distil` can be told. config.json has the teacher, as its origin, by its fingerprint."""
 
     prog = "python -m pretrain.distil"
+    goes_on_from = "the teacher"
     description = DESCRIPTION
 
     teacher: str = flag("a finished run of pretrain.bert, of two layers or more", directory_name, metavar="RUN",
@@ -40,5 +42,9 @@ class Settings(BertSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings. Raises: UsageError as those of pretrain.bert."""
-        return super().of(**{**given, "init_from": given["teacher"]})
+        """Complete settings. Raises: UsageError as those of pretrain.bert, and for three weights of 0."""
+        settings = super().of(**{**given, "init_from": given["teacher"]})
+        if not settings.soft_weight + settings.masked_weight + settings.cosine_weight:
+            raise UsageError("--soft-weight, --masked-weight and --cosine-weight are all 0: nothing would be learned",
+                             "give one of them a weight")
+        return settings

@@ -4,12 +4,13 @@ Nothing here imports torch. Read next: `pretrain.gpt.text`.
 """
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 from minitransfer.apparatus.options import positive_int
 from minitransfer.apparatus.settings import flag, out_flag
 from pretrain.bert.settings import PRESETS as BERT
 from pretrain.bert.settings import PieceSettings, init_from_flag
-from pretrain.settings import training_flag
+from pretrain.settings import check_negatives, training_flag
 
 NEGATIVES = {"tiny": 256, "small": 1024, "base": 8192}
 PRESETS = {name: {**sizes, "negatives": NEGATIVES[name]} for name, sizes in BERT.items()}
@@ -43,3 +44,10 @@ class Settings(PieceSettings):
         "perplexity is", choices=("sampled", "full"), default="full")
     negatives: int = training_flag("pieces drawn for the sampled softmax", positive_int, "N")
     out: str = out_flag("runs/gpt")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings. Raises: UsageError as those of all pieces, and for --negatives that nobody draws."""
+        settings = super().of(**given)
+        check_negatives(settings.softmax, given)
+        return settings

@@ -209,6 +209,9 @@ def test_its_line_stands_in_a_comparison(trained, tmp_path, capsys):
     capsys.readouterr()
     assert run_command(compare.main, compare.Settings, flags) == 0
     accuracy = f"{100 * results(tmp_path / 'mean')['test_accuracy']:.1f}"
+    assert "--steps" not in (tmp_path / "mean" / "results.jsonl").read_text()
+    assert average(tmp_path / "finer", trained / "tuned", trained / "bag", flags=["--steps", "12"]) == 0
+    assert "bag --steps 12 --out" in (tmp_path / "finer" / "results.jsonl").read_text()
     assert f"| oracle finetune + bag, average | {accuracy} |" in capsys.readouterr().out
 
 

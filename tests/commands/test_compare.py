@@ -381,7 +381,12 @@ def test_what_cannot_be_drawn_up_is_said(whole, copy, encoders, tmp_path, capsys
                               ([tmp_path / "none"], 4, "cannot be read"), ([lines, lines], 2, "stands twice")):
         assert draw(tmp_path / "out", *files) == code
         assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
-    assert draw(copy, lines) == 2 and "add --resume" in capsys.readouterr().err
+    assert draw(copy, lines) == 2 and "choose another --out for what is drawn" in capsys.readouterr().err
+    for change, told in (({"data": "imdb"}, "lines of several reviews, imdb, sample"), ({"trial": 9}, "by --trial 9")):
+        first, *others = lines_of(whole)
+        (tmp_path / "changed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [first | change, *others]))
+        assert draw(tmp_path / "out", tmp_path / "changed.jsonl") == 2
+        assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert run(encoders, tmp_path / "out", "--draw", str(lines)) == 2
     assert "--draw shows every line" in capsys.readouterr().err
 

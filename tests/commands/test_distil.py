@@ -9,6 +9,7 @@ from bert_runs import PRESET, make_bert, pretrain
 from pretrain_runs import flags, make_wikitext, signal_at
 
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.loading import load_encoder
 from pretrain.distil.__main__ import Settings, main
@@ -72,6 +73,24 @@ def test_what_it_learns_from_the_teacher_changes_the_student(data, teacher, stud
     assert distil(teacher, data, tmp_path / "untaught", "--soft-weight", "0", "--cosine-weight", "0") == 0
     taught, untaught = load_run(student).tensors, load_run(tmp_path / "untaught").tensors
     assert not torch.equal(taught["dense.weight"], untaught["dense.weight"])
+
+
+@pytest.mark.parametrize("flags, message", [
+    (("--seq-length", "24"), "--seq-length 24 is longer than the rows of 23 pieces"),
+    (("--vocab-size", "500"), "no meaning where the teacher brings its own pieces"),
+    (("--soft-weight", "0", "--masked-weight", "0", "--cosine-weight", "0"), "are all 0"),
+])
+def test_what_could_teach_nothing_is_refused_before_any_text_is_read(data, teacher, tmp_path, flags, message, capsys):
+    assert distil(teacher, data, tmp_path / "out", *flags) == 2
+    told = capsys.readouterr().err
+    assert message in told and "corpus" not in told and not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_student_is_finished_by_the_command_that_began_it(data, teacher, tmp_path, capsys):
+    assert distil(teacher, data, tmp_path / "student") == 0
+    (tmp_path / "student" / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match="python -m pretrain.distil TEACHER --resume"):
+        load_run(tmp_path / "student")
 
 
 @pytest.mark.parametrize("kind, message", [("absent", "no run at"), ("shallow", "a teacher of one layer has no half"),

@@ -59,7 +59,7 @@ def results(path):
 def rows(path):
     """The metrics of a run, without the seconds, which differ from run to run."""
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if not name.startswith("seconds")} for line in lines]
 
 
 def epochs_of(path):
@@ -290,6 +290,17 @@ def test_stopped_at_any_step_and_resumed_a_run_ends_with_the_same_bits(
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
 
 
+def test_a_frozen_run_that_was_stopped_tells_how_long_it_encoded_before(encoders, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        signal_at(patched, optim, "clip_gradients", 3)
+        assert run(encoders / "bilm", tmp_path / "cut", *MEAN) == 143
+    [encoded, *others] = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    told = json.loads(encoded)["seconds_encoding"]
+    (tmp_path / "cut" / "metrics.jsonl").write_text("\n".join([encoded.replace(str(told), "1000.5"), *others, ""]))
+    assert run(encoders / "bilm", tmp_path / "cut", *MEAN, "--resume") == 0
+    assert 1000.5 < results(tmp_path / "cut")["seconds_encoding"] < 1100
+
+
 def test_killed_outright_a_run_goes_on_from_its_last_state(encoders, tmp_path, monkeypatch):
     flags = (*SCRATCH, "--save-every", "1e-9")  # a state after each step
     assert run(encoders / "bilm", tmp_path / "whole", *flags) == 0
@@ -351,6 +362,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_other_ones(encoders, tmp_
 def test_losses_that_are_not_finite_stop_the_run_and_no_nan_is_saved(encoders, tmp_path, capsys):
     assert run(encoders / "oracle", tmp_path / "run", *SCRATCH, "--learning-rate", "1e38") == 5
     assert "steps in a row" in capsys.readouterr().err and not (tmp_path / "run" / "model.safetensors").exists()
+    few = ("--mode", "finetune", "--adversarial", "1e38", "--labels", "20", "--epochs", "3")
+    assert run(encoders / "bilm", tmp_path / "few", *few) == 5
+    assert "none of 3 steps had a loss and a gradient that are numbers" in capsys.readouterr().err
 
 
 def test_the_loss_that_is_logged_is_a_mean_over_the_texts_that_were_learnt_from(encoders, tmp_path, monkeypatch):
@@ -413,6 +427,7 @@ def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, cap
     (["--labels", "1002"], 2, "choose an even number from 4 to 1,000"),
     (["--labels", "0"], 2, "--labels: must be"),
     (["--trial", "151"], 2, "--trial 151 cannot be chosen"),
+    (["--trial", "998", "--labels", "100"], 2, "give more reviews, or a smaller --trial"),
     (["--trial", "800", "--labels", "202"], 2, "out of 100 negative and 100 positive"),
     (["--head", "bilstm", "--pool", "mean-max"], 2, "--pool mean-max is for the mean head"),
     (["--mode", "frzen"], 2, "did you mean frozen"),

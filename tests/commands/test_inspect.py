@@ -253,8 +253,8 @@ def test_what_is_written_goes_on_with_the_text_as_the_seed_decides_and_fills_the
     assert told[0] == told[1] != told[2]
     assert told[0].startswith(told[3]) and told[4].startswith(told[0]) and len(told[3]) < len(told[0]) < len(told[4])
     greedy = [ask(capsys, runs / "gpt", "--write", "the film", *more)[1]
-              for more in (("--temperature", "0"), ("--top-k", "1", "--seed", "9"))]
-    assert greedy[0] == greedy[1]
+              for more in (("--temperature", "0"), ("--top-k", "1", "--seed", "9"), ("--temperature", "1e-50"))]
+    assert greedy[0] == greedy[1] == greedy[2]
 
 
 def weights_by_loops(block, x):
@@ -347,7 +347,7 @@ def test_curves_are_drawn_of_runs_together_finished_or_not_and_with_a_torn_last_
     assert code == 0 and err == "" and (tmp_path / "new" / "x.PNG").read_bytes().startswith(PNG)
     assert f"{runs / 'begun'} (bert), 3 rows: loss 5 to 4, held_out_loss 4.5, learning_rate 0.1" in out
     assert re.search(r"bilm \(bilm\), \d+ rows: loss .* to .*, perplexity \d", out)
-    assert re.search(r"frozen \(transfer\), 4 rows: .*validation_accuracy", out)
+    assert re.search(r"frozen \(transfer\), 5 rows: .*validation_accuracy", out)
 
 
 def test_a_row_that_tells_only_its_step_is_placed_by_the_tokens_per_step_around_it(runs):

@@ -88,6 +88,35 @@ def test_a_frozen_run_is_charged_with_the_pass_that_filled_the_cache(runs, capsy
     assert table["85 %"]["500 labels"] == "23 b" and table["83 %"]["500 labels"] == "6 c"
 
 
+def test_a_head_that_reads_every_token_is_charged_with_no_pass_of_another(runs, capsys):
+    path, known = runs
+    frozen = {"mode": "frozen", "encoder_fingerprint": known["static"], "max_tokens": 512}
+    classifier(path / "a", 70.0, 1, encoding=20, model={"head": "mean"}, **frozen)
+    classifier(path / "b", 85.0, 3, encoding=0.5, model={"head": "bilstm"}, **frozen)
+    assert told(path, capsys)[0]["85 %"]["500 labels"] == "5.5 b"
+
+
+def test_one_seed_run_twice_counts_once_and_one_that_cannot_be_followed_harms_no_other(runs, capsys):
+    path, known = runs
+    for name, seed, accuracy in (("a", 0, 80.0), ("b", 0, 90.0), ("c", 1, 84.0), ("d", 2, 99.0)):
+        classifier(path / name, accuracy, 4, seed=seed, encoder_fingerprint=known["static"], environment=name)
+    complete = path / "d" / "complete.json"
+    complete.write_text(json.dumps({**json.loads(complete.read_text()), "seconds": None}))
+    assert run_command(main, Settings, ["--minutes", "--out", str(path / "compare")]) == 0
+    out, err = capsys.readouterr()
+    assert "a (seed 0, 1): 82.0 % in 6 min" in out and f"left out: {path / 'd'}" in err
+
+
+def test_each_stage_is_told_at_its_mean_over_the_seeds(runs, capsys):
+    path, known = runs
+    for seed, minutes in enumerate((4, 8)):
+        members = [classifier(path / f"a-{seed}", 80.5, minutes, seed=seed, encoder_fingerprint=known["static"]),
+                   classifier(path / f"c-{seed}", 79.0, 1, seed=seed, kind="bag", mode="bag")]
+        classifier(path / f"mean-{seed}", 88, 12, kind="average", mode="average", runs=members, seed=seed)
+    out = told(path, capsys)[1]
+    assert "88.0 % in 9 min = " in out and f"{path / 'a-0'} 6" in out  # 2 + (4 + 8) / 2 + 1
+
+
 def test_an_average_costs_what_its_runs_cost_and_what_they_share_once(runs, capsys):
     path, known = runs
     for seed in (0, 1):
@@ -144,7 +173,7 @@ def test_where_there_is_nothing_to_tell_it_says_so(runs, capsys):
     assert "no finished classifier" in last_line(capsys)
 
 
-@pytest.mark.parametrize("flags", [["--labels", "100"], ["--draw", "x"], ["--show"]])
+@pytest.mark.parametrize("flags", [["--labels", "100"], ["--draw", "x"], ["--show"], ["--no-baselines"], ["--plots"]])
 def test_flags_that_would_decide_nothing_are_refused(tmp_path, capsys, flags):
     assert run_command(main, Settings, ["--minutes", "--out", str(tmp_path / "x"), *flags]) == 2
     assert f"whatever {flags[0]} says" in last_line(capsys)

@@ -163,7 +163,7 @@ def test_numbers_of_labels_that_are_usual_follow_the_classes(place):
     (imdb, ["--labels", "36"], 2, "a multiple of 3 from 6 to 33"),
     (imdb, ["--labels", "3"], 2, "choose a number from 4"),
     (imdb, ["--trial", "10"], 2, "--trial 10 cannot be chosen"),
-    (imdb, ["--trial", "30", "--labels", "12"], 2, "from 6 to 3"),
+    (imdb, ["--trial", "30", "--labels", "12"], 2, "give more reviews, or a smaller --trial"),
     (bag, ["--labels", "10"], 2, "a multiple of 3"),
     (imdb, ["--text-column", "nothing"], 2, "has no column called 'nothing'; it has 'review', 'sentiment'"),
     (bag, ["--text-column", "sentiment"], 2, "cannot be text and label at once"),

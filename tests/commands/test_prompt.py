@@ -169,11 +169,17 @@ def test_examples_train_nothing_and_are_answered_by_each_pair(gpt, capsys, few):
     (("--labels", "20000"), "--labels 20000 cannot be chosen"),
     (("--examples", "5"), "--examples 5: as many are shown of each class"),
     (("--examples", "40"), "the templates and 40 examples need"),
+    (("--examples", "40"), "use fewer --examples"),
 ])
 def test_a_wrong_use_of_labels_is_one_line(gpt, flags, message, capsys):
     assert ask(gpt, "--data", "sample", *flags) == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert message in line
+
+
+def test_a_rate_at_which_nothing_is_a_number_is_one_line(gpt, capsys):
+    assert ask(gpt, "--data", "sample", "--labels", "4", "--epochs", "2", "--learning-rate", "1e38") == 5
+    assert "use a smaller --learning-rate" in capsys.readouterr().err
 
 
 def test_a_run_that_was_never_asked_for_a_piece_is_one_line(tmp_path, capsys):

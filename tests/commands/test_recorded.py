@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from markdown_tables import table_rows
 
+from finetune.average import settings as average
 from finetune.compare import tables
 from finetune.compare.grid import COMMANDS, recorded
 
@@ -21,9 +22,13 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "frozen biLM, WikiText-2": ("bilm", "frozen"),
     "frozen biLM, pretrained further": ("bilm-imdb", "frozen"),
     "frozen biLM, with a second such pass": ("bilm-imdb2", "frozen"),
-    "fine-tuned biLM": ("bilm-imdb2", "finetune"),
-    "the same, its upper layer alone": ("bilm-imdb2", "top"),
-    "the same, gradually unfrozen": ("bilm-imdb2", "gradual"),
+    "frozen biLM of 512 units": ("wide", "frozen"),
+    "the same and the bag, averaged": ("wide frozen + bag", "average"),
+    "the same, fine-tuned, and a bag with trigrams": ("wide fine-tuned + bag, trigrams too", "average"),
+    "the same, fine-tuned": ("wide", "finetune"),
+    "fine-tuned biLM of two passes": ("bilm-imdb2", "finetune"),
+    "this one, its upper layer alone": ("bilm-imdb2", "top"),
+    "this one, gradually unfrozen": ("bilm-imdb2", "gradual"),
     "frozen BERT, WikiText-2": ("bert", "frozen"),
     "frozen BERT, pretrained further": ("bert-imdb", "frozen"),
     "fine-tuned BERT": ("bert-imdb", "finetune"),
@@ -46,11 +51,12 @@ def rows():
 
 
 FRONT = {  # a row of the README's table -> its model and mode
-    "biLM's network from scratch": ("bilm", "scratch"),
+    "random word embeddings, from scratch": ("static", "scratch"),
     "bag of uni- and bigrams, without pretraining": ("bag", "bag"),
     "frozen static vectors": ("static", "frozen"),
-    "frozen biLM": ("bilm-imdb2", "frozen"),
-    "fine-tuned biLM": ("bilm-imdb2", "finetune"),
+    "frozen biLM": ("wide", "frozen"),
+    "frozen biLM and the bag, averaged": ("wide frozen + bag", "average"),
+    "fine-tuned biLM": ("wide", "finetune"),
     "fine-tuned BERT, [CLS] head": ("bert-imdb", "finetune"),
 }
 
@@ -131,7 +137,7 @@ def minutes_of_pretraining(name):
     """The minutes of all runs that led to an encoder, by the table of pretraining in docs/results.md."""
     _, _, section = (ROOT / "docs" / "results.md").read_text().partition("## Pretraining")
     runs = [row for row in table_rows(section.partition("\n## ")[0]) if len(row) == 5 and row[1].startswith("`python")]
-    commands = {tuple(shlex.split(cell.strip("`"))): float(minutes) for _, cell, _, minutes, _ in runs}
+    commands = {tuple(shlex.split(cell.strip("`"))): float(told.partition(",")[0]) for _, cell, _, told, _ in runs}
     of = {}
     for words, minutes in commands.items():
         flags = dict(zip(words, words[1:]))
@@ -151,12 +157,18 @@ def test_each_line_of_a_pretrained_encoder_has_the_minutes_of_its_pretraining(ro
         if row["mode"] in ("bag", "scratch"):
             assert "seconds_pretraining" not in row
         else:
-            assert row["seconds_pretraining"] == pytest.approx(60 * minutes_of_pretraining(row["model"]), abs=0.1)
+            encoder = row["model"].partition(" ")[0]  # of an average the first, and the bag has none
+            assert row["seconds_pretraining"] == pytest.approx(60 * minutes_of_pretraining(encoder), abs=0.1)
 
 
 def test_each_line_has_the_command_that_makes_it(rows):
     for row in rows:
         python, m, module, *flags = shlex.split(row["command"])
+        if row["mode"] == "average":
+            runs = average.Settings.parse_args(flags).runs
+            assert (python, m, module) == ("python", "-m", "finetune.average")
+            assert list(runs) == [run["run"] for run in row["runs"]]
+            continue
         asked = COMMANDS[module].Settings.parse_args(flags)
         assert (python, m, asked.labels, asked.seed) == ("python", "-m", row["labels"], row["seed"])
         assert module == "finetune.bag" or (asked.mode, Path(asked.encoder).name) == (row["mode"], row["model"])

@@ -50,6 +50,7 @@ BAD_FLAGS = [
     ("bilm", "--learning-rate inf", "--learning-rate: must be"),
     ("bilm", "--dropout 1", "--dropout: must be a number of at least 0 and below 1"),
     ("bilm", "--negatives 0", "--negatives: must be"),
+    ("bilm", "--softmax full --negatives 5", "--negatives has no meaning where --softmax is full"),
     ("bilm", "--vocab-size 0", "--vocab-size: must be"),
     ("bilm", "--vocab-size 1", "--vocab-size 1 leaves no room for words: the first 3 are <pad>, <unk>, <eos>"),
     ("bilm", "--vocab-size 3", "--vocab-size 3 leaves no room for words"),

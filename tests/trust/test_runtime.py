@@ -5,7 +5,6 @@ Signals are sent to real processes, terminals are real pseudo-terminals, and pip
 
 import hashlib
 import os
-import platform
 import pty
 import re
 import signal
@@ -348,21 +347,3 @@ def test_where_the_system_tells_no_peak_memory_it_is_not_a_number(monkeypatch):
     assert 0.01 < runtime.peak_memory_gib() < 1000
     monkeypatch.setattr(runtime, "resource", None)
     assert np.isnan(runtime.peak_memory_gib())
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
-def test_memory_that_was_freed_is_used_again_and_not_asked_of_the_system_anew():
-    """Told by page faults: how often a page of memory was asked for that the system had not yet given."""
-
-    def faults(first: str) -> int:
-        done = run_python(
-            f"import resource, torch; from minitransfer.apparatus.runtime import keep_memory; {first}\n"
-            "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-            "def step(): torch.ones(2**24)\n"  # 64 MiB, freed at once
-            "for _ in range(20): step()\n"  # until there is a place for each piece
-            "before = faults()\n"
-            "for _ in range(9): step()\n"
-            "print(faults() - before)")
-        return int(done.stdout)
-
-    assert 10 * faults("keep_memory()") < faults("")
