@@ -47,17 +47,11 @@ def main(settings: Settings) -> dict[str, Any]:
     model, encoder = _load(settings.run, device)
     precision = choose_precision("auto", device, encoder.hidden_size)
     wordpiece = encoder.wordpiece
-    templates = {text: Template.of(text, wordpiece) for text in TEMPLATES}
-    if isinstance(model, CausalLM):
-        templates = {text: template for text, template in templates.items() if template.asks_behind}
+    templates = {text: template for text in TEMPLATES if (template := Template.of(text, wordpiece)).asks_behind
+                 or not isinstance(model, CausalLM)}
     max_tokens = _room(list(templates.values()), settings, encoder.max_tokens)
     reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
-    usual = SAMPLE_PAIRS if reviews.name == "sample" else PAIRS
-    pairs = single_pieces(usual, wordpiece)
-    if not pairs:
-        words = ", ".join("/".join(pair) for pair in usual)
-        raise DataError(f"of {words} {settings.run} knows no pair as single pieces",
-                        "use a run that was pretrained with more pieces, or on more text")
+    pairs = _pairs(reviews, wordpiece, settings.run)
     tuned: dict[str, Any] = {}
     examples: list[Example] = []
     if settings.labels:
@@ -75,7 +69,7 @@ def main(settings: Settings) -> dict[str, Any]:
     labels, answers = reviews.test_labels[test], []
     asked = wordpiece.encode([reviews.test_texts[i] for i in test]), wordpiece.encode([unlabelled[i] for i in some])
     say(f"{len(test):,} reviews of {reviews.name} to test on, {len(some):,} without labels for the threshold; "
-        f"{len(templates)} templates, {len(pairs)} of {len(usual)} pairs of words")
+        f"{len(templates)} templates")
     for text, template in templates.items():
         s, s_unlabelled = (ask(model, template, part, list(pairs.values()), examples, max_tokens, precision, text)
                        for part in asked)
@@ -137,6 +131,18 @@ def _room(templates: Sequence[Template], settings: Settings, usual: int) -> int:
         raise UsageError(f"--max-tokens {asked} is not within {least}, which {needed}, and {usual}, "
                          "which the run was pretrained on", fix)
     return asked
+
+
+def _pairs(reviews: Reviews, wordpiece: WordPiece, run: str) -> dict[tuple[str, str], list[int]]:
+    """The pairs of words that are single pieces, with the ids of these. Raises: DataError if there are none."""
+    usual = SAMPLE_PAIRS if reviews.name == "sample" else PAIRS
+    pairs = single_pieces(usual, wordpiece)
+    if not pairs:
+        words = ", ".join("/".join(pair) for pair in usual)
+        raise DataError(f"of {words} {run} knows no pair as single pieces",
+                        "use a run that was pretrained with more pieces, or on more text")
+    say(f"{len(pairs)} of {len(usual)} pairs of words are single pieces")
+    return pairs
 
 
 def _labelled(reviews: Reviews, n: int, seed: int, wordpiece: WordPiece,
