@@ -47,7 +47,7 @@ class Settings(ReviewSettings):
         "of imdb that they have, or all)", positive_int, metavar="N", many=True, default=None)
     seeds: tuple[int, ...] = flag("each decides which reviews are labelled, and how the weights begin",
                                   non_negative_int, metavar="N", many=True, default=SEEDS)
-    epochs: int | None = flag("passes at most in every cell (default: what finetune.imdb has for each mode)",
+    epochs: int | None = flag("epochs at most in every cell (default: what finetune.imdb has for each mode)",
                               positive_int, metavar="N", default=None)
     no_baselines: bool = flag("leave out the bag of n-grams, static vectors frozen, and each encoder from scratch",
                               bool, default=False)

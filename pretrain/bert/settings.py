@@ -75,7 +75,7 @@ class PieceSettings(NetworkSettings):
     num_heads: int = sized()
     intermediate_size: int = sized()
     max_positions: int = sized()
-    epochs: int = training_flag("passes over the text", positive_int, "N")
+    epochs: int = training_flag("epochs over the text", positive_int, "N")
     batch_size: int = training_flag("rows of text in a step", positive_int, "N")
     seq_length: int = training_flag("tokens in a row, [CLS] and [SEP] too", positive_int, "N")
     learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")

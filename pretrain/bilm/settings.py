@@ -81,7 +81,7 @@ class Settings(NetworkSettings):
     hidden_size: int = training_flag("units of each LSTM layer", positive_int, "N")
     projection_size: int = sized()
     filters: tuple[tuple[int, int], ...] = sized()
-    epochs: int = training_flag("passes over the text", positive_int, "N")
+    epochs: int = training_flag("epochs over the text", positive_int, "N")
     batch_size: int = training_flag("rows of text read side by side", positive_int, "N")
     window: int = training_flag("tokens back-propagated through", positive_int, "N")
     learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")

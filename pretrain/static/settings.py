@@ -56,7 +56,7 @@ class Settings(PretrainSettings):
         positive_int, metavar="N", default=None, decides=False)  # config.json names it with its unit
     hidden_size: int = training_flag("width of a vector", positive_int, "N")
     window: int = training_flag("words or pieces looked at to each side", positive_int, "N")
-    epochs: int = training_flag("passes over the text, or of GloVe over its counts", positive_int, "N")
+    epochs: int = training_flag("epochs over the text, or of GloVe over its counts", positive_int, "N")
     learning_rate: float = training_flag("of AdaGrad, at its highest", positive_float, "X")
     min_count: int = training_flag("rarer words get no vector", positive_int, "N")
     out: str = out_flag(None)  # it depends on --pieces and --method

@@ -21,12 +21,12 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "frozen static vectors": ("static", "frozen"),
     "frozen biLM, WikiText-2": ("bilm", "frozen"),
     "frozen biLM, pretrained further": ("bilm-imdb", "frozen"),
-    "frozen biLM, with a second such pass": ("bilm-imdb2", "frozen"),
+    "frozen biLM, with a second such epoch": ("bilm-imdb2", "frozen"),
     "frozen biLM of 512 units": ("wide", "frozen"),
     "the same and the bag, averaged": ("wide frozen + bag", "average"),
     "the same, fine-tuned, and a bag with trigrams": ("wide fine-tuned + bag, trigrams too", "average"),
     "the same, fine-tuned": ("wide", "finetune"),
-    "fine-tuned biLM of two passes": ("bilm-imdb2", "finetune"),
+    "fine-tuned biLM of 256 units": ("bilm-imdb2", "finetune"),
     "this one, its upper layer alone": ("bilm-imdb2", "top"),
     "this one, gradually unfrozen": ("bilm-imdb2", "gradual"),
     "frozen BERT, WikiText-2": ("bert", "frozen"),
@@ -178,7 +178,7 @@ def test_the_picture_of_elmos_own_path_has_the_numbers_of_its_table_each_at_its_
     _, _, section = (ROOT / "docs" / "results.md").read_text().partition("**ELMo's own path**")
     told = {row[0]: (row[1], row[3]) for row in table_rows(section) if len(row) == 6}
     own = [told[f"`{name}`, own path"] for name in ("wiki", "imdb1", "imdb2")]
-    warm = [told[f"warm-started, {name}"] for name in ("WikiText-2", "one pass over the reviews", "two passes")]
+    warm = [told[f"warm-started, {name}"] for name in ("WikiText-2", "one epoch over the reviews", "two epochs")]
     svg = (ROOT / "docs" / "figures" / "own-path.svg").read_text()
     points = re.findall(r'cy="([\d.]+)" r="4" class="dot-(\w+)"/>\s*<text[^>]*>([\d.]+)</text>', svg)
     for panel, column in ((points[:7], 0), (points[7:], 1)):
