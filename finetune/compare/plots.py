@@ -7,8 +7,8 @@ axes, in the order in which the lines end.
 Read next: `finetune.compare.minutes`.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -20,7 +20,9 @@ from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
 MARKERS = {"bag": "D", "frozen": "o", "finetune": "s", "gradual": "v", "top": "P", "scratch": "^", "average": "*"}
 UNFROZEN = ("top", "gradual")  # in part: two ways to the same end, of which the better is coloured
-MOST = 5  # lines that can be told apart at a glance
+COLOUR_OF = {"bag": BLACK, **dict(zip(("frozen", "scratch", "top", "finetune", "average"), COLOURS)),
+             "gradual": COLOURS[2]}  # the same in each figure, whatever else is drawn
+MOST = 6  # lines that can be told apart at a glance
 EPOCHS = 3  # that are drawn: later ones are noise around the same height
 PALE = "#BBBBBB"
 GAP = "pretrained − from scratch"
@@ -29,18 +31,22 @@ DODGE = 0.012  # decades of labels between two lines, so that the bars of one do
 
 def line_styles(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
     """How each line is drawn: the same in all figures."""
-    lines = by_line(rows)
-    chosen, colours = telling_lines(rows), iter(COLOURS)
+    lines, chosen = by_line(rows), telling_lines(rows)
+    colours: dict[Line, str] = {}
+    for line in chosen:
+        left = [colour for colour in (COLOUR_OF[line[1]], *COLOURS, BLACK) if colour not in colours.values()]
+        colours[line] = left[0]
     styles = {}
     for line in lines:
-        colour = BLACK if line[1] == "bag" else next(colours) if line in chosen else PALE
+        colour = colours.get(line, PALE)
         styles[line] = {"color": colour, "linewidth": 1.5 if line in chosen else 0.8, "marker": MARKERS[line[1]],
                         "markersize": 5 if line in chosen else 3, "zorder": 3 if line in chosen else 2}
     return styles
 
 
 def telling_lines(rows: Sequence[Row]) -> list[Line]:
-    """The lines that tell most, at most `MOST`: of each mode the best with an encoder of the best frozen one's kind.
+    """The lines that tell most, at most `MOST`: of each mode the best with an encoder of the best frozen one's kind,
+    and the best bag and average.
 
     Best is what was run with the most numbers of labels, and of these the most accurate where most lines are.
     """
@@ -50,8 +56,8 @@ def telling_lines(rows: Sequence[Row]) -> list[Line]:
     frozen = [line for line in ranked if line[1] == "frozen"][:1]
     kin = [line for line in ranked if not frozen or _kind(lines[line]) == _kind(lines[frozen[0]])]
     best = [[line for line in kin if line[1] in modes][:1] for modes in (UNFROZEN, ("finetune",), ("scratch",))]
-    bag = [line for line in ranked if line[1] == "bag"]
-    return list(dict.fromkeys([*bag, *frozen, *(line for some in best for line in some), *ranked]))[:MOST]
+    others = [[line for line in ranked if line[1] == mode][:1] for mode in ("bag", "average")]
+    return list(dict.fromkeys([*itertools.chain(frozen, *best, *others), *ranked]))[:MOST]
 
 
 def _kind(of: Mapping[int, Sequence[Row]]) -> Any:
@@ -145,7 +151,7 @@ def cost(rows: Sequence[Row]) -> Figure:
 def _join(axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[int], counts: Sequence[int],
           style: Mapping[str, Any]) -> None:
     """Join points: dashed where one of `counts` lies between the labels of two, which the line was not run with."""
-    for (a, b), (n, m), ends in zip(pairwise(x), pairwise(labels), pairwise(y)):
+    for (a, b), (n, m), ends in zip(*map(itertools.pairwise, (x, labels, y))):
         dashed = any(n < count < m for count in counts)
         axes.plot([a, b], ends, **dict(style) | {"linestyle": "--" if dashed else "-", "marker": ""})
 

@@ -532,11 +532,16 @@ def test_of_many_lines_those_of_the_best_frozen_encoders_kind_are_coloured_and_w
     pytest.importorskip("matplotlib")
     from finetune.compare import plots
 
-    chosen = [("bag", "bag"), ("bilm", "frozen"), ("bilm", "gradual"), ("bilm", "finetune"), ("bilm", "scratch")]
+    chosen = [("bilm", "frozen"), ("bilm", "gradual"), ("bilm", "finetune"), ("bilm", "scratch"), ("bag", "bag"),
+              ("bert", "finetune")]
     assert plots.telling_lines(MANY) == chosen
+    together = [*MANY, *made_up("all", "average", None, {10: 0.95})]
+    assert plots.telling_lines(together) == [*chosen[:5], ("all", "average")]
+    for line in chosen[:5]:  # a mode has its colour, whatever else is drawn
+        assert plots.line_styles(together)[line]["color"] == plots.COLOUR_OF[line[1]]
     styles = plots.line_styles(MANY)
     coloured = {styles[line]["color"] for line in chosen}
-    assert len(coloured) == 5 and plots.PALE not in coloured
+    assert len(coloured) == 6 and plots.PALE not in coloured
     assert {style["color"] for line, style in styles.items() if line not in chosen} == {plots.PALE}
     figure = plots.accuracy(MANY)
     (shade,) = [part for part in figure.axes[0].collections if part.get_label() == plots.GAP]
@@ -544,8 +549,8 @@ def test_of_many_lines_those_of_the_best_frozen_encoders_kind_are_coloured_and_w
     assert {tuple(corner) for corner in corners.round(6).tolist()} == {(10, 40), (10, 75), (20, 50), (20, 80)}
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "bilm, frozen", "bilm, fine-tuned", "bag of n-grams", "bilm, gradually unfrozen", "bilm, from scratch",
-        plots.GAP, "4 more, in table.md"]
+        "bilm, frozen", "bilm, fine-tuned", "bert, fine-tuned", "bag of n-grams", "bilm, gradually unfrozen",
+        "bilm, from scratch", plots.GAP, "3 more, in table.md"]
 
 
 def test_where_a_line_passes_a_number_of_labels_that_it_was_not_run_with_it_is_dashed():
