@@ -19,6 +19,7 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "from scratch: random word embeddings": ("static", "scratch"),
     "bag of uni- and bigrams": ("bag", "bag"),
     "frozen static vectors": ("static", "frozen"),
+    "frozen GloVe vectors": ("glove", "frozen"),
     "frozen biLM, WikiText-2": ("bilm", "frozen"),
     "frozen biLM, pretrained further": ("bilm-imdb", "frozen"),
     "frozen biLM, with a second such epoch": ("bilm-imdb2", "frozen"),
