@@ -175,6 +175,17 @@ def test_each_line_has_the_command_that_makes_it(rows):
         assert module == "finetune.bag" or (asked.mode, Path(asked.encoder).name) == (row["mode"], row["model"])
 
 
+def test_the_picture_of_two_recipes_has_the_losses_of_its_table():
+    rows = table_rows((ROOT / "docs" / "recipe.md").read_text().partition("## A whole epoch")[2].partition("\n## ")[0])
+    svg = (ROOT / "docs" / "figures" / "recipe.svg").read_text()
+    points = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4" class="dot-(\w+)"', svg)
+    for told, line in zip(rows[1:], ("back", "ahead"), strict=True):
+        drawn = [(float(x), float(y)) for x, y, of in points if of == line]
+        expected = [(80 + 560 * int(share.split()[0]) / 100, 60 + 240 * (5 - float(nats)) / 1.75)
+                    for share, nats in zip(rows[0][1:10], told[1:10])]
+        assert drawn == [pytest.approx(point, abs=0.06) for point in expected]
+
+
 def test_the_picture_of_elmos_own_path_has_the_numbers_of_its_table_each_at_its_height():
     _, _, section = (ROOT / "docs" / "results.md").read_text().partition("**ELMo's own path**")
     told = {row[0]: (row[1], row[3]) for row in table_rows(section) if len(row) == 6}
