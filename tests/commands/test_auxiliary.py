@@ -179,7 +179,7 @@ def test_all_begins_as_without_it(encoders, tmp_path, monkeypatch):
     """The head's first weights, the order and the dropout of the first step are the same: so is its loss."""
     for name, weight in (("with", "2"), ("without", "0")):
         assert run(encoders / "bilm", tmp_path / name, "--lm-weight", weight) == 0
-    first, second = (json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])
+    first, second = (json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[1])
                      for name in ("with", "without"))
     assert first["step"] == second["step"] == 1 and first["loss"] == second["loss"]
     assert first["norm"] != second["norm"]
