@@ -104,7 +104,7 @@ def test_the_sizes_that_are_counted_are_those_of_the_recorded_encoders():
     assert f"{NUM_PIECES:,} pieces of 256 dimensions" in results
     heads = {row["head"] for line in recorded_lines().values() for rows in line.values() for row in rows
              if row["mode"] != "average"}
-    assert heads == {"linear", "mean", "cls"}
+    assert heads == {"linear", "mean", "cls", "last"}
     for model, mode, head, _ in ROWS.values():
         assert {row["head"] for rows in recorded_lines()[model, mode].values() for row in rows} == {head}
 
