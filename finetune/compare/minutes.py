@@ -141,7 +141,7 @@ def line_of(costs: Mapping[Record, Mapping[Record, float]]) -> Line:
     """One recipe with all its stages, as `costs_of` gives them, each at its mean over the seeds, by the names of the
     first; what seeds share is counted once for each, as a reader would run them."""
     first, accuracy = next(iter(costs)), mean([run.number("test_accuracy") for run in costs])
-    names = ["itself", *(str(record.path) for record in costs[first] if record is not first)]
+    names = ["itself", *(str(record.path) for record in list(costs[first])[1:])]
     minutes = [mean(stage) for stage in zip(*(cost.values() for cost in costs.values()))]
     return Line(list(costs), 100 * accuracy, sum(minutes), dict(reversed(list(zip(names, minutes)))))
 

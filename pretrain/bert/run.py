@@ -25,22 +25,24 @@ from pretrain.shared import next_command
 from pretrain.vectors import begin, training_seed
 
 
-def main(settings: Settings, build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
+def main(settings: Settings, build: Callable[..., MaskedLM] = build,
+         check: Callable[..., None] = check_origin) -> dict[str, Any]:
     """Train a BERT; returns what the run came to.
 
-    build: makes the network, of settings, text, origin and class.
+    build: makes the network, of settings, text, origin and class.  check: refuses an origin, before text is read.
     """
-    return run_on_pieces(settings, MaskedLM, read_text, train, measure, build)
+    return run_on_pieces(settings, MaskedLM, read_text, train, measure, build, check)
 
 
 def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callable[..., PackedText],
                   train: Callable[..., int], measure: Callable[..., dict[str, float]],
-                  build: Callable[..., MaskedLM] = build) -> dict[str, Any]:
+                  build: Callable[..., MaskedLM] = build,
+                  check: Callable[..., None] = check_origin) -> dict[str, Any]:
     """Prepare text and network, open the run, train, measure on all held-out text, and leave a finished run.
 
     The first of several processes measures and writes, while the others wait. Returns what the run came to.
     """
-    begun = begin(settings, partial(check_origin, network=network), stages=2)
+    begun = begin(settings, partial(check, network=network), stages=2)
     if begun is None:
         return results(settings.out)
     settings, device, origin, corpus, config, end = begun

@@ -11,7 +11,7 @@ Read next: `finetune.average.average`, the command.
 
 from typing import Any
 
-from minitransfer.apparatus.checkpoint import LoadedRun, load_run
+from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.bert.distillation import DistillationWeights, Student
@@ -24,19 +24,18 @@ from pretrain.distil.settings import Settings
 
 def main(settings: Settings) -> dict[str, Any]:
     """Teach, in the run that `pretrain.bert` would make; returns what that run came to."""
-    check_teacher(settings)
-    return bert.main(settings, build_student)
+    return bert.main(settings, build_student, check_teacher)
 
 
-def check_teacher(settings: Settings) -> None:
-    """Raises: UsageError for rows longer than those that the teacher knows: beyond, its answers are noise;
-    CheckpointError for a teacher of a single layer."""
-    teacher = load_run(settings.teacher, "bert")
+def check_teacher(teacher: LoadedRun, settings: Settings, network: type[MaskedLM]) -> None:
+    """Raises: what `check_origin` does; UsageError for rows longer than those that the teacher knows, beyond which its
+    answers are noise; CheckpointError for a teacher of a single layer."""
+    start.check_origin(teacher, settings, network)
     longest = entry(teacher.config, "training.seq_length")
     if type(longest) is int and settings.seq_length > longest:
         raise UsageError(f"--seq-length {settings.seq_length} is longer than the rows of {longest} pieces that "
                          f"{settings.teacher} has learned from", f"give --seq-length {longest} or less")
-    if start.check_network(teacher).num_layers < 2:
+    if teacher.config["model"]["num_layers"] < 2:
         raise CheckpointError(f"{settings.teacher}: a teacher of one layer has no half",
                               "give a run of two layers or more")
 
