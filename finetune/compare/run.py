@@ -14,7 +14,6 @@ Read next: `finetune.compare.grid`.
 
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,9 +52,10 @@ def main(settings: Settings) -> list[dict[str, Any]]:
     """Do what the flags ask for: a grid of runs, or tables and figures of recorded ones; returns its rows."""
     if settings.minutes:
         return minutes.main(Path(settings.out).parent)
-    if settings.draw and os.path.lexists(os.path.join(settings.out, LINES)):
-        raise UsageError(f"there is a comparison at {settings.out}", "choose another --out for what is drawn")
-    check_out(Path(settings.out), settings.resume or settings.show)
+    if settings.draw:
+        check_free(Path(settings.out), fix="choose another --out for what is drawn")
+    else:
+        check_out(Path(settings.out), settings.resume or settings.show)
     with_plots = can_plot(settings.plots)
     if settings.draw:
         return draw_recorded(settings.draw, Path(settings.out), with_plots)

@@ -213,10 +213,10 @@ def check_state(state: Mapping[str, Any], names: Iterable[str], path: Path) -> N
         raise CheckpointError(what, "begin again in another --out, or go on with the version that saved it")
 
 
-def check_free(path: Path, what_is_there: str = "run") -> None:
+def check_free(path: Path, what_is_there: str = "run", fix: str | None = None) -> None:
     """Raises: UsageError if something is at `path` that is no directory, or one that holds something."""
     if os.path.isdir(path):  # which a name too long for the system does not trouble
-        refuse_if_taken(path, what_is_there)
+        refuse_if_taken(path, what_is_there, fix)
     elif os.path.lexists(path):  # lexists, for a link that points to nothing
         raise UsageError(f"{str(path)[:300]} is not a directory", "choose another --out")
 
@@ -250,12 +250,15 @@ def _make_directory(path: Path) -> None:
         refuse_if_taken(path)
 
 
-def refuse_if_taken(path: Path, what_is_there: str = "run") -> None:
-    """Raises: UsageError if the directory holds anything but a lock and what a killed process left behind."""
+def refuse_if_taken(path: Path, what_is_there: str = "run", fix: str | None = None) -> None:
+    """Raises: UsageError if the directory holds anything but a lock and what a killed process left behind.
+
+    fix: what to do about it, where nothing can be gone on with.
+    """
     names = sorted(e.name for e in path.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
     if names:
         what = f"{path} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-        raise UsageError(what, f"add --resume to go on with the {what_is_there} there, or choose another --out")
+        raise UsageError(what, fix or f"add --resume to go on with the {what_is_there} there, or choose another --out")
 
 
 def as_saved(config: Mapping[str, Any]) -> dict[str, Any]:
