@@ -10,7 +10,7 @@ from finetune.imdb.settings import MODES
 from finetune.settings import ReviewSettings
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, non_negative_int, positive_int
-from minitransfer.apparatus.settings import flag, out_flag, precision_flag, shared_flag
+from minitransfer.apparatus.settings import flag, flag_name, out_flag, precision_flag, shared_flag
 
 ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
 GRID = ("encoders", "modes", "labels", "seeds", "epochs", "no_baselines", "data", "precision", "resume",
@@ -73,11 +73,11 @@ class Settings(ReviewSettings):
             raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
         of_grid = [name for name in GRID if "draw" in given and name in given]
         if of_grid:
-            name = f"--{of_grid[0].replace('_', '-')}"
+            name = flag_name(cls.__dataclass_fields__[of_grid[0]])
             raise UsageError(f"--draw shows every line that it is given, whatever {name} says",
                              f"leave out {name}, or take lines out of the file")
         useless = [name for name in (*GRID, "draw", "plots") if "minutes" in given and name in given]
         if useless:
-            name = f"--{useless[0].replace('_', '-')}"
+            name = flag_name(cls.__dataclass_fields__[useless[0]])
             raise UsageError(f"--minutes tells of every run that it finds, whatever {name} says", f"leave out {name}")
         return super().of(**given)
