@@ -42,11 +42,14 @@ COMMANDS = {
     "bilm": ("pretrain.bilm", "--corpus", "sample", "--preset", "tiny", "--warm-start", "{encoders}/vectors"),
     "bert": ("pretrain.bert", "--corpus", "sample", "--preset", "tiny"),
     "gpt": ("pretrain.gpt", "--corpus", "sample", "--preset", "tiny", "--softmax", "sampled"),
+    "distil": ("pretrain.distil", "{encoders}/bert", "--corpus", "sample", "--preset", "tiny"),
     "frozen": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bilm", "--epochs", "4"),
     "finetune": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bilm", "--mode", "finetune", "--epochs", "2"),
     "gradual": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bilm", "--mode", "gradual", "--epochs", "4"),
     "cls": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/bert", "--mode", "finetune", "--head", "cls",
             "--epochs", "2"),
+    "last": ("finetune.imdb", *TRANSFER, "--encoder", "{encoders}/gpt", "--mode", "finetune", "--head", "last",
+             "--lm-weight", "0.5", "--epochs", "2"),
     "bag": ("finetune.bag", "--data", "sample", "--labels", "40", "--strengths", "10", "1", "0.3"),
     "compare": ("finetune.compare", "--data", "sample", "--labels", "12", "--seeds", "3", "--modes", "frozen",
                 "--encoders", "{encoders}/oracle", "{encoders}/bilm", "--epochs", "2", "--no-plots"),
@@ -56,9 +59,9 @@ COMMANDS = {
 def make_encoders(path: Path) -> None:
     """Pretraining runs to begin with."""
     import torch
-    from encoder_runs import WORDS, make_bert, make_bilm, make_oracle, make_static
+    from encoder_runs import WORDS, make_bert, make_bilm, make_gpt, make_oracle, make_static
 
-    make_bilm(path / "bilm"), make_bert(path / "bert"), make_oracle(path / "oracle")
+    make_bilm(path / "bilm"), make_bert(path / "bert"), make_gpt(path / "gpt"), make_oracle(path / "oracle")
     make_static(path / "vectors", WORDS, torch.rand(len(WORDS), 12, generator=torch.Generator().manual_seed(1)))
 
 

@@ -29,11 +29,12 @@ from minitransfer.apparatus.options import run_command  # noqa: E402
 from minitransfer.text import sample  # noqa: E402
 from pretrain.bert import run as bert
 from pretrain.bilm import run as bilm
+from pretrain.distil import run as distil
 from pretrain.gpt import run as gpt
 from pretrain.static import train as static  # noqa: E402
 
 COMMANDS = {"pretrain.static": static, "pretrain.bilm": bilm, "pretrain.bert": bert, "pretrain.gpt": gpt,
-            "finetune.imdb": imdb, "finetune.bag": bag, "finetune.compare": compare}
+            "pretrain.distil": distil, "finetune.imdb": imdb, "finetune.bag": bag, "finetune.compare": compare}
 
 
 def make_small() -> None:
