@@ -15,7 +15,7 @@ from minitransfer.bert.encoder import BertConfig
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, StaticEncoder
+from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, GptEncoder, StaticEncoder
 from minitransfer.transfer.freezing import unfreeze_top
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,6 +35,8 @@ ROWS = {  # name of a row -> model and mode in the records, head, and how many g
     "frozen BERT": ("bert-imdb", "frozen", "mean", 0),
     "fine-tuned BERT, [CLS] head": ("bert-imdb", "finetune", "cls", 5),
     "BERT's network from scratch, [CLS] head": ("bert-imdb", "scratch", "cls", 5),
+    "frozen GPT": ("gpt-reviews", "frozen", "mean", 0),
+    "fine-tuned GPT, last token": ("gpt-reviews", "finetune", "last", 5),
 }
 
 
@@ -50,7 +52,8 @@ def encoder_of(model: str):
             return StaticEncoder(Vocabulary(list(SPECIAL_WORDS)), 256)  # frozen, so its number of words does not count
         if model.startswith("bilm"):
             return BiLMEncoder(BiLMConfig(vocab_size=NUM_WORDS))
-        return BertEncoder(BertConfig(NUM_PIECES), SimpleNamespace(pieces=range(NUM_PIECES)))
+        kind = GptEncoder if model.startswith("gpt") else BertEncoder
+        return kind(BertConfig(NUM_PIECES), SimpleNamespace(pieces=range(NUM_PIECES)))
 
 
 def parameters_updated(model: str, head: str, depth: int) -> int:
