@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
+from minitransfer.bert.softmax import cross_entropy_sum, kl_divergence_sum
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ class Student(MaskedLM):
              generator: torch.Generator | None = None) -> Tensor:
         """α_soft τ² KL(p_τ ‖ q_τ) + α_masked (−log q(w)) + α_cosine (1 − cos(y, x)), in nats
 
-        with p_τ = softmax(z / τ) of the teacher's logits z and q_τ that of the student's, w the piece that was masked,
-        and x and y the last states of teacher and student; the first two are means over the M masked tokens, the
-        third over all. (Sanh et al. 2019, sections 2 and 3; the factor τ² keeps the size of the gradient whatever τ,
-        Hinton et al. 2015.)
+        with p_τ = softmax(s / τ) of the teacher's logits s and q_τ = softmax(z / τ) of the student's, w the piece that
+        was masked, and x and y the last states of teacher and student; the first two are means over the M masked
+        tokens, the third over all. (Sanh et al. 2019, sections 2 and 3; the factor τ² keeps the size of the gradient
+        whatever τ, Hinton et al. 2015.)
 
         Differs: their soft targets are of all tokens. Those of masked ones are what is asked for later, and the
         logits of all would take most of a step's time.
@@ -67,9 +68,8 @@ class Student(MaskedLM):
         y = self.bert.layers(token_ids, mask, generator)[-1].flatten(0, 1)
         with torch.no_grad():
             x = teacher.to(token_ids.device).bert.layers(token_ids, mask)[-1].flatten(0, 1)
-            log_p = (teacher.logits(x[masked]).float() / τ).log_softmax(dim=-1)
-        z = self.logits(y[masked]).float()
-        soft = F.kl_div((z / τ).log_softmax(dim=-1), log_p, reduction="sum", log_target=True) / M
-        hard = F.cross_entropy(z, labels.flatten()[masked], reduction="sum") / M
+            s = teacher.logits(x[masked])
+        z, w = self.logits(y[masked]), labels.flatten()[masked]
+        soft, hard = kl_divergence_sum(z, s, w, τ) / M, cross_entropy_sum(z, w) / M
         cosine = 1 - F.cosine_similarity(y.float(), x.float(), dim=-1).mean()
         return (α.soft * τ**2 * soft + α.masked * hard + α.cosine * cosine) * (len(masked) > 0)

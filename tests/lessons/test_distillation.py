@@ -9,6 +9,7 @@ import torch
 from minitransfer.bert.distillation import DistillationWeights, Student
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
+from minitransfer.bert.softmax import ROWS, kl_divergence_sum
 
 WEIGHTS = DistillationWeights(soft=1.7, masked=0.6, cosine=2.3, temperature=1.9)
 SHAPE = BertConfig(vocab_size=13, hidden_size=6, num_layers=5, num_heads=3, intermediate_size=7, max_positions=11,
@@ -59,6 +60,45 @@ def test_the_loss_is_the_formula(texts):
     teacher = make_teacher()
     student = Student(make_teacher(), WEIGHTS, dropout=0.0)
     assert student.loss(*texts).item() == pytest.approx(by_loops(student, teacher, *texts), rel=1e-4)
+
+
+def answers(N, V=11):
+    torch.manual_seed(N)
+    return torch.randn(N, V, requires_grad=True), 3 * torch.randn(N, V), torch.randint(0, V, (N,))
+
+
+@pytest.mark.parametrize("N", [1, ROWS, 2 * ROWS + 5])
+def test_the_divergence_is_its_sum_and_its_gradient_the_difference_of_two_softmaxes(N):
+    z, s, w = answers(N)
+    found = kl_divergence_sum(z, s, w, 1.7)
+    expected, gradient = 0.0, torch.zeros(N, 11)
+    for n in range(N):
+        p, q = ([math.exp(a / 1.7) for a in row.tolist()] for row in (s[n], z[n]))
+        p, q = [a / sum(p) for a in p], [a / sum(q) for a in q]
+        expected += sum(p_v * math.log(p_v / q_v) for p_v, q_v in zip(p, q))
+        gradient[n] = torch.tensor([(q_v - p_v) / 1.7 for p_v, q_v in zip(p, q)])
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    (0.3 * found).backward()
+    torch.testing.assert_close(z.grad, 0.3 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_divergence_is_the_same_by_whichever_piece_it_is_worked_out():
+    z, s, w = answers(9)
+    by_others = [kl_divergence_sum(z, s, (w + shift) % 11, 1.3).item() for shift in range(11)]
+    assert by_others == pytest.approx([by_others[0]] * 11, rel=1e-4)
+
+
+def test_the_divergence_in_bfloat16_is_that_of_the_same_numbers_in_float32():
+    z, s, w = answers(3 * ROWS, 300)
+    z, s = z.detach().bfloat16().requires_grad_(), s.bfloat16()
+    found, expected = kl_divergence_sum(z, s, w, 2.0), kl_divergence_sum(z.float(), s.float(), w, 2.0)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=2e-3)  # a probability has 8 bits
+
+
+def test_of_no_answers_the_divergence_is_zero():
+    z, s, w = answers(0)
+    assert kl_divergence_sum(z, s, w, 2.0).item() == 0.0
 
 
 def test_with_nothing_masked_it_is_zero_and_finite(texts):
