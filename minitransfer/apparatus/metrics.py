@@ -29,8 +29,12 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
     with disk_errors(path, len(line)), open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 1, 0))
-        if file.read(1) not in (b"", b"\n"):  # a torn line must not swallow this one, which is appended all the same
-            line = b"\n" + line
+        if file.read(1) not in (b"", b"\n"):  # a line torn by a kill must not swallow this one, nor stay amid others
+            lines, _, torn = path.read_bytes().rpartition(b"\n")
+            if parse_row(torn) is None:
+                size = file.truncate(len(lines) + 1 if lines else 0)
+            else:
+                line = b"\n" + line  # only its end is missing
         if file.write(line) < len(line):  # the disk took part of it: take that back
             file.truncate(size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -186,7 +186,7 @@ def test_a_disk_that_takes_nothing_is_found_before_the_first_step(tmp_path, monk
         pass  # nothing was left that stands in the way
 
 
-def test_rows_come_back_in_order_and_a_torn_last_line_is_forgiven(tmp_path):
+def test_rows_come_back_in_order_and_a_torn_last_line_is_forgiven(tmp_path, capsys):
     with begin(tmp_path) as run:
         run.log_metrics({"step": 1, "loss": torch.tensor(2.5), "note": "ça"})
         run.log_metrics({"step": 2, "loss": float("nan")})
@@ -196,6 +196,18 @@ def test_rows_come_back_in_order_and_a_torn_last_line_is_forgiven(tmp_path):
         assert run.read_metrics() == rows
         run.log_metrics({"step": 4})
         assert run.read_metrics() == [*rows, {"step": 4}]
+    assert "damaged" not in capsys.readouterr().err  # the next row has taken the torn one's place
+
+
+@pytest.mark.parametrize(("left", "kept"), [
+    (b'{"step": 1}\n{"st', [1]), (b'{"step": 1}', [1]), (b'{"st', []), (b"", []), (b"\n{", []),
+])
+def test_what_a_kill_has_torn_makes_way_and_what_lacks_its_end_alone_stays(tmp_path, capsys, left, kept):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(left)
+    metrics.append_row(path, {"step": 7})
+    assert [row["step"] for row in metrics.read_rows(path)] == [*kept, 7]
+    assert "damaged" not in capsys.readouterr().err
 
 
 def test_damaged_lines_within_are_left_out_with_a_warning(tmp_path, capsys):
