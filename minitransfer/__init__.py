@@ -66,7 +66,7 @@ def load(run, **options):
 
     encode(texts)          one vector for each text: (N, D) float32 numpy; `transform` is the same
     layers(text)           the tokens of a text, and (L + 1, T, D) float32, the layers of each
-    predict(texts)         the class of each text, (N,)                  these three of a transfer run only
+    predict(texts)         the class of each text, (N,)                  these three of a run that classifies
     predict_proba(texts)   the probability of each class, (N, Y)
     classes_               the names of the Y classes
 

@@ -1,4 +1,4 @@
-"""Around the commands of Parts III and IV: the first stage. Which static vectors does a network begin with?
+"""Around the commands of Parts III, IV and VI: the first stage. Which static vectors does a network begin with?
 
 With --warm-start auto, those of the run `static` beside --out (for BERT, `static-pieces`), if they suit: of the same
 units, as wide as is needed, and learned from at least this text. Where there are none, they are learned first, by

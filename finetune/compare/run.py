@@ -124,7 +124,7 @@ def check_out(out: Path, resume: bool) -> None:
     if resume:
         if not (out / LINES).is_file():
             raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {LINES}",
-                                  "leave out --resume to begin one there")
+                                  "leave out --resume and --show to begin one there")
     else:
         check_free(out, "comparison")
 

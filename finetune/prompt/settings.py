@@ -70,6 +70,9 @@ class Settings(CommandSettings):
         if settings.labels and settings.examples:
             raise UsageError("--labels trains the network, and --examples are for one that is not trained",
                              "leave out one of them")
+        if "seed" in given and not (settings.labels or settings.examples):
+            raise UsageError("--seed decides which reviews are labelled or shown, and none are",
+                             "leave it out, or give --labels or --examples")
         if settings.examples and settings.examples % 2:
             raise UsageError(f"--examples {settings.examples}: as many are shown of each class", "give an even number")
         check_labels(settings.labels, own=False)

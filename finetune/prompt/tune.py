@@ -48,7 +48,8 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
     words = torch.tensor(pair[::-1], device=device)  # in the order of the classes
     model.requires_grad_(True)
     optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
-    stopping, guard, step = EarlyStopping(Changing(model), PATIENCE), optim.FiniteGuard(), 0
+    stopping, step = EarlyStopping(Changing(model), PATIENCE), 0
+    guard = optim.FiniteGuard(fix="use a smaller --learning-rate")
     total = settings.epochs * math.ceil(len(learn) / settings.batch_size)
     with Progress(total, "steps", description="tuning") as progress:
         for epoch in range(settings.epochs):

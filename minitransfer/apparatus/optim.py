@@ -221,7 +221,7 @@ def warmup_linear(step: int, total_steps: int, warmup_steps: int) -> float:
            (T - t) / (T - W)       W ≤ t < T
            0                       t ≥ T
 
-    A run of no more than W steps never reaches 1.
+    A run of fewer than W steps never reaches 1.
 
     Differs: BERT's schedule starts from f(0) = 0, so that its first step learns nothing; here no step is wasted.
     """
@@ -244,9 +244,9 @@ class FiniteGuard:
     `in_a_row` counts the steps that were refused since the last good one.
     """
 
-    def __init__(self, limit: int = 5):
-        """Count from nothing; the `limit`-th refusal in a row will stop the run."""
-        self.limit, self.in_a_row = limit, 0
+    def __init__(self, limit: int = 5, fix: str = "begin again with a smaller --learning-rate and another --out"):
+        """Count from nothing; the `limit`-th refusal in a row will stop the run, with this advice."""
+        self.limit, self.fix, self.in_a_row = limit, fix, 0
 
     def ok(self, loss: float, grad_norm: float) -> bool:
         """Whether both are finite. Raises: NumericsError at the `limit`-th refusal in a row."""
@@ -256,5 +256,5 @@ class FiniteGuard:
         self.in_a_row += 1
         if self.in_a_row >= self.limit:
             what = f"{self.in_a_row} steps in a row gave loss {loss:.4g} and gradient norm {grad_norm:.4g}"
-            raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+            raise NumericsError(what, self.fix)
         return False

@@ -113,7 +113,7 @@ def tabulate(c: Tensor, F: Tensor) -> Tensor:
 
     Shapes: c (bytes, char_size), F (n, char_size, w) -> (w, bytes, n).
     """
-    return torch.einsum("bd,jdk->kbj", c, F).to(c.dtype)  # in float32, also where matrices are multiplied in bfloat16
+    return torch.einsum("bd,jdk->kbj", c, F).to(c.dtype)  # under autocast rounded to bfloat16; summed in float32
 
 
 def strongest_response(b: Tensor, T: Tensor, winner: Tensor | None = None) -> Tensor:

@@ -30,7 +30,8 @@ class WordSoftmax(nn.Module):
         """**Cross-entropy loss** over the whole vocabulary: the sum of −log p(target | h), in nats.
 
         The exponential of its mean is the perplexity.
-        Shapes: h (N, P), targets (N,) int64 -> scalar. Computed in chunks, or N·V logits would fill the memory.
+        Shapes: h (N, P), targets (N,) int64 -> scalar. Computed in chunks: without gradients the logits of one
+        chunk are in memory at a time; with them all N·V log-probabilities are kept for the way back.
         """
         pieces = zip(h.split(chunk), targets.split(chunk))
         losses = (F.cross_entropy(self(x), t, reduction="sum") for x, t in pieces)

@@ -47,7 +47,7 @@ def next_piece_loss(model: CausalLM, rows: Tensor, pieces_per_word: float, batch
     """
     metrics = masked_loss(model, *next_pieces(rows), batch_size, check)
     loss = metrics["held_out_loss"]
-    if not abs(loss) * pieces_per_word < MOST_NATS:  # true for nan too
+    if not abs(loss) * pieces_per_word < MOST_NATS:  # nan is not smaller either
         what = f"the loss on held-out text is {loss:.4g} nats per piece"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
     return {"held_out_loss": loss, "held_out_accuracy": metrics["held_out_accuracy"],

@@ -146,7 +146,7 @@ def perplexity(model: BiLM, reader: WordVectors, token_ids: np.ndarray, run_both
     Raises: NumericsError if the loss is no number that it could be worked out from.
     """
     ahead, back = held_out_loss(model.stacks(), model.softmax, reader.table(), token_ids, run_both, check)
-    if not max(abs(ahead), abs(back)) < MOST_NATS:  # false for nan too
+    if not (abs(ahead) < MOST_NATS and abs(back) < MOST_NATS):  # nan is not smaller either
         what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
     return {"perplexity_forward": math.exp(ahead), "perplexity_backward": math.exp(back),

@@ -80,7 +80,7 @@ def read_history(path: str) -> History:
     history = History(path, kind, read_rows(directory / METRICS))
     if not any(drawn([history], "steps").values()):
         what = f"{directory / METRICS} has {len(history.rows)} rows, and in none of them is there anything to draw"
-        fix = "wait until the run has logged something; one shorter than its --log-every never does"
+        fix = "wait until the run has logged a step; an average, or a run that was imported, logs none"
         raise CheckpointError(what, fix)
     return history
 

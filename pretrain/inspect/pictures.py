@@ -177,14 +177,17 @@ def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], S
     for ax, (name, lines) in zip(axes, panels.items()):
         for i, label, x, y in lines:
             training = label == "training"
+            marker = "s" if label.startswith("training,") else None if training and len(x) > 1 else "o"
             ax.plot(x, y, color=RUN_COLOURS[i], linestyle=DASHES[i] if training else "none" if len(x) == 1 else ":",
-                    marker=None if training and len(x) > 1 else "o", markersize=5, linewidth=1.5 if training else 1)
+                    marker=marker, markersize=5, linewidth=1.5 if training else 1)
         ax.set_ylabel(name)
         ax.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         if [len(x) for _, _, x, _ in lines] == [1]:  # a lone point says little on an axis that is made for it
             ax.annotate(f"  {lines[0][3][0]:.4g}", (lines[0][2][0], lines[0][3][0]), va="center")
         labels = dict.fromkeys(label for _, label, _, _ in lines)
         note = "lines: training;  points: held out" if len(labels) > 1 else ", ".join(labels)
+        if any(label.startswith("training,") for label in labels):
+            note += ";  squares: training, mean of an epoch"
         if name == "perplexity" and len(lines) > 1:  # over two vocabularies it is two questions
             note += ", each run on its own text: comparable for one corpus only"
         ax.set_title(note, loc="right", fontsize=9, color=GREY)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import of_processes
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, interruptible, say, set_threads
 from minitransfer.static.glove import BATCH, GloVe, draw_pairs, pair_weight
@@ -86,14 +87,16 @@ def keep(model: WordTables, steps_per_epoch: float, units: Units, settings: Sett
 
 
 def falling_rate(settings: Settings, keeper: Keeper, steps_of_epoch: int) -> float:
-    """The learning rate, which falls in a straight line from epoch to epoch."""
+    """The learning rate of this step: η · max(1 − d, 0.05), d the share of all epochs that is done."""
     done = (keeper.epoch + keeper.in_epoch / steps_of_epoch) / settings.epochs
     return settings.learning_rate * max(1 - done, SLOWEST)
 
 
 def count_step(keeper: Keeper, steps_of_epoch: int, num_units: int, loss: float, rate: float) -> None:
-    """Record a step. Raises: NumericsError as `Keeper.may_step`: a step here cannot be taken back."""
-    keeper.may_step(loss, 0.0)
+    """Record a step. Raises: NumericsError for a loss that is not finite: a step here cannot be taken back."""
+    if not keeper.may_step(loss, 0.0):
+        raise NumericsError(f"step {keeper.step + 1} gave a loss of {loss:.4g}, and has already moved the vectors",
+                            "begin again with a smaller --learning-rate and another --out")
     units_done = int((keeper.epoch + (keeper.in_epoch + 1) / steps_of_epoch) * num_units)
     keeper.done(units_done - keeper.progress.done, loss=loss, learning_rate=rate)
 

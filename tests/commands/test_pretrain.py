@@ -21,7 +21,7 @@ from pretrain_runs import (
 
 from minitransfer.apparatus import runtime
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.errors import DataError
+from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
@@ -256,6 +256,14 @@ def test_perplexity_is_worked_out_word_by_word_in_each_direction():
         expected.append(math.exp(total / counted))
     assert [found["perplexity_forward"], found["perplexity_backward"]] == pytest.approx(expected, rel=1e-4)
     assert found["perplexity"] == pytest.approx(math.sqrt(expected[0] * expected[1]), rel=1e-4)
+
+
+@pytest.mark.parametrize("losses", [(math.nan, 5.0), (5.0, math.nan), (5.0, math.inf), (701.0, 5.0)])
+def test_a_loss_that_no_perplexity_follows_from_is_an_error_in_either_direction(monkeypatch, losses):
+    monkeypatch.setattr("pretrain.bilm.text.held_out_loss", lambda *arguments: losses)
+    text, model = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4), small_bilm(9)
+    with pytest.raises(NumericsError, match="forwards and .* backwards"):
+        perplexity(model, WordVectors(model, text, fixed=True), text.validation, one_after_the_other)
 
 
 def test_memory_is_carried_from_window_to_window(data, tmp_path):

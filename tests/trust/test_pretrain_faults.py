@@ -23,6 +23,7 @@ from pretrain_runs import (
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from minitransfer.elmo.bilm import BiLM
+from minitransfer.static.skipgram import SkipGram
 
 small_presets = pytest.fixture(scope="module", autouse=True)(pretrain_runs.small_presets)
 data = pytest.fixture(scope="module")(pretrain_runs.wikitext)
@@ -254,6 +255,20 @@ def test_five_such_steps_in_a_row_stop_the_run_and_the_last_good_state_stays(dat
     assert manifest["step"] == 23
     assert pretrain("bilm", data, tmp_path / "run", "--epochs", "1", "--resume") == 0
     assert all(tensor.isfinite().all() for tensor in load_run(tmp_path / "run").tensors.values())
+
+
+def test_a_step_of_skip_gram_that_is_not_finite_stops_the_run_at_once(data, tmp_path, monkeypatch, capsys):
+    """It has moved the vectors already, so that no later one could mend them."""
+    step, calls = SkipGram.step, []
+
+    def instead(self, *arguments):
+        calls.append(step(self, *arguments))
+        return calls[-1] if len(calls) < 3 else float("nan")
+
+    monkeypatch.setattr(SkipGram, "step", instead)
+    assert pretrain("static", data, tmp_path / "run") == 5
+    assert "step 3 gave a loss of nan, and has already moved the vectors" in last_line(capsys)
+    assert len(calls) == 3 and not (tmp_path / "run" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
