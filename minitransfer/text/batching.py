@@ -7,10 +7,13 @@ Read next: `minitransfer.text.wordpiece`.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from minitransfer.text.words import EOS_ID, PAD_ID
+
+STEP = 16  # lengths of batches are its multiples: for each new shape kernels are made, and kept in memory for good
 
 
 def as_rows(stream: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,13 +61,18 @@ def batches_by_length(lengths: Sequence[int] | np.ndarray, tokens_per_batch: int
         start += size
 
 
-def pad(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def rounded_up(length: Any) -> Any:
+    """The next multiple of `STEP`, of a length or of each of an array of them."""
+    return -(-length // STEP) * STEP
+
+
+def pad(texts: Sequence[np.ndarray], least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Stand texts of unequal length in one rectangle: token_ids (B, T) int64; mask (B, T) bool, True = real token.
 
-    T is at least 1, so that a batch of empty texts is still a batch.
+    T is the length of the longest, and at least `least`; of 1, so that a batch of empty texts is still a batch.
     """
     lengths = np.array([len(text) for text in texts])
-    mask = np.arange(max(lengths.max(initial=0), 1)) < lengths[:, None]
+    mask = np.arange(max(lengths.max(initial=0), least)) < lengths[:, None]
     token_ids = np.full(mask.shape, PAD_ID, np.int64)
     if lengths.sum():
         token_ids[mask] = np.concatenate(texts)

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from minitransfer.apparatus.distributed import all_reduce_sum, share_of_rows
 from minitransfer.apparatus.runtime import Progress, SideBySide
-from minitransfer.text.batching import batches_by_length
+from minitransfer.text.batching import batches_by_length, rounded_up
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts
 
 POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "concat": 3, "cls": 1, "last": 1}  # how many layers wide each is
 TOKENS_PER_BATCH = 16_384
 FEWEST = 4  # texts from which a spread is measured
-VERSION = 2  # of features: to be counted up whenever the same settings begin to give other numbers
+VERSION = 3  # of features: to be counted up whenever the same settings begin to give other numbers
 
 
 def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
@@ -76,7 +76,7 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
     """
     features = torch.zeros(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
     lengths = texts.lengths
-    batches = share_of_rows(list(batches_by_length(lengths, TOKENS_PER_BATCH)))
+    batches = share_of_rows(list(batches_by_length(rounded_up(lengths), TOKENS_PER_BATCH)))
     words = sum(int(lengths[rows].sum()) for rows in batches)
     with (torch.no_grad(), SideBySide(2, device) as side_by_side,
           Progress(words, "words", description="frozen pass", log_every=log_every) as progress):

@@ -8,10 +8,11 @@ Read next: `minitransfer.transfer.encoders`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from minitransfer.text.batching import head_and_tail, pad
+from minitransfer.text.batching import head_and_tail, pad, rounded_up
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 
@@ -42,14 +43,19 @@ class TokenisedTexts:
     token_ids: list[np.ndarray]
     shortened: np.ndarray
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens kept of each text, int64 (N,)."""
         return np.array([len(text) for text in self.token_ids], np.int64)
 
     def batch(self, rows: np.ndarray, num_texts: int | None = None) -> Batch:
-        """The texts of these rows, padded to the longest of them. Shapes: rows (B,) int64."""
-        return Batch(self.tokens, *pad([self.token_ids[i] for i in rows]), num_texts or len(rows))
+        """The texts of these rows, padded to a round length, but never beyond the longest text of all.
+
+        Shapes: rows (B,) int64.
+        """
+        longest = int(self.lengths.max())  # at most `max_tokens`: a BERT has no more positions
+        least = min(int(rounded_up(self.lengths[rows].max())), longest)
+        return Batch(self.tokens, *pad([self.token_ids[i] for i in rows], max(least, 1)), num_texts or len(rows))
 
 
 def tokenise_words(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:

@@ -37,6 +37,12 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "fine-tuned BERT of the better recipe": ("bert-reviews", "finetune"),
     "fine-tuned GPT": ("gpt-reviews", "finetune"),
     "fine-tuned BERT, the former one": ("bert-imdb", "finetune"),
+    "frozen teacher": ("bert-wiki", "frozen"),
+    "frozen student": ("student", "frozen"),
+    "frozen untaught student": ("untaught", "frozen"),
+    "fine-tuned teacher": ("bert-wiki", "finetune"),
+    "fine-tuned student": ("student", "finetune"),
+    "fine-tuned untaught student": ("untaught", "finetune"),
     "these two and the fine-tuned BERT": ("bilm-512 and bert-reviews fine-tuned + bag, trigrams too", "average"),
     "these three and the fine-tuned GPT": (
         "bilm-512, bert-reviews and gpt-reviews fine-tuned + bag, trigrams too", "average"),
@@ -161,8 +167,9 @@ def minutes_of_pretraining(name):
     for words, minutes in commands.items():
         flags = dict(zip(words, words[1:]))
         default = {"pretrain.static": "static-pieces" if "--pieces" in words else "static", "pretrain.bilm": "bilm",
-                   "pretrain.bert": "bert", "pretrain.gpt": "gpt"}[flags["-m"]]
-        before = flags.get("--init-from", flags.get("--warm-start", "none"))
+                   "pretrain.bert": "bert", "pretrain.gpt": "gpt", "pretrain.distil": "distil"}[flags["-m"]]
+        teacher = words[3] if flags["-m"] == "pretrain.distil" else "none"
+        before = flags.get("--init-from", flags.get("--warm-start", teacher))
         of[Path(flags.get("--out", default)).name] = minutes, Path(before).name
     total = 0.0
     while name != "none":

@@ -1,5 +1,6 @@
 """Claims about tokens: head and tail stay, what stands in a text is text, and BERT's frame counts as well."""
 
+import numpy as np
 import pytest
 
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, SPECIAL_PIECES, WordPiece
@@ -46,3 +47,14 @@ def test_a_mask_that_somebody_wrote_is_no_mask(wordpiece):
 
 def test_of_no_texts_there_are_no_tokens(wordpiece):
     assert tokenise_pieces([], 9, wordpiece).token_ids == [] and tokenise_words([], 9).token_ids == []
+
+
+def test_batches_have_few_lengths_and_none_is_longer_than_the_longest_text():
+    """Kernels are made for each new shape, and kept; and a BERT has only so many positions."""
+    texts = tokenise_words(["a " * n for n in (1, 15, 16, 17, 40, 0)], max_tokens=38)
+    lengths = {}
+    for rows in ([0], [1], [2], [0, 3], [3, 4], [5]):
+        batch = texts.batch(np.array(rows))
+        lengths[tuple(rows)] = batch.mask.shape[1]
+        assert batch.mask.sum(1).tolist() == texts.lengths[rows].tolist()
+    assert lengths == {(0,): 16, (1,): 16, (2,): 16, (0, 3): 32, (3, 4): 38, (5,): 1}
