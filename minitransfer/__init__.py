@@ -13,7 +13,7 @@ Contents, in reading order (each module opens with the question it answers and n
 
     Part I    text into integers     text.corpora · text.cleaning · text.wikitext · text.imdb · text.words
                                      text.batching · text.wordpiece · text.packing
-                                     (aside: text.sample)
+                                     (aside: text.plain · text.own · text.tables · text.sample)
     Part II   static vectors         static.skipgram · static.glove · static.loading
                                                                    command: pretrain.static
     Part III  ELMo                   elmo.charcnn · elmo.bilm · elmo.softmax · elmo.spelling · elmo.mix

@@ -1,6 +1,6 @@
 """Apparatus: optimisation. Which weights decay, how does the learning rate move, and what if a step goes wrong?
 
-Three training loops share these functions and keep the loop itself to themselves:
+Five training loops share these functions and keep the loop itself to themselves:
 
     factor = warmup_linear(step, total_steps, warmup_steps)
     set_learning_rate(optimizer, factor)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minitransfer.apparatus.options import Parser, directory_name, run_command
 
-DESCRIPTION = """Bring a BERT to the format of the transformers library, or from there.
+DESCRIPTION = """Bring a BERT or a GPT to the format of the transformers library, or from there.
 
 examples:
   python -m minitransfer.huggingface export runs/bert bert-folder
@@ -22,14 +22,14 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="{export,import}", required=True)
     leave = commands.add_parser(
         "export", help="write a run as a folder for from_pretrained",
-        description="Write a run of pretrain.bert as a BertForMaskedLM, or one of `finetune.imdb --head cls`\n"
-                    "on such a BERT as a BertForSequenceClassification.")
+        description="Write a run of pretrain.bert as a BertForMaskedLM, one of pretrain.gpt as a BertLMHeadModel, or\n"
+                    "one of `finetune.imdb --head cls` on such a BERT as a BertForSequenceClassification.")
     leave.add_argument("run", metavar="RUN", type=directory_name, help="a finished run")
     leave.add_argument("folder", metavar="DIR", type=directory_name, help="the folder to write, new or empty")
     come = commands.add_parser(
         "import", help="make a run of a folder that was saved there",
-        description="Make a run of an uncased BERT, which `finetune.imdb --encoder` takes. Of the folder are read\n"
-                    "config.json, model.safetensors, and tokenizer.json or vocab.txt.")
+        description="Make a run of an uncased BERT, or of such a GPT, which `finetune.imdb --encoder` takes.\n"
+                    "Of the folder are read config.json, model.safetensors, and tokenizer.json or vocab.txt.")
     come.add_argument("folder", metavar="DIR", type=directory_name, help="the folder with these files")
     come.add_argument("run", metavar="RUN", type=directory_name, help="the run directory to write, new or empty")
     return parser

@@ -1,6 +1,6 @@
 """Part V, from Python. How does a run become an object that takes texts and gives numbers?
 
-    encoder = minitransfer.load("runs/bilm")             # a run of pretrain.static, bilm or bert
+    encoder = minitransfer.load("runs/bilm")             # a run of pretrain.static, bilm, bert or gpt
     encoder.encode(["A film.", "Another film."])         # (2, D) float32
     tokens, layers = encoder.layers("A film.")           # T tokens, (L + 1, T, D) float32
 
@@ -115,8 +115,8 @@ class FrozenEncoder(FromRun):
     """A pretraining run as an encoder of texts.
 
     layer      the one that `encode` takes, 0 the lowest; None for the mean of all
-    max_tokens of a text are encoded, of a longer one head and tail; None for 512, or for as many as a BERT was
-               pretrained on, if fewer
+    max_tokens of a text are encoded, of a longer one head and tail; None for 512, or for as many as a BERT or
+               GPT was pretrained on, if fewer
     device     where to compute: "auto", "cpu" or "cuda"
     """
 

@@ -24,7 +24,7 @@ from minitransfer.transfer.loading import load_encoder
 from pretrain.inspect.showing import check_layer
 
 MOST_PIECES = 40  # of a text, [CLS] and [SEP] among them: more cannot be told apart in a picture
-ANOTHER = "give a run of pretrain.bert, or one of finetune.imdb on such a BERT"
+ANOTHER = "give a run of pretrain.bert or gpt, or one of finetune.imdb on such a run"
 PLACES = ("itself", "1 before", "1 after", "[CLS]", "[SEP]")
 
 
