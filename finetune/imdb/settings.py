@@ -171,6 +171,9 @@ class Settings(ReviewSettings):
             needed = {"bilstm": "every token", "cls": "the first token alone", "last": "the last token alone"}[head]
             raise UsageError(f"--pool {given['pool']} is for the mean head: the {head} head takes {needed}",
                              "leave out --pool, or use --head mean")
+        if head in ("cls", "last") and "head_size" in given:
+            raise UsageError(f"--head-size is for the heads mean and bilstm: the {head} head has no hidden layer",
+                             "leave it out, or use --head mean")
         if mode != "top" and "unfreeze" in given:
             raise UsageError(f"--unfreeze is for --mode top, not {mode}", "leave it out, or use --mode top")
         if mode == "frozen" and any(name in given for name in ONLY_LEARNING):

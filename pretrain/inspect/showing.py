@@ -68,13 +68,12 @@ def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence]
     return occurrences, corpus
 
 
-def own_corpus(run: LoadedRun) -> list[str]:
-    """The corpora that a run was trained on. Raises: CheckpointError if it does not tell, or of none known here."""
+def own_corpus(run: LoadedRun, fix: str = f"name one with --corpus: {', '.join(CORPORA)}") -> list[str]:
+    """The corpora that a run was trained on. Raises: CheckpointError, which advises `fix`, if none is known here."""
     names = names_of(run.config.get("corpus"))
     if not names:
         name = str(entry(run.config, "corpus.name"))
-        raise CheckpointError(f"{run.path} was trained on {name[:80]!r}, which is no corpus known here",
-                              f"name one with --corpus: {', '.join(CORPORA)}")
+        raise CheckpointError(f"{run.path} was trained on {name[:80]!r}, which is no corpus known here", fix)
     return names
 
 

@@ -430,6 +430,7 @@ def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, cap
     (["--trial", "998", "--labels", "100"], 2, "give more reviews, or a smaller --trial"),
     (["--trial", "800", "--labels", "202"], 2, "out of 100 negative and 100 positive"),
     (["--head", "bilstm", "--pool", "mean-max"], 2, "--pool mean-max is for the mean head"),
+    (["--head", "cls", "--head-size", "5"], 2, "--head-size is for the heads mean and bilstm"),
     (["--mode", "frzen"], 2, "did you mean frozen"),
     (["--unfreeze", "1"], 2, "--unfreeze is for --mode top"),
     (["--encoder-rate", "0.1"], 2, "a frozen one does not"),
