@@ -18,7 +18,7 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.optim import weight_decay_groups
 from minitransfer.text import CLASSES
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.encoders import Encoder, default_max_tokens
+from minitransfer.transfer.encoders import Encoder, StaticEncoder, default_max_tokens
 from minitransfer.transfer.freezing import encoder_parameter_groups, learning_depth, unfreeze_top
 from minitransfer.transfer.loading import load_encoder, new_encoder, read_tokens
 
@@ -71,6 +71,9 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
         token, kind = ONE_TOKEN[settings.head]
         raise UsageError(f"--head {settings.head} takes a {token}, and {settings.encoder} has none",
                          f"use --head mean, or the --encoder of a pretrain.{kind} run")
+    if settings.encoder_dropout and isinstance(encoder, StaticEncoder):
+        raise UsageError(f"--encoder-dropout {settings.encoder_dropout:g}: {settings.encoder} holds static vectors, "
+                         "which have no units to drop", "leave it out, or give the --encoder of another run")
     if encoder.max_tokens is not None and settings.max_tokens > encoder.max_tokens:
         raise UsageError(f"--max-tokens {settings.max_tokens}, but {settings.encoder} was pretrained on texts of "
                          f"up to {encoder.max_tokens} tokens",

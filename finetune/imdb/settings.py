@@ -179,6 +179,9 @@ class Settings(ReviewSettings):
         if mode == "frozen" and any(name in given for name in ONLY_LEARNING):
             raise UsageError("--encoder-rate, --encoder-dropout and --layer-decay say how an encoder learns, and a "
                              "frozen one does not", "leave them out, or use --mode finetune")
+        if given.get("no_cache") and (mode != "frozen" or head == "bilstm"):
+            raise UsageError("--no-cache: features are kept of a frozen encoder alone, and not under the bilstm head",
+                             "leave it out, for nothing would be kept")
         if mode in WITHOUT_LM_LOSS and given.get("lm_weight"):
             raise UsageError(f"--lm-weight: {WITHOUT_LM_LOSS[mode]}", "leave it out, or use --mode finetune")
         if mode == "frozen" and given.get("adversarial"):

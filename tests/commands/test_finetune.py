@@ -436,6 +436,8 @@ def test_from_scratch_a_run_is_not_said_to_be_pretrained(encoders, tmp_path, cap
     (["--encoder-rate", "0.1"], 2, "a frozen one does not"),
     (["--mode", "finetune", "--layer-decay", "1.5"], 2, "--layer-decay: must be"),
     (["--mode", "top", "--unfreeze", "0"], 2, "--unfreeze: must be"),
+    (["--mode", "finetune", "--no-cache"], 2, "--no-cache: features are kept of a frozen encoder alone"),
+    (["--head", "bilstm", "--no-cache"], 2, "--no-cache: features are kept of a frozen encoder alone"),
     (["--dropout", "1"], 2, "--dropout"),
     (["--learning-rate", "nan"], 2, "--learning-rate"),
     (["--encoder", "/nowhere"], 4, "there is no such directory"),
@@ -447,6 +449,13 @@ def test_what_cannot_be_done_is_said_in_one_line(encoders, tmp_path, capsys, fla
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ") and told in line and "Fix: " in line
     assert not (tmp_path / "run").exists()
+
+
+def test_dropout_in_static_vectors_is_refused(encoders, tmp_path, capsys):
+    flags = ("--mode", "finetune", "--encoder-dropout", "0.2")
+    assert run(encoders / "oracle", tmp_path / "run", *flags) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "holds static vectors, which have no units to drop. Fix: " in line and not (tmp_path / "run").exists()
 
 
 def test_a_run_is_never_overwritten_nor_resumed_with_other_settings(encoders, tmp_path, capsys):

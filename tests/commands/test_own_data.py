@@ -21,7 +21,7 @@ from minitransfer.text import corpora
 from minitransfer.transfer.stopping import scores_of
 
 CLASSES = ["gut", "mittel", "schlecht"]
-QUICK = ("--epochs", "2", "--batch-size", "8", "--log-every", "1000", "--no-cache")
+QUICK = ("--epochs", "2", "--batch-size", "8", "--log-every", "1000")
 
 
 @pytest.fixture(scope="module")
