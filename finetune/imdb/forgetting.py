@@ -35,8 +35,8 @@ from minitransfer.bert.evaluation import mask_once, masked_loss, masker
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.elmo.charcnn import word_vectors
 from minitransfer.elmo.evaluation import held_out_loss
-from minitransfer.gpt.causal import CausalLM
-from minitransfer.gpt.evaluation import in_own_order, next_piece_loss
+from minitransfer.gpt.causal import CausalLM, next_pieces
+from minitransfer.gpt.evaluation import in_own_order
 from minitransfer.text.corpora import Corpus, as_saved_corpus, find_data_dir, load_corpus, names_of
 from minitransfer.text.packing import pack
 from minitransfer.text.words import EOS_ID, PAD_ID, Vocabulary, spell_all, token_stream
@@ -144,13 +144,14 @@ def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
 def of_next_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
     """Held-out text for a GPT, which is asked for each next piece by the head of its run."""
     T, batch_size = row_sizes(run, encoder)
-    rows = in_own_order(rows_of(corpus, encoder, T + 2), config_value(run, int, "seed"))[: max(1, MOST_TOKENS // T)]
+    rows = in_own_order(rows_of(corpus, encoder, T + 2), config_value(run, int, "seed"))
+    inputs, labels = next_pieces(rows[: max(1, MOST_TOKENS // T)])
     model = with_head(run, encoder, CausalLM)
 
     def loss(check: Check) -> float:
-        return next_piece_loss(model, rows, 1.0, batch_size, check)["held_out_loss"]
+        return masked_loss(model, inputs, labels, batch_size, check)["held_out_loss"]
 
-    return HeldOut(corpus.name, len(rows) * T, loss)
+    return HeldOut(corpus.name, inputs.numel(), loss)
 
 
 def row_sizes(run: LoadedRun, encoder: BertEncoder) -> tuple[int, int]:

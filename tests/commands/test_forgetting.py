@@ -19,6 +19,7 @@ from finetune.imdb import forgetting
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
+from minitransfer.bert.encoder import MaskedLM
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.text import corpora
 from minitransfer.text.corpora import fingerprint, load_corpus
@@ -227,6 +228,15 @@ def test_a_bert_that_cannot_be_asked_as_its_pretraining_did_is_refused(
     bert.config.update(changes)
     monkeypatch.setattr("minitransfer.apparatus.checkpoint.load_run", lambda path: bert)
     refused(capsys, 4, told, data, encoders / "bert", tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt"])
+def test_a_loss_that_is_no_number_is_told_with_the_flag_that_this_command_has(
+        data, encoders, tmp_path, capsys, monkeypatch, kind):
+    logits = MaskedLM.logits
+    monkeypatch.setattr(MaskedLM, "logits", lambda *given: logits(*given) * math.nan)
+    assert run(data, encoders / kind, tmp_path / "run", *FINETUNE) == 5
+    assert "begin again with a smaller --encoder-rate" in capsys.readouterr().err
 
 
 def test_what_is_held_out_does_not_hang_on_the_seed_of_pretraining(data, encoders, tmp_path):
