@@ -28,7 +28,7 @@ from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, say, set_threads
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, interruptible, say, set_threads
 from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.baselines import Half, class_ratios, count_ngrams, fit_classes
@@ -67,29 +67,31 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
     """Count both halves, train on the one, score the other once, and save everything."""
     started = time.monotonic()
     parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows]) for rows in split]
-    names, (learn, choose, test) = count_ngrams(*parts, (reviews.test_texts, reviews.test_labels), device=device,
-                                               longest=settings.ngrams)
+    halves = (*parts, (reviews.test_texts, reviews.test_labels))
+    with interruptible():
+        names, (train_half, validation_half, test_half) = count_ngrams(*halves, device=device, longest=settings.ngrams)
     encoding = time.monotonic() - started
     say(f"{len(names):,} n-grams of up to {settings.ngrams} words are seen at least twice in the reviews to learn from")
     with Stop() as stop:
-        best, strength, outcome = train(learn, choose, reviews.classes, len(names), settings.strengths, run, stop)
+        best, strength, outcome = train(train_half, validation_half, reviews.classes, len(names), settings.strengths,
+                                        run, stop)
     if not best:
         what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    validation, logits = (half.logits(best["weights"], best["b"]) for half in (choose, test))
-    scores = scores_of(logits, test.labels)
+    validation, logits = (half.logits(best["weights"], best["b"]) for half in (validation_half, test_half))
+    scores = scores_of(logits, test_half.labels)
     results = summary(None, None, reviews, sum(map(len, split)), outcome, scores, encoding, settings)
     results |= {"forgetting": None, "strength": strength, "ngrams": settings.ngrams}
     files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
-                                     LOGITS: logits_file(validation, choose.labels, logits, test.labels)}
+                                     LOGITS: logits_file(validation, validation_half.labels, logits, test_half.labels)}
     run.save_model(best, files)
     run.mark_complete(outcome.step, results)
     show(names, best["weights"], reviews.classes)
     report(results, run.path)
 
 
-def train(learn: Half, choose: Half, classes: Sequence[str], num_ngrams: int, strengths: Sequence[float],
-          run: RunDirectory, stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
+def train(train_half: Half, validation_half: Half, classes: Sequence[str], num_ngrams: int,
+          strengths: Sequence[float], run: RunDirectory, stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
     """Try each strength; returns the weights of the lowest validation loss, that strength, and how it went.
 
     An epoch is here one pass over the reviews to learn from, a step one strength. It is all over in a minute, so a
@@ -98,10 +100,10 @@ def train(learn: Half, choose: Half, classes: Sequence[str], num_ngrams: int, st
     best, chosen, outcome = {}, None, Outcome()
     epochs, started = 0, time.monotonic()
     run.truncate_metrics(0)
-    ratios = class_ratios(learn, len(classes), num_ngrams)
+    ratios = class_ratios(train_half, len(classes), num_ngrams)
     for step, strength in enumerate(strengths, start=1):
-        weights, b, passes = fit_classes(learn, len(classes), ratios, strength, lambda: stop.check("stopped"))
-        loss, accuracy = loss_and_accuracy(choose.logits(weights, b), choose.labels)
+        weights, b, passes = fit_classes(train_half, len(classes), ratios, strength, lambda: stop.check("stopped"))
+        loss, accuracy = loss_and_accuracy(validation_half.logits(weights, b), validation_half.labels)
         epochs, seconds = epochs + passes, time.monotonic() - started
         if loss < outcome.best_loss:
             best, chosen = {"weights": weights.float(), "b": b.float()}, strength

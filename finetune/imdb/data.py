@@ -16,9 +16,8 @@ from finetune.imdb.settings import Settings
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.progress import Progress, say
 from minitransfer.text.corpora import Reviews
-from minitransfer.transfer import examples as chapter
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import Examples, PooledExamples, TokenExamples, pooled_features
+from minitransfer.transfer.examples import Examples, PooledExamples, TokenExamples, classify, pooled_features
 
 
 def encode_or_tokenise(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray,
@@ -52,6 +51,6 @@ def prepare_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, 
 
 def score(model: Classifier, test: Examples, check: Callable[[], None], log_every: float) -> Tensor:
     """The logits of all reviews to test on, (N, Y). `check`, called before each batch, may raise Stopped."""
-    unit = "tokens" if test.lengths.max() > 1 else "reviews"  # a pooled review costs one
+    unit = "tokens" if isinstance(test, TokenExamples) else "reviews"
     with Progress(int(test.lengths.sum()), unit, description="scoring", log_every=log_every) as progress:
-        return chapter.classify(model, test, np.arange(len(test.lengths)), check, progress.advance)
+        return classify(model, test, np.arange(len(test.lengths)), check, progress.advance)

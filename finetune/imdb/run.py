@@ -97,13 +97,13 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     encoding = time.monotonic() - started + sum(seconds for seconds in told if type(seconds) is float)
     if is_first():
         run.log_metrics({"step": 0, "seconds_encoding": encoding}, once=True)
-    learn, choose = (np.searchsorted(chosen, rows) for rows in split)  # their rows among the chosen
+    train_rows, validation_rows = (np.searchsorted(chosen, rows) for rows in split)  # among the chosen
     if isinstance(examples, PooledExamples) and settings.head == "mean":
-        model.standardise.fit(examples.batch(learn))
+        model.standardise.fit(examples.batch(train_rows))
     with Stop() as stop:
-        outcome = train(model, examples, (learn, choose), settings, run, stop, lm_loss)
+        outcome = train(model, examples, (train_rows, validation_rows), settings, run, stop, lm_loss)
         after = on_first(stop, lambda: held_out.measure(stop.check)) if settings.measure_forgetting else None
-        validation = classify(model, examples, choose, lambda: stop_together(stop))
+        validation = classify(model, examples, validation_rows, lambda: stop_together(stop))
         logits = score(model, test, lambda: stop_together(stop), settings.log_every)
         stop_together(stop)
     if not is_first():
@@ -112,7 +112,7 @@ def learn_and_score(model: Classifier, encoder_run: LoadedRun, reviews: Reviews,
     results = summary(model, encoder_run, reviews, len(chosen), outcome, scores, encoding, settings)
     results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
     files = {**encoder_run.files, "results.json": to_json(results),
-             LOGITS: logits_file(validation, examples.labels[choose], logits, test.labels)}
+             LOGITS: logits_file(validation, examples.labels[validation_rows], logits, test.labels)}
     run.save_model(model.state_dict(), files)
     run.mark_complete(outcome.step, results)
     report(results, run.path)

@@ -27,10 +27,9 @@ from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.distributed import average_gradients, rank_seed
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import Stop, derived_seed, generator
-from minitransfer.transfer import examples as chapter
 from minitransfer.transfer import heads
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import Examples, TokenExamples, fit_standardise, minibatches
+from minitransfer.transfer.examples import Examples, TokenExamples, classify, fit_standardise, minibatches
 from minitransfer.transfer.stopping import Changing, EarlyStopping, Outcome, loss_and_accuracy
 
 MAX_GRAD_NORM = 1.0
@@ -48,12 +47,12 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     lm_loss: what is asked beside the task, for --lm-weight; the losses that are told are those of the task alone.
     Raises: Stopped if asked to stop.
     """
-    learn, choose = split
+    train_rows, validation_rows = split
     optimizer = optim.adamw(parameter_groups(model, settings))
     learning = [p for p in model.parameters() if p.requires_grad]  # in one epoch or another
     changing = Changing(model)
     stopping = EarlyStopping(changing, settings.patience)
-    total = settings.epochs * math.ceil(len(learn) / settings.batch_size)
+    total = settings.epochs * math.ceil(len(train_rows) / settings.batch_size)
     with Keeper(run, run.load_state(), stop, steps=total, total=total, unit="steps", description="training",
                 save_every=settings.save_every, log_every=settings.log_every,
                 model=changing, optimizer=optimizer, stopping=stopping) as keeper:
@@ -63,7 +62,7 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             model.train()
             let_learn(model.encoder, settings, epoch)
             order = generator(settings.seed, "order", epoch)
-            for rows in keeper.steps(minibatches(learn, examples.lengths, settings.batch_size, order)):
+            for rows in keeper.steps(minibatches(train_rows, examples.lengths, settings.batch_size, order)):
                 torch.manual_seed(derived_seed(settings.seed, "dropout", keeper.step, *rank_seed()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, math.ceil(WARMUP * total)))
                 batch = examples.batch(rows)
@@ -84,19 +83,19 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
                             learning_rate=optimizer.param_groups[0]["lr"])  # the head's
             model.eval()
             if isinstance(examples, TokenExamples):
-                fit_standardise(model, examples.texts, learn[:: math.ceil(len(learn) / STANDARDISED_BY)])
-            validate(model, examples, choose, stopping, keeper, run, optimizer)
+                fit_standardise(model, examples.texts, train_rows[:: math.ceil(len(train_rows) / STANDARDISED_BY)])
+            validate(model, examples, validation_rows, stopping, keeper, run, optimizer)
     stopping.take_best()
     model.eval()
     return Outcome(keeper.step, keeper.epoch, keeper.seconds, stopping.best_epoch, stopping.best_loss,
                    stopping.best_accuracy)
 
 
-def validate(model: Classifier, examples: Examples, choose: np.ndarray, stopping: EarlyStopping, keeper: Keeper,
-             run: RunDirectory, optimizer: torch.optim.Optimizer) -> None:
+def validate(model: Classifier, examples: Examples, validation_rows: np.ndarray, stopping: EarlyStopping,
+             keeper: Keeper, run: RunDirectory, optimizer: torch.optim.Optimizer) -> None:
     """Score the rows to choose by, and tell what the epoch has come to. Raises: Stopped if asked to stop."""
-    logits = chapter.classify(model, examples, choose, keeper.save_or_stop)
-    loss, accuracy = loss_and_accuracy(logits, examples.labels[choose])
+    logits = classify(model, examples, validation_rows, keeper.save_or_stop)
+    loss, accuracy = loss_and_accuracy(logits, examples.labels[validation_rows])
     stopping.end_epoch(keeper.epoch + 1, loss, accuracy)
     epoch_loss = keeper.sums.get("loss", 0.0) / max(1, keeper.sums.get("texts", 0))
     row = {"step": keeper.step, "epoch": keeper.epoch + 1, "validation_loss": loss, "validation_accuracy": accuracy,

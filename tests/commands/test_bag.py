@@ -162,6 +162,14 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, c
     assert "already complete" in capsys.readouterr().out
 
 
+def test_a_signal_while_reviews_are_counted_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "count_ngrams", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(tmp_path / "run", "--labels", "20") == 143
+    assert "to go on: python -m finetune.bag" in capsys.readouterr().err
+    assert run(tmp_path / "run", "--labels", "20", "--resume") == 0
+
+
 @pytest.mark.parametrize("flags, code, told", [
     (["--labels", "1002"], 2, "choose an even number from 4 to 1,000"),
     (["--labels", "7"], 2, "cannot be chosen"),

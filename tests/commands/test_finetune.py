@@ -17,6 +17,7 @@ from corpus_files import few_of_sample
 from encoder_runs import make_bilm, make_oracle
 from pretrain_runs import skip_without_bfloat16
 
+from finetune.imdb import data, train
 from finetune.imdb.__main__ import Settings, main
 from finetune.imdb.model import build, build_encoder, parameter_groups
 from finetune.imdb.settings import DEFAULTS, MODES, Defaults
@@ -182,9 +183,9 @@ def test_the_labels_of_the_test_half_decide_nothing_but_its_own_score(encoders, 
 
 
 def test_the_test_half_is_scored_once(encoders, tmp_path, monkeypatch):
-    scored = []
-    classify = examples.classify
-    monkeypatch.setattr(examples, "classify", lambda *a, **k: (scored.append(len(a[2])), classify(*a, **k))[1])
+    scored, classify = [], examples.classify
+    for module in (data, train):
+        monkeypatch.setattr(module, "classify", lambda *a, **k: (scored.append(len(a[2])), classify(*a, **k))[1])
     assert run(encoders / "oracle", tmp_path / "run", "--labels", "100", "--epochs", "4") == 0
     assert scored == [20] * 4 + [120]
 
@@ -266,8 +267,8 @@ def signal_at(monkeypatch, module, name, count):
     (SCRATCH, optim, "clip_gradients", 1),  # the first step
     (SCRATCH, optim, "clip_gradients", 10),  # amid the second epoch
     (SCRATCH, optim, "clip_gradients", 14),  # the last step of an epoch
-    (SCRATCH, examples, "classify", 2),  # while the held-out slice is scored
-    (SCRATCH, examples, "classify", 4),  # while the test half is scored
+    (SCRATCH, train, "classify", 2),  # while the held-out slice is scored
+    (SCRATCH, data, "classify", 1),  # while the test half is scored
     (BILSTM, optim, "clip_gradients", 10),
     (GRADUAL, optim, "clip_gradients", 7),  # the last step before a layer is unfrozen
     (GRADUAL, optim, "clip_gradients", 17),
