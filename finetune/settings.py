@@ -11,9 +11,9 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.settings import RunSettings, flag
 from minitransfer.text import CLASSES, REVIEWS
 from minitransfer.text.tables import USUAL
+from minitransfer.transfer import FEWEST
 
 COLUMNS = ("text_column", "label_column")
-FEWEST = 2  # labels of each class: one to learn from, one to choose by
 
 
 @dataclass(frozen=True)

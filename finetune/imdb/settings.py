@@ -22,10 +22,10 @@ from minitransfer.apparatus.options import (
     share,
 )
 from minitransfer.apparatus.settings import flag, out_flag, precision_flag
+from minitransfer.transfer import POOLS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
 HEADS = ("mean", "bilstm", "cls", "last")
-POOLS = ("mean", "mean-max", "mean-spread", "concat")
 FEW_LABELS = 2_000  # with more of them a mean head has learnt in so many epochs:
 EPOCHS_OVER_MANY = {"frozen": 20, "top": 3, "finetune": 3, "gradual": 4}
 OF_HEAD = ("head", "pool", "head_size", "dropout")
@@ -121,8 +121,8 @@ class Settings(ReviewSettings):
         "mean: W2 tanh(W1 mean) + b; bilstm: an LSTM over the tokens, which must be encoded anew in each epoch; cls: "
         "W h_[CLS] + b, for a pretrain.bert run; last: the same of the last token, for a pretrain.gpt run",
         choices=HEADS, default="mean")
-    pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)", choices=POOLS,
-                     default="mean")
+    pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)",
+                     choices=tuple(POOLS), default="mean")
     labels: int | None = flag(
         "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
         metavar="N", default=None)

@@ -30,8 +30,9 @@ from minitransfer.bert.encoder import MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
 from minitransfer.text.wordpiece import WordPiece
+from minitransfer.transfer import FEWEST
 from minitransfer.transfer.encoders import BertEncoder
-from minitransfer.transfer.labels import FEWEST, choose_labelled
+from minitransfer.transfer.labels import choose_labelled
 from minitransfer.transfer.loading import OF_PIECES, load_with_head
 from minitransfer.transfer.prompts import PAIRS, SAMPLE_PAIRS, TEMPLATES, Template, accuracies, scores, single_pieces
 
@@ -64,6 +65,19 @@ def main(settings: Settings) -> dict[str, Any]:
         examples = list(zip(*_labelled(reviews, settings.examples, settings.seed, wordpiece, "--examples")))
         random.Random(derived_seed(settings.seed, "examples")).shuffle(examples)
     test = _drawn(len(reviews.test_texts), settings.reviews)
+    answers = ask_all(model, wordpiece, reviews, test, templates, pairs, examples, max_tokens, precision)
+    results = {"encoder": settings.run, "mode": "prompt", "labels": settings.labels or 0,
+               "examples": len(examples), "seed": settings.seed, "data": reviews.name, "reviews": len(test),
+               "max_tokens": max_tokens, **tuned, "answers": answers,
+               **{kind: _summary(answers, kind) for kind in ("raw", "median")}}
+    print(json.dumps(results)) if settings.json else tell(results)
+    return results
+
+
+def ask_all(model: MaskedLM, wordpiece: WordPiece, reviews: Reviews, test: np.ndarray, templates: dict[str, Template],
+            pairs: dict[tuple[str, str], list[int]], examples: Sequence[Example], max_tokens: int,
+            precision: str) -> list[dict[str, Any]]:
+    """The accuracies of each template and pair over the reviews at the places `test`, raw and above the median."""
     unlabelled = reviews.unsup_texts or reviews.train_texts
     some = _drawn(len(unlabelled), UNLABELLED)
     labels, answers = reviews.test_labels[test], []
@@ -72,16 +86,11 @@ def main(settings: Settings) -> dict[str, Any]:
         f"{len(templates)} templates")
     for text, template in templates.items():
         s, s_unlabelled = (ask(model, template, part, list(pairs.values()), examples, max_tokens, precision, text)
-                       for part in asked)
+                           for part in asked)
         median = s_unlabelled.median(dim=0).values
         both = zip(pairs, accuracies(s, labels), accuracies(s, labels, median))
         answers += [{"template": text, "words": list(pair), "raw": raw, "median": above} for pair, raw, above in both]
-    results = {"encoder": settings.run, "mode": "prompt", "labels": settings.labels or 0,
-               "examples": len(examples), "seed": settings.seed, "data": reviews.name, "reviews": len(test),
-               "max_tokens": max_tokens, **tuned, "answers": answers,
-               **{kind: _summary(answers, kind) for kind in ("raw", "median")}}
-    print(json.dumps(results)) if settings.json else tell(results)
-    return results
+    return answers
 
 
 def ask(model: MaskedLM, template: Template, reviews: Sequence[np.ndarray], pairs: Sequence[Sequence[int]],

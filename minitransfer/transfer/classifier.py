@@ -22,8 +22,9 @@ from minitransfer.apparatus.runtime import autocast
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit
 from minitransfer.elmo.mix import ScalarMix
 from minitransfer.text import CLASSES, classes_of
+from minitransfer.transfer import POOLS
 from minitransfer.transfer.encoders import Encoder, TokenVectors
-from minitransfer.transfer.features import POOLS, Standardise, pool_tokens
+from minitransfer.transfer.features import Standardise, pool_tokens
 from minitransfer.transfer.heads import BiLSTMHead, ClsHead, MeanPoolHead
 from minitransfer.transfer.loading import new_encoder, read_tokens
 from minitransfer.transfer.tokens import Batch
@@ -118,7 +119,7 @@ class Classifier(nn.Module):
         return self.mix(self.standardise(pooled, learning).transpose(0, 1))
 
     def encode(self, x: Tensor, mask: Tensor, one_token: bool = False) -> Tensor:
-        """The encoder's layers, or the state in its last one of the token that the head reads.
+        """The encoder's layers, or the state in its last one of the token that the head takes.
 
         Shapes: x (B, T, D) word vectors, mask (B, T) bool -> (L + 1, B, T, D), or (B, D).
         While the encoder is training, its dropout is drawn as the head's is, from torch's own generator of the device.

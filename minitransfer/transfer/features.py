@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from minitransfer.apparatus.distributed import all_reduce_sum, share_of_rows
 from minitransfer.apparatus.runtime import Progress, SideBySide
 from minitransfer.text.batching import batches_by_length, rounded_up
+from minitransfer.transfer import POOLS
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts
 
-POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "concat": 3, "cls": 1, "last": 1}  # how many layers wide each is
 TOKENS_PER_BATCH = 16_384
-FEWEST = 4  # texts from which a spread is measured
+LEAST_MEASURED = 4  # texts from which a spread is measured
 VERSION = 3  # of features: to be counted up whenever the same settings begin to give other numbers
 
 
@@ -36,32 +36,29 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     cls          h_[CLS], the first token alone
     last         the text's own last token alone
 
-    h_end is where each direction of a biLM ends: the lower half of h_T, which has read the text from its beginning, and
-    the upper half of h_1, which has read it from its end. Of other encoders it is just these halves.
+    h_end is where each direction of a biLM ends: the lower half of h_T, which has seen the text from its beginning, and
+    the upper half of h_1, which has seen it from its end. Of other encoders it is just these halves.
     Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D to 3D.
 
     Differs: ULMFiT pools its last layer, and has a classifier for each direction. The lecture has the mean (5.2) and
     [CLS] (3.4), Radford et al. 2018 the last token. Maximum and spread are not linear, so pool(mix) ≠ mix(pool): with
     them we mix the pooled layers, which is another model.
     """
-    if pool == "cls":
-        return layers[:, :, 0].transpose(0, 1)
-    if pool == "last":
-        last = mask.sum(dim=1).clamp(min=1) - 1
-        return layers[:, torch.arange(len(mask), device=mask.device), last].transpose(0, 1)
-    count = mask.sum(dim=1).clamp(min=1).view(1, -1, 1)
-    mean = layers.sum(dim=2) / count
+    T = mask.sum(dim=1).clamp(min=1)
+    h_T = layers[:, torch.arange(len(mask), device=mask.device), T - 1]
+    if pool in ("cls", "last"):
+        return (layers[:, :, 0] if pool == "cls" else h_T).transpose(0, 1)
+    mean = layers.sum(dim=2) / T.view(1, -1, 1)
     parts = [mean]
     if pool in ("mean-max", "concat"):
         maximum = layers.masked_fill(~mask.view(1, *mask.shape, 1), -torch.inf).amax(dim=2)
         parts.append(maximum.masked_fill(~mask.any(dim=1).view(1, -1, 1), 0))
     if pool == "concat":
-        T, half = mask.sum(dim=1).clamp(min=1), layers.shape[-1] // 2
-        h_T = layers[:, torch.arange(len(mask), device=layers.device), T - 1]
+        half = layers.shape[-1] // 2
         parts = [h_T[..., :half], layers[:, :, 0, half:], *reversed(parts)]
     if pool == "mean-spread":
         centred = (layers - mean.unsqueeze(2)) * mask.unsqueeze(-1)
-        variance = centred.square().sum(dim=2) / count
+        variance = centred.square().sum(dim=2) / T.view(1, -1, 1)
         some = variance > 0  # at zero the square root is infinitely steep, and a gradient would become nan
         parts.append(variance.where(some, 1).sqrt() * some)
     return torch.cat(parts, dim=-1).transpose(0, 1)
@@ -74,7 +71,7 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
     The vector of each distinct token is worked out once, and the two directions of a biLM run side by side.
     Several processes share the batches, and all have the features of all texts in the end.
     """
-    features = torch.zeros(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS[pool])
+    features = torch.zeros(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS.get(pool, 1))
     lengths = texts.lengths
     batches = share_of_rows(list(batches_by_length(rounded_up(lengths), TOKENS_PER_BATCH)))
     words = sum(int(lengths[rows].sum()) for rows in batches)
@@ -121,7 +118,7 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor, learning: bool = False) -> Tensor:
         """`learning`: whether this is training, and of the encoder too. Shapes: (…, L + 1, W) -> the same."""
-        measured = learning and len(features) >= FEWEST
+        measured = learning and len(features) >= LEAST_MEASURED
         mean, std = mean_and_spread(features) if measured else (self.mean, self.std)
         return (features - mean) / std
 

@@ -19,8 +19,8 @@ from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.text import CLASSES
 from minitransfer.text.corpora import Reviews
+from minitransfer.transfer import FEWEST
 
-FEWEST = 2  # reviews of each class: one to learn from, and one to choose by
 FEW = 2_000  # up to here a fifth of the labels is held out, so that choosing is not blind; beyond, a tenth will do
 
 
