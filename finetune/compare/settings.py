@@ -51,8 +51,8 @@ class Settings(ReviewSettings):
                               positive_int, metavar="N", default=None)
     no_baselines: bool = flag("leave out the bag of n-grams, static vectors frozen, and each encoder from scratch",
                               bool, default=False)
-    show: bool = flag("run nothing: draw up what is done of this grid, of whatever pieces it was run in; implies "
-                      "--resume", bool, default=False)
+    show: bool = flag("run nothing: draw up what is done of this grid, and nothing else, of whatever pieces it was run "
+                      "in; implies --resume", bool, default=False)
     draw: tuple[str, ...] = flag(
         "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, or of those in "
         "these directories, such as pieces of a grid that were run on several machines", metavar="FILE", many=True,

@@ -125,6 +125,7 @@ class FrozenEncoder(FromRun):
     max_tokens: int | None = None
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
+        """Learn nothing; returns itself, loaded. Raises: UsageError for an option that the run cannot serve."""
         encoder, least = self._encoder, 3 if self._encoder.has_cls else 1
         if self.layer is not None and self.layer not in range(encoder.num_layers):
             raise UsageError(f"layer is {self.layer!r:.60}, and {self.run} has layers 0 to {encoder.num_layers - 1}",
@@ -166,6 +167,7 @@ class FrozenEncoder(FromRun):
         return [tokenised.tokens[i] for i in tokenised.token_ids[0]], layers[:, 0, mask[0]].cpu().numpy()
 
     def tokenise(self, texts: list[str]) -> TokenisedTexts:
+        """The texts, cleaned, as the tokens that the encoder takes."""
         encoder = self.fit()._encoder
         return encoder.tokenise([clean(text) for text in texts], self.max_tokens or default_max_tokens(encoder))
 
@@ -225,6 +227,7 @@ class TextClassifier(Predicting, FrozenEncoder):
     options = FromRun.options
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
+        """Learn nothing; returns itself, loaded, with the `max_tokens` of its run."""
         self.max_tokens = max_tokens_of(self._run.config, self._encoder)
         return self
 
@@ -240,6 +243,7 @@ class TextClassifier(Predicting, FrozenEncoder):
         return super().encode(texts)
 
     def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
+        """As the network gives them."""
         return predict(self.model, tokenised)
 
     def coverage(self) -> Coverage | None:
@@ -266,25 +270,32 @@ class BagOfNgrams(Predicting):
     kind = "bag"
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
+        """Learn nothing; returns itself, loaded. Raises: CheckpointError if weights and n-grams do not fit."""
         missing = {"weights", "b"} - self._run.tensors.keys()
         if missing or self._run.tensors["weights"].shape[-1] != len(self._numbers):
             raise CheckpointError(f"{self.run}: weights and ngrams.txt do not fit together", ANOTHER)
         return self
 
     def tokenise(self, texts: list[str]) -> TokenisedTexts:
+        """The texts, cleaned, as all of their words."""
         return tokenise_words([clean(text) for text in texts], WHOLE)
 
     def probabilities(self, tokenised: TokenisedTexts) -> Tensor:
+        """As the n-grams of each text give them together."""
         members, starts = [], [0]
-        longest = max(gram.count(" ") for gram in self._numbers) + 1  # words
         for token_ids in tokenised.token_ids:
             words = [tokenised.tokens[i] for i in token_ids]
-            grams = {" ".join(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1)}
+            grams = {" ".join(words[i : i + n]) for n in range(1, self._longest + 1) for i in range(len(words) - n + 1)}
             members += [self._numbers[gram] for gram in grams if gram in self._numbers]
             starts.append(len(members))
         bags = Bags(torch.tensor(members, dtype=torch.int64), torch.tensor(starts))
         tensors = self.fit()._run.tensors
         return Half(bags, torch.empty(0)).logits(tensors["weights"], tensors["b"]).softmax(dim=-1).float()
+
+    @cached_property
+    def _longest(self) -> int:
+        """Words of the longest n-gram."""
+        return max(gram.count(" ") for gram in self._numbers) + 1
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

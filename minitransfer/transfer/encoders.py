@@ -32,7 +32,7 @@ class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
     `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text stands between [CLS] and
-    [SEP]; `token_head`, the head that reads a single token in which the encoder gathers a text, None if it does not;
+    [SEP]; `token_head`, the head that takes a single token in which the encoder gathers a text, None if it does not;
     `precision`, in which numbers it multiplies, "fp32" or "bf16": what it gives is float32 all the same. Once frozen,
     an encoder stays so: `train()` on the model around it would otherwise bring back dropout, and with it features
     that change from pass to pass.
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def encode_one(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Where there is a `token_head`: what it reads, a state of the last layer. Shapes: as `encode`, but -> (B, D).
+        """Where there is a `token_head`: what it takes, a state of the last layer. Shapes: as `encode`, but -> (B, D).
         """
         raise NotImplementedError
 
@@ -173,6 +173,7 @@ class StaticEncoder(Encoder):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
+        """One layer, the vectors themselves. Shapes: as `Encoder.encode`."""
         return (x * mask.unsqueeze(-1)).unsqueeze(0)
 
 
@@ -226,6 +227,7 @@ class BiLMEncoder(Encoder):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
+        """What the character CNN gives, then each LSTM layer. Shapes: as `Encoder.encode`."""
         with autocast(x.device, self.precision):
             return self.bilm(x, mask, run_both, generator)
 
@@ -264,7 +266,7 @@ class BertEncoder(Encoder):
         return self.bert.embeddings.tokens.weight[inputs]
 
     def gathering(self, mask: Tensor) -> Tensor:
-        """Where in each text the token stands that `token_head` reads: mask (B, T) -> (B,) int64; here the first."""
+        """Where in each text the token stands that `token_head` takes: mask (B, T) -> (B,) int64; here the first."""
         return torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
 
     def encode_one(self, x: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -283,6 +285,7 @@ class BertEncoder(Encoder):
 
     def encode(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                generator: torch.Generator | None = None) -> Tensor:
+        """What the embeddings give, then each block. Shapes: as `Encoder.encode`."""
         with autocast(x.device, self.precision):
             return torch.stack(self.bert.layers_above(x, mask, generator)) * mask.unsqueeze(-1)
 

@@ -50,6 +50,7 @@ class PooledExamples(Examples):
         self.features = features
 
     def batch(self, rows: np.ndarray) -> Tensor:
+        """Their pooled layers. Shapes: rows (B,) int64 -> (B, L + 1, W)."""
         return self.features[torch.from_numpy(rows)]
 
 
@@ -61,6 +62,7 @@ class TokenExamples(Examples):
         self.texts = texts
 
     def batch(self, rows: np.ndarray) -> Batch:
+        """The tokens of this process's share of them, at least one text."""
         mine = share_of_rows(rows)
         return self.texts.batch(mine if len(mine) else rows[:1], len(rows))
 
