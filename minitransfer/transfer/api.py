@@ -34,7 +34,6 @@ from minitransfer.apparatus.runtime import choose_device
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun, load_run, read_config
 from minitransfer.apparatus.settings import DEVICES
 from minitransfer.text import classes_of
-from minitransfer.text.batching import batches_by_length, rounded_up
 from minitransfer.text.cleaning import clean_text
 from minitransfer.text.imdb import LINE_BREAK
 from minitransfer.transfer.baselines import WHOLE, Bags, Half
@@ -42,9 +41,9 @@ from minitransfer.transfer.classifier import Classifier, load_classifier, max_to
 from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.encoders import Encoder, TokenVectors, default_max_tokens
 from minitransfer.transfer.examples import predict
-from minitransfer.transfer.features import TOKENS_PER_BATCH, pool_tokens
+from minitransfer.transfer.features import pool_tokens
 from minitransfer.transfer.loading import load_encoder
-from minitransfer.transfer.tokens import Batch, TokenisedTexts, tokenise_words
+from minitransfer.transfer.tokens import Batch, TokenisedTexts, batches_to_encode, tokenise_words
 
 Texts = str | Iterable[str]
 
@@ -150,7 +149,7 @@ class FrozenEncoder(FromRun):
         tokenised = self.tokenise(listed or [""])  # so that no texts give an array of the right width
         vectors: list[Any] = [None] * len(tokenised.token_ids)
         with torch.no_grad():
-            for rows in batches_by_length(rounded_up(tokenised.lengths), TOKENS_PER_BATCH):
+            for rows in batches_to_encode(tokenised.lengths):
                 for i, x in zip(rows, self._of_batch(tokenised.batch(rows)).cpu().numpy()):
                     vectors[i] = x
         return vectors[0] if alone else np.stack(vectors)[: len(listed)]

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from minitransfer.apparatus.cache import cache_key, cached
 from minitransfer.apparatus.distributed import share_of_rows
-from minitransfer.text.batching import batches_by_length, rounded_up
 from minitransfer.text.corpora import fingerprint
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.features import TOKENS_PER_BATCH, VERSION, frozen_pass
+from minitransfer.transfer.features import VERSION, frozen_pass
 from minitransfer.transfer.heads import MeanPoolHead
-from minitransfer.transfer.tokens import Batch, TokenisedTexts
+from minitransfer.transfer.tokens import Batch, TokenisedTexts, batches_to_encode
 
 
 class Examples(ABC):
@@ -77,7 +76,7 @@ def classify(model: Classifier, examples: Examples, rows: np.ndarray, check: Cal
     logits: list[Tensor] = [torch.empty(0)] * len(rows)
     model.token_vectors.renew()
     with torch.no_grad():
-        for batch in batches_by_length(rounded_up(examples.lengths[rows]), TOKENS_PER_BATCH):
+        for batch in batches_to_encode(examples.lengths[rows]):
             check()
             for i, row in zip(batch, model(examples.batch(rows[batch])).cpu()):
                 logits[i] = row
@@ -90,7 +89,7 @@ def fit_standardise(model: Classifier, texts: TokenisedTexts, rows: np.ndarray) 
     """Let a model with a mean head standardise by what it now makes of the texts of these rows."""
     if isinstance(model.head, MeanPoolHead):
         model.token_vectors.renew()
-        batches = batches_by_length(rounded_up(texts.lengths[rows]), TOKENS_PER_BATCH)
+        batches = batches_to_encode(texts.lengths[rows])
         model.standardise.fit(torch.cat([model.encode_batch(texts.batch(rows[batch])) for batch in batches]))
 
 

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 from minitransfer.apparatus.distributed import all_reduce_sum, share_of_rows
 from minitransfer.apparatus.runtime import Progress, SideBySide
-from minitransfer.text.batching import batches_by_length, rounded_up
 from minitransfer.transfer import POOLS
 from minitransfer.transfer.encoders import Encoder
-from minitransfer.transfer.tokens import TokenisedTexts
+from minitransfer.transfer.tokens import TokenisedTexts, batches_to_encode
 
-TOKENS_PER_BATCH = 16_384
 LEAST_MEASURED = 4  # texts from which a spread is measured
 VERSION = 3  # of features: to be counted up whenever the same settings begin to give other numbers
 
@@ -73,7 +71,7 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
     """
     features = torch.zeros(len(texts.token_ids), encoder.num_layers, encoder.hidden_size * POOLS.get(pool, 1))
     lengths = texts.lengths
-    batches = share_of_rows(list(batches_by_length(rounded_up(lengths), TOKENS_PER_BATCH)))
+    batches = share_of_rows(list(batches_to_encode(lengths)))
     words = sum(int(lengths[rows].sum()) for rows in batches)
     with (torch.no_grad(), SideBySide(2, device) as side_by_side,
           Progress(words, "words", description="frozen pass", log_every=log_every) as progress):

@@ -6,16 +6,17 @@ pieces, those it was pretrained with, between [CLS] and [SEP]. Of a text that is
 Read next: `minitransfer.transfer.encoders`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from minitransfer.text.batching import head_and_tail, pad, rounded_up
+from minitransfer.text.batching import batches_by_length, head_and_tail, pad, rounded_up
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 
+TOKENS_PER_BATCH = 16_384
 MAX_CHARACTERS = 2_000_000  # of one text: of more, only the ends are tokenised; their outermost words are kept
 
 
@@ -56,6 +57,11 @@ class TokenisedTexts:
         longest = int(self.lengths.max())  # at most `max_tokens`: a BERT has no more positions
         least = min(int(rounded_up(self.lengths[rows].max())), longest)
         return Batch(self.tokens, *pad([self.token_ids[i] for i in rows], max(least, 1)), num_texts or len(rows))
+
+
+def batches_to_encode(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """The positions of texts of these lengths (N,) in batches, as `batches_by_length`, padded as `batch` pads them."""
+    return batches_by_length(rounded_up(lengths), TOKENS_PER_BATCH)
 
 
 def tokenise_words(texts: Sequence[str], max_tokens: int) -> TokenisedTexts:

@@ -28,8 +28,8 @@ from minitransfer.elmo.charcnn import CharCNNConfig, word_vectors
 from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.text.words import spell_all
 from minitransfer.transfer.encoders import BiLMEncoder
-from minitransfer.transfer.features import TOKENS_PER_BATCH, frozen_pass, pool_tokens
-from minitransfer.transfer.tokens import TokenisedTexts
+from minitransfer.transfer.features import frozen_pass, pool_tokens
+from minitransfer.transfer.tokens import TOKENS_PER_BATCH, TokenisedTexts
 from pretrain.bilm.settings import PRESETS
 from tests.benchmarks.steps import CPU
 from tests.benchmarks.synthetic import made_up_words, review_lengths, zipf_stream

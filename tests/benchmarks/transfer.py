@@ -35,9 +35,8 @@ from minitransfer.text.batching import batches_by_length, pad
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import BertEncoder
 from minitransfer.transfer.examples import minibatches
-from minitransfer.transfer.features import TOKENS_PER_BATCH
 from minitransfer.transfer.heads import cross_entropy
-from minitransfer.transfer.tokens import TokenisedTexts
+from minitransfer.transfer.tokens import TOKENS_PER_BATCH, TokenisedTexts
 from pretrain.bert.settings import PRESETS
 from tests.benchmarks.bert import make_rows, their_model
 from tests.benchmarks.steps import CPU

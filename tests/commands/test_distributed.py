@@ -34,7 +34,7 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora, sample
 from minitransfer.text.words import SPECIAL_WORDS
-from minitransfer.transfer import examples, features
+from minitransfer.transfer import tokens
 from minitransfer.transfer.encoders import BiLMEncoder
 from pretrain.bert import run as bert
 from pretrain.bilm import run as bilm
@@ -510,7 +510,7 @@ def test_several_processes_make_the_classifier_that_one_does_but_for_rounding(
 def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
         encoders, few_reviews, tmp_path, monkeypatch):
     encode = BiLMEncoder.encode
-    monkeypatch.setattr(features, "TOKENS_PER_BATCH", 999)
+    monkeypatch.setattr(tokens, "TOKENS_PER_BATCH", 999)
     monkeypatch.setattr(BiLMEncoder, "encode", lambda *given: print(len(given[2])) or encode(*given))
     train, test, _ = sample.reviews()
 
@@ -532,7 +532,7 @@ def test_features_that_a_process_lacks_are_read_by_all_together_and_kept_once(
 @pytest.mark.parametrize(("progress", "step"), [("training", 7), pytest.param("scoring", 1, marks=SLOW)])
 def test_a_classifier_stopped_through_one_process_and_gone_on_with_ends_with_the_same_bits(
         encoders, few_reviews, tmp_path, monkeypatch, progress, step):
-    monkeypatch.setattr(examples, "TOKENS_PER_BATCH", 99)  # so that scoring takes more than one
+    monkeypatch.setattr(tokens, "TOKENS_PER_BATCH", 99)  # so that scoring takes more than one
     more, cut = ("--mode", "finetune", "--encoder-dropout", "0.2", "--lm-weight", "0.5"), tmp_path / "cut"
     assert all_well(finetune(encoders / "bilm", tmp_path / "whole", 2, *more))
     stopped = finetune(encoders / "bilm", cut, 2, *more,

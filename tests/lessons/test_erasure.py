@@ -83,7 +83,7 @@ def test_the_one_word_with_a_polarity_comes_first_for_its_own_label_and_last_for
 def test_which_variants_share_a_batch_and_what_pads_them_does_not_matter(encoders, monkeypatch, kind, head):
     model = classifier(encoders, kind, head)
     together = word_importances(model, TEXT, MAX_TOKENS, 1)
-    monkeypatch.setattr(examples, "TOKENS_PER_BATCH", 1)  # each variant in a batch of its own
+    monkeypatch.setattr("minitransfer.transfer.tokens.TOKENS_PER_BATCH", 1)  # each variant in a batch of its own
     for (_, one), (_, other) in zip(word_importances(model, TEXT, MAX_TOKENS, 1), together, strict=True):
         assert one == pytest.approx(other, abs=TOLERANCE)
 

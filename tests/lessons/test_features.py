@@ -9,7 +9,7 @@ from encoder_runs import make_bilm
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.elmo.mix import ScalarMix
-from minitransfer.transfer import features as chapter
+from minitransfer.transfer import tokens
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.features import (
     Standardise,
@@ -65,7 +65,7 @@ def test_the_mix_of_the_means_is_the_mean_of_the_mixed_tokens(encoder):
 @pytest.mark.parametrize("pool", POOLS)
 def test_neither_batch_nor_order_nor_padding_changes_the_features_of_a_text(encoder, pool, monkeypatch):
     together = frozen_pass(encoder, tokenise_words(TEXTS, 99), pool, device=CPU)
-    monkeypatch.setattr(chapter, "TOKENS_PER_BATCH", 1)  # each text in a batch of its own
+    monkeypatch.setattr(tokens, "TOKENS_PER_BATCH", 1)  # each text in a batch of its own
     backwards = frozen_pass(encoder, tokenise_words(TEXTS[::-1], 99), pool, device=CPU)
     assert torch.allclose(together, backwards.flip(0), atol=1e-6)
 
