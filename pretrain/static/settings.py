@@ -20,9 +20,9 @@ PRESETS = {  # glove: what differs for it
     "tiny": dict(hidden_size=64, window=8, epochs=20, learning_rate=0.2, min_count=2,
                  glove=dict(epochs=60, learning_rate=0.1)),
     "small": dict(hidden_size=256, window=8, epochs=3, learning_rate=0.15, min_count=5,
-                  glove=dict(epochs=4, learning_rate=0.1)),
+                  glove=dict(epochs=10, learning_rate=0.1)),
     "base": dict(hidden_size=512, window=8, epochs=5, learning_rate=0.15, min_count=5,
-                 glove=dict(epochs=4, learning_rate=0.1)),
+                 glove=dict(epochs=10, learning_rate=0.1)),
 }
 
 DESCRIPTION = """Train a vector for each word, or piece of a word, by skip-gram with negative sampling,
