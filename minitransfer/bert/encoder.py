@@ -70,22 +70,23 @@ def dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     return x * kept.div_(1 - p)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, fused: bool | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, attention_bias: Tensor | None = None,
+              fused: bool | None = None) -> Tensor:
     """Give each token a mean of the values v of all tokens, weighted by how well their keys k suit its query q.
 
-    attention(q, k, v) = softmax(q kᵀ / √d + mask) v                        (Vaswani et al. 2017, eq. 1)
+    attention(q, k, v) = softmax(q kᵀ / √d + attention_bias) v              (Vaswani et al. 2017, eq. 1)
 
-    Shapes: q (B, H, T, d), k and v (B, H, S, d), mask (B, 1, 1, S) or (T, S) float, 0 for what may be seen and
-    `MASKED_SCORE` for the rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never holds all T · S
+    Shapes: q (B, H, T, d), k and v (B, H, S, d), attention_bias (B, 1, 1, S) or (T, S) float, 0 for what may be seen
+    and `MASKED_SCORE` for the rest -> (B, H, T, d). `fused` leaves it to torch's kernel, which never holds all T · S
     weights; for None the faster way is taken, on a CPU in bfloat16 the written-out one, by two to three times.
     Differs: no dropout on the weights; its random numbers would take a fifth of a training step.
     """
-    mask = None if mask is None else mask.to(q.dtype)
+    attention_bias = None if attention_bias is None else attention_bias.to(q.dtype)
     if fused or fused is None and (q.is_cuda or q.dtype != torch.bfloat16):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attention_bias)
     scores = q / math.sqrt(q.shape[-1]) @ k.transpose(-2, -1)  # (B, H, T, S); of these there are more than of q
-    if mask is not None:
-        scores = scores + mask
+    if attention_bias is not None:
+        scores = scores + attention_bias
     return scores.softmax(dim=-1) @ v
 
 
@@ -141,25 +142,25 @@ class Block(nn.Module):
         self.contract = nn.Linear(I, D)
         self.norm = nn.LayerNorm(D, eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None,
+    def forward(self, x: Tensor, attention_bias: Tensor | None = None, generator: torch.Generator | None = None,
                 wanted: Tensor | None = None) -> Tensor:
-        """Shapes: x (B, T, D), mask as in `attention` -> (B, T, D), or (N, D) for `wanted` tokens alone.
+        """Shapes: x (B, T, D), attention_bias as in `attention` -> (B, T, D), or (N, D) for `wanted` tokens alone.
 
         wanted: (N,) int64, the only positions in the flattened batch whose states are computed to the end. After
         self-attention a token needs no other token, so that the last layer is spared most of its work.
         """
-        attended = self.self_attention(x, mask)
+        attended = self.self_attention(x, attention_bias)
         if wanted is not None:
             x, attended = x.flatten(0, 1).index_select(0, wanted), attended.flatten(0, 1).index_select(0, wanted)
         a = self.attention_norm(x + dropout(self.output(attended), self.dropout, generator))
         return self.norm(a + dropout(self.contract(F.gelu(self.expand(a))), self.dropout, generator))
 
-    def self_attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def self_attention(self, x: Tensor, attention_bias: Tensor | None) -> Tensor:
         """Multi-head self-attention, the heads' results side by side: (B, T, D) -> (B, T, D)."""
         B, T, D = x.shape
         heads = self.qkv(x).view(B, T, 3, self.num_heads, D // self.num_heads)
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, d) each
-        return attention(q, k, v, mask).transpose(1, 2).reshape(B, T, D)
+        return attention(q, k, v, attention_bias).transpose(1, 2).reshape(B, T, D)
 
 
 class Bert(nn.Module):

@@ -69,7 +69,7 @@ def test_the_flop_formula_counts_what_torch_counts(ways, monkeypatch, way):
         "everything decoded": (ways.loss_of_everything_decoded(model), (1, 1)),
     }[way]
     attention = encoder.attention
-    monkeypatch.setattr(encoder, "attention", lambda q, k, v, mask: attention(q, k, v, mask, fused=False))
+    monkeypatch.setattr(encoder, "attention", lambda q, k, v, bias: attention(q, k, v, bias, fused=False))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         loss(token_ids, labels, None)
     assert counter.get_total_flops() == pytest.approx(ways.training_flop(CONFIG, T, *shares) / 3 * B * T)

@@ -91,8 +91,8 @@ def test_attention_is_a_mean_of_values_weighted_by_softmax_written_out_or_fused(
     d, S = 5, 4
     q, k, v = (torch.randn(B, H, n, d, generator=generator(n), dtype=torch.float64) for n in (T, S, S))
     seen = mask_of((4, 2, 1), S) if masked else mask_of((4, 4, 4), S)
-    mask = (~seen)[:, None, None].double() * -1e9 if masked else None
-    found = attention(q, k, v, mask, fused)
+    attention_bias = (~seen)[:, None, None].double() * -1e9 if masked else None
+    found = attention(q, k, v, attention_bias, fused)
     assert found.shape == (B, H, T, d)
     for b in range(B):
         for h in range(H):
