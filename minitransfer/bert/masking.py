@@ -38,18 +38,18 @@ def mask_tokens(token_ids: Tensor, generator: torch.Generator, *, vocab_size: in
     """
 
     def uniform() -> Tensor:
-        u = torch.rand(token_ids.shape, generator=generator, device=generator.device)
-        return u.to(token_ids.device)  # so one CPU generator masks alike on every device
+        drawn = torch.rand(token_ids.shape, generator=generator, device=generator.device)
+        return drawn.to(token_ids.device)  # so one CPU generator masks alike on every device
 
-    choice, kind = uniform(), uniform()  # u of the docstring is `kind`
+    choice, u = uniform(), uniform()  # whether a piece is chosen, and what becomes of it
     if continues is not None:
         choice = choice.gather(1, first_of_word(token_ids, continues))
     chosen = (choice < probability) & ~fixed(token_ids)
     first = len(SPECIAL_PIECES)
     random_ids = torch.randint(first, vocab_size, token_ids.shape, generator=generator, device=generator.device)
     labels = torch.where(chosen, token_ids, IGNORE_INDEX)
-    inputs = torch.where(chosen & (kind < MASKED), MASK_ID, token_ids)
-    inputs = torch.where(chosen & (kind >= MASKED) & (kind < REPLACED), random_ids.to(token_ids.device), inputs)
+    inputs = torch.where(chosen & (u < MASKED), MASK_ID, token_ids)
+    inputs = torch.where(chosen & (u >= MASKED) & (u < REPLACED), random_ids.to(token_ids.device), inputs)
     return inputs, labels
 
 
