@@ -20,8 +20,8 @@ from minitransfer.bert.softmax import cross_entropy_sum, kl_divergence_sum
 
 
 @dataclass(frozen=True)
-class DistillationWeights:
-    """What each part of the loss counts (Sanh et al.'s program has 5, 2 and 1), and the temperature of soft targets."""
+class DistillationConfig:
+    """The weights α of the loss (Sanh et al.'s program has 5, 2 and 1), and the temperature τ of soft targets."""
 
     soft: float = 5.0
     masked: float = 2.0
@@ -35,13 +35,14 @@ class Student(MaskedLM):
     The teacher is no part of the student's weights, and does not learn.
     """
 
-    def __init__(self, teacher: MaskedLM, weights: DistillationWeights, dropout: float):
+    def __init__(self, teacher: MaskedLM, distillation: DistillationConfig, dropout: float):
         """Begin with the teacher's embeddings, head, and layers 1, 3, … Raises: ValueError if it has a single layer."""
         L = teacher.config.num_layers
         if L < 2:
             raise ValueError("a teacher of one layer has no half")
         super().__init__(replace(teacher.config, num_layers=L // 2, dropout=dropout))
-        self.weights, self._teacher = weights, (teacher.eval().requires_grad_(False),)  # a tuple: so no submodule
+        self.distillation = distillation
+        self._teacher = (teacher.eval().requires_grad_(False),)  # a tuple: so no submodule
         for block, taught_by in zip(self.bert.blocks, teacher.bert.blocks[::2]):
             block.load_state_dict(taught_by.state_dict())
         for mine, its in ((self.bert.embeddings, teacher.bert.embeddings), (self.dense, teacher.dense),
@@ -63,7 +64,8 @@ class Student(MaskedLM):
         Shapes: as `MaskedLM.loss`, without padding (mask None) -> scalar; 0 if nothing is masked.
         """
         [teacher] = self._teacher
-        masked, τ, α = (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1), self.weights.temperature, self.weights
+        α, τ = self.distillation, self.distillation.temperature
+        masked = (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1)  # (M,)
         M = max(len(masked), 1)
         y = self.bert.layers(token_ids, mask, generator)[-1].flatten(0, 1)
         with torch.no_grad():

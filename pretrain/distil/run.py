@@ -14,7 +14,7 @@ from typing import Any
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.bert.distillation import DistillationWeights, Student
+from minitransfer.bert.distillation import DistillationConfig, Student
 from minitransfer.bert.encoder import MaskedLM
 from pretrain.bert import run as bert
 from pretrain.bert import start
@@ -42,6 +42,6 @@ def check_teacher(teacher: LoadedRun, settings: Settings, network: type[MaskedLM
 
 def build_student(settings: Settings, text: Text, origin: LoadedRun, network: type[MaskedLM]) -> MaskedLM:
     """A student of the teacher that is the run's origin."""
-    weights = DistillationWeights(settings.soft_weight, settings.masked_weight, settings.cosine_weight,
-                                  settings.temperature)
-    return Student(start.build(settings, text, origin, network), weights, settings.dropout)
+    distillation = DistillationConfig(settings.soft_weight, settings.masked_weight, settings.cosine_weight,
+                                      settings.temperature)
+    return Student(start.build(settings, text, origin, network), distillation, settings.dropout)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from minitransfer.bert import encoder, masking
-from minitransfer.bert.distillation import DistillationWeights, Student
+from minitransfer.bert.distillation import DistillationConfig, Student
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, LSTMStack
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
 from minitransfer.elmo.mix import ScalarMix
@@ -151,7 +151,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 
     taught, teaching = network(student), network(teacher)
     teaching.to = lambda device: teaching
-    taught._teacher, taught.weights = (teaching,), DistillationWeights(1.0, 0.0, 0.0, temperature)
+    taught._teacher, taught.distillation = (teaching,), DistillationConfig(1.0, 0.0, 0.0, temperature)
     masked = torch.zeros(1, len(student), dtype=torch.int64)
     return Student.loss(taught, masked, masked)
 

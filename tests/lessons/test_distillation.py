@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minitransfer.bert.distillation import DistillationWeights, Student
+from minitransfer.bert.distillation import DistillationConfig, Student
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.bert.softmax import ROWS, kl_divergence_sum
 
-WEIGHTS = DistillationWeights(soft=1.7, masked=0.6, cosine=2.3, temperature=1.9)
+CONFIG = DistillationConfig(soft=1.7, masked=0.6, cosine=2.3, temperature=1.9)
 SHAPE = BertConfig(vocab_size=13, hidden_size=6, num_layers=5, num_heads=3, intermediate_size=7, max_positions=11,
                    dropout=0.0)
 
@@ -36,7 +36,7 @@ def texts():
 def by_loops(student, teacher, token_ids, labels):
     """The loss number by number, from states and logits of the two networks."""
     x, y = teacher.bert(token_ids)[-1].tolist(), student.bert(token_ids)[-1].tolist()
-    z_teacher, z_student, τ = teacher(token_ids).tolist(), student(token_ids).tolist(), WEIGHTS.temperature
+    z_teacher, z_student, τ = teacher(token_ids).tolist(), student(token_ids).tolist(), CONFIG.temperature
 
     def softmax(z, temperature):
         powers = [math.exp(a / temperature) for a in z]
@@ -58,7 +58,7 @@ def by_loops(student, teacher, token_ids, labels):
 
 def test_the_loss_is_the_formula(texts):
     teacher = make_teacher()
-    student = Student(make_teacher(), WEIGHTS, dropout=0.0)
+    student = Student(make_teacher(), CONFIG, dropout=0.0)
     assert student.loss(*texts).item() == pytest.approx(by_loops(student, teacher, *texts), rel=1e-4)
 
 
@@ -102,13 +102,13 @@ def test_of_no_answers_the_divergence_is_zero():
 
 
 def test_with_nothing_masked_it_is_zero_and_finite(texts):
-    loss = Student(make_teacher(), WEIGHTS, dropout=0.0).loss(texts[0], torch.full((3, 7), IGNORE_INDEX))
+    loss = Student(make_teacher(), CONFIG, dropout=0.0).loss(texts[0], torch.full((3, 7), IGNORE_INDEX))
     loss.backward()
     assert loss.item() == 0
 
 
 def test_a_student_begins_with_every_second_layer_and_all_that_is_no_layer():
-    teacher, student = make_teacher(), Student(make_teacher(), WEIGHTS, dropout=0.1)
+    teacher, student = make_teacher(), Student(make_teacher(), CONFIG, dropout=0.1)
     assert student.config == replace(SHAPE, num_layers=2, dropout=0.1)
     its = teacher.state_dict()
     for name, tensor in student.state_dict().items():
@@ -118,7 +118,7 @@ def test_a_student_begins_with_every_second_layer_and_all_that_is_no_layer():
 
 
 def test_a_student_that_is_its_teacher_has_nothing_left_to_learn_but_the_masked_pieces(texts):
-    student = Student(make_teacher(), replace(WEIGHTS, masked=0.0), dropout=0.0)
+    student = Student(make_teacher(), replace(CONFIG, masked=0.0), dropout=0.0)
     student._teacher = (MaskedLM(student.config),)
     student._teacher[0].load_state_dict(student.state_dict())
     assert student.loss(*texts).item() == pytest.approx(0.0, abs=1e-5)
@@ -127,7 +127,7 @@ def test_a_student_that_is_its_teacher_has_nothing_left_to_learn_but_the_masked_
 def test_the_teacher_does_not_learn_and_is_not_saved(texts):
     teacher = make_teacher()
     before = {name: t.clone() for name, t in teacher.state_dict().items()}
-    student = Student(teacher, WEIGHTS, dropout=0.2)
+    student = Student(teacher, CONFIG, dropout=0.2)
     student.train().loss(*texts, generator=torch.Generator().manual_seed(0)).backward()
     torch.optim.SGD(student.parameters(), 0.1).step()
     assert all(torch.equal(t, before[name]) for name, t in teacher.state_dict().items())
@@ -136,4 +136,4 @@ def test_the_teacher_does_not_learn_and_is_not_saved(texts):
 
 def test_a_teacher_of_one_layer_has_no_half():
     with pytest.raises(ValueError, match="no half"):
-        Student(MaskedLM(replace(SHAPE, num_layers=1)), WEIGHTS, 0.0)
+        Student(MaskedLM(replace(SHAPE, num_layers=1)), CONFIG, 0.0)
