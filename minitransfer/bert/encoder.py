@@ -26,7 +26,11 @@ MASKED_SCORE = -1e9  # added to a score it leaves a weight of exactly 0; with âˆ
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The shape of a BERT. Each of `num_heads` heads is hidden_size / num_heads wide."""
+    """The shape of a BERT. Each of `num_heads` heads is hidden_size / num_heads wide.
+
+    Raises: ValueError for a size below 1, heads that cannot share the width equally, dropout outside [0, 1), or a
+    layer_norm_eps that is not above 0.
+    """
 
     vocab_size: int
     hidden_size: int = 256
