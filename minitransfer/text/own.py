@@ -8,7 +8,6 @@ Read next: `minitransfer.text.words`.
 """
 
 import difflib
-import math
 import os
 import random
 from collections import Counter
@@ -68,8 +67,9 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
     if place.is_dir():
         train, test, unsup = _read_folder(place, say)
     else:
-        halves = (tables.read_pairs(Path(path), text_column, label_column, say) for path in data)
-        train, test = [*([(imdb.review_text(text), label) for text, label in half] for half in halves), []][:2]
+        halves = [tables.read_pairs(Path(path), text_column, label_column, say) for path in data]
+        halves = [[(imdb.review_text(text), label) for text, label in half] for half in halves]
+        train, test = halves if len(halves) == 2 else (halves[0], [])
     names = sort_classes({label for _, label in train + test})
     _check_classes(names, train, place)
     if not test:
@@ -90,14 +90,25 @@ def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:
     """
     labels = sorted(labels)
     try:
-        sizes = {label: float(label) for label in labels}
+        sizes = {label: _number(label) for label in labels}
     except ValueError:
         return {label: [label] for label in labels}
     names: dict[str, list[str]] = {}
     for label in sorted(labels, key=sizes.__getitem__):
-        x = sizes[label]
-        names.setdefault(str(int(x)) if math.isfinite(x) and x.is_integer() else str(x), []).append(label)
+        names.setdefault(str(sizes[label]), []).append(label)
     return names
+
+
+def _number(label: str) -> int | float:
+    """The number that a label is, an int if it is whole: floats are the same for many numbers of 17 digits.
+
+    Raises: ValueError if it is none.
+    """
+    try:
+        return int(label)
+    except ValueError:
+        x = float(label)
+    return int(x) if x.is_integer() else x
 
 
 def set_slice_aside(pairs: Pairs, place: Path) -> tuple[Pairs, Pairs]:
