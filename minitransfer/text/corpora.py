@@ -32,8 +32,8 @@ from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageErro
 from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
 from minitransfer.text import CLASSES, CORPORA, REVIEWS, imdb, own, plain, sample, wikitext
 from minitransfer.text.cleaning import Say
+from minitransfer.text.words import UNK_WORD
 
-UNKNOWN = "<unk>"
 BUILT_IN = "built in, written by a small grammar"
 UNNAMED = Path("data")  # the data folder where nobody names one; known by identity, as `--data-dir data` equals it
 
@@ -192,7 +192,7 @@ def _sample_texts() -> tuple[list[str], list[str]]:
 
 def _unmarked(texts: Iterable[str]) -> list[str]:
     """Rewrite a literal `<unk>` so that it is not taken for WikiText's mark."""
-    return [text.replace(UNKNOWN, "< unk >") for text in texts]
+    return [text.replace(UNK_WORD, "< unk >") for text in texts]
 
 
 def _place(real: str, asked: str, data_dir: Path, offline: bool, say: Say) -> tuple[Path | None, str]:

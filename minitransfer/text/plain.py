@@ -7,7 +7,7 @@ as many as fit, and one at least.
 
 Nothing here imports torch, since names of files are flags.
 
-Read next: `minitransfer.text.wikitext`.
+Read next: `minitransfer.text.cleaning`.
 """
 
 import argparse
@@ -152,12 +152,12 @@ def hold_out(documents: Sequence[str], name: str) -> tuple[list[str], list[str]]
     if held_out:
         return ([document for i, document in enumerate(documents) if i not in held_out],
                 [documents[i] for i in sorted(held_out)])
-    *whole, last = documents
+    *whole, last = documents  # no document is that small: the last lines of the last one are held out
     lines = last.split("\n")
     if not whole and len(lines) == 1:
         raise DataError(f"{name} is a single line, of which nothing can be held out",
                         "give more text, or break it into lines")
-    first, least = len(lines) - 1, 0 if whole else 1
+    first, least = len(lines) - 1, 0 if whole else 1  # a line at least stays to train on
     room -= len(lines[first])
     while first > least and (room := room - len(lines[first - 1]) - 1) >= 0:
         first -= 1
