@@ -70,9 +70,9 @@ def load(run, **options):
     predict_proba(texts)   the probability of each class, (N, Y)
     classes_               the names of the Y classes
 
-    run: the directory of a run of pretrain.static, bilm, bert or gpt, of finetune.imdb, or of finetune.bag, which
-    predicts alone. Of a single string instead of a list each method gives one row. What `encode` computes, and the
-    options, are told by help(minitransfer.load("runs/bilm")):
+    run: the directory of a run of pretrain.static, bilm, bert, gpt or distil, of finetune.imdb, or of finetune.bag,
+    which predicts alone. Of a single string instead of a list each method gives one row. What `encode` computes, and
+    the options, are told by help(minitransfer.load("runs/bilm")):
 
     device="auto"     or "cpu", "cuda": where to compute
     layer=None        of a pretraining run: the one that `encode` takes, instead of the mean of all
@@ -88,9 +88,9 @@ def load(run, **options):
 def run(command, **flags):
     """Run a command, as `python -m COMMAND` does, and return its results.
 
-    command: "pretrain.bilm", "finetune.imdb", …; `python -m minitransfer` lists them, and `python -m COMMAND --help`
-    its flags. As arguments these have no dashes before, and _ for -: labels=500, learning_rate=1e-3, resume=True.
-    Several values are a list, encoders=["runs/static", "runs/bilm"].
+    command: "pretrain.bilm", "finetune.imdb", …; `python -m minitransfer` lists them (the last is for the shell alone),
+    and `python -m COMMAND --help` its flags. As arguments these have no dashes before, and _ for -: labels=500,
+    learning_rate=1e-3, resume=True. Several values are a list, encoders=["runs/static", "runs/bilm"].
 
     A run that trains returns a dict, as in its results.json or complete.json, with its directory under "out".
     Raises: MinitransferError of minitransfer.apparatus.errors for what a user can mend, with `what` and `fix`;

@@ -3,10 +3,8 @@
 import importlib
 import sys
 
-from minitransfer.apparatus.calling import COMMANDS, door
+from minitransfer.apparatus.calling import COMMANDS, HUGGINGFACE, door
 from minitransfer.apparatus.options import Parser, run_command
-
-HUGGINGFACE = "minitransfer.huggingface"  # its flags are of another kind, and stand in its door
 
 
 def listing() -> str:
@@ -18,7 +16,8 @@ def listing() -> str:
 
 def make_parser() -> Parser:
     """The flags of this command: none but --help."""
-    ending = 'Each says more with --help. From Python: minitransfer.load and minitransfer.run; help("minitransfer").'
+    ending = ("Each says more with --help. From Python: minitransfer.load, and minitransfer.run for all but the last; "
+              'help("minitransfer").')
     return Parser(prog="python -m minitransfer", description=listing(), epilog=ending)
 
 

@@ -19,10 +19,14 @@ from minitransfer.apparatus.errors import Stopped, UsageError
 COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb",
             "finetune.predict", "finetune.bag", "finetune.prompt", "pretrain.distil", "finetune.average",
             "finetune.compare", "pretrain.gpt")  # in reading order
+HUGGINGFACE = "minitransfer.huggingface"  # a command of the shell alone: its flags are of another kind
 
 
 def door(command: str) -> ModuleType:
     """The module that `python -m COMMAND` runs, with `main` and `Settings`. Raises: UsageError if there is none."""
+    if command == HUGGINGFACE:
+        raise UsageError(f"{command} is a command of the shell alone",
+                         f"from Python, call export_run or import_folder of {command}.exchange")
     if command not in COMMANDS:
         near = difflib.get_close_matches(str(command), COMMANDS, n=1)
         fix = f"did you mean {near[0]}?" if near else f"call one of {', '.join(COMMANDS)}"

@@ -84,6 +84,7 @@ def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypa
     ("finetune.imbd", {}, "did you mean finetune.imdb?"),
     ("train", {}, "is not the name of a command"),
     (None, {}, "is not the name of a command"),
+    ("minitransfer.huggingface", {}, "call export_run or import_folder of minitransfer.huggingface.exchange"),
     ("finetune.imdb", {"lables": 500}, "did you mean labels?"),
     ("finetune.imdb", {"labels": "many"}, "--labels: must be a whole number from 1"),
     ("finetune.imdb", {"labels": 4.0}, "must be a whole number from 1 to 2147483647, not '4.0'"),
