@@ -3,6 +3,8 @@
 A zip or tar file is a list of names with bytes, written by whoever packed it. Its names are compared with a list of
 those we want and are never used as paths: nothing is unpacked to disk. Its sizes are claims, so bytes are counted as
 they come out.
+
+This is the end of the apparatus. Next: pretrain/static/train.py, the first command that uses it.
 """
 
 import bz2

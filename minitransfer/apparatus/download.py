@@ -4,7 +4,7 @@ A file grows in `<name>.part`, is checked there, and only then gets its own name
 sees all of it. What a broken connection has brought stays in `<name>.part` for the next one to go on from, also in
 another process, another day. `<name>.lock` makes a second process wait its turn.
 
-Next: `minitransfer/apparatus/archives.py`, which reads what is inside without trusting it.
+Next: archives.py, which reads what is inside without trusting it.
 """
 
 import contextlib

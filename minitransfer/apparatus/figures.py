@@ -3,7 +3,7 @@
 matplotlib is an extra, pip install -e ".[plot]": all that is not a picture works without it. Colours are
 those of Okabe and Ito (2008), which the colour-blind can tell apart.
 
-This is the end of the apparatus. Next: pretrain/static/train.py, the first command that uses it.
+Next: mirrors.py, where the archives of corpora come from.
 """
 
 from __future__ import annotations

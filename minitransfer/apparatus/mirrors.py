@@ -5,7 +5,7 @@ connections, or how honest the network between was. A mirror is asked for the by
 download goes on where it broke. What goes wrong then is of three kinds, because one of three things is to be done
 next: ask again, ask for everything from byte 0, or ask another mirror.
 
-Next: `minitransfer/apparatus/download.py`, which makes a file of the answers.
+Next: download.py, which makes a file of the answers.
 """
 
 import http.client

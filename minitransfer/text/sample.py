@@ -10,7 +10,7 @@ can only be learnt from the unlabelled reviews, which use both halves; and denia
 
 The tables are in `sample_words.toml`, `sample_articles.toml` and `sample_reviews.toml`; here is what draws from them.
 
-The next file to read is `words.py`, which cuts such texts into words.
+Read next: `minitransfer.text.cleaning`.
 """
 
 import functools
