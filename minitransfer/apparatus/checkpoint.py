@@ -218,7 +218,7 @@ def check_free(path: Path, what_is_there: str = "run", fix: str | None = None) -
     if os.path.isdir(path):  # which a name too long for the system does not trouble
         refuse_if_taken(path, what_is_there, fix)
     elif os.path.lexists(path):  # lexists, for a link that points to nothing
-        raise UsageError(f"{str(path)[:300]} is not a directory", "choose another --out")
+        raise UsageError(f"{str(path)[:300]} is not a directory", fix or "choose another --out")
 
 
 def read_completion(path: Path) -> dict[str, Any] | None:

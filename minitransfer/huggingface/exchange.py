@@ -21,9 +21,9 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_run
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
 from minitransfer.apparatus.durable import disk_errors, entry, to_json, write_file
-from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
@@ -38,15 +38,8 @@ from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+ANOTHER_NAME = "give the name of a new directory"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
-
-
-def check_free(path: Path) -> None:
-    """Raises: UsageError if there is something that would be overwritten."""
-    if path.is_dir() and any(path.iterdir()):
-        raise UsageError(f"{path} is not empty", "give the name of a new directory")
-    if path.is_symlink() or path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is not a directory", "give the name of a new directory")
 
 
 def export_run(path: Path, folder: Path) -> None:
@@ -54,7 +47,7 @@ def export_run(path: Path, folder: Path) -> None:
 
     Raises: CheckpointError for a run of another kind or head, or whose parts do not fit together.
     """
-    check_free(folder)
+    check_free(folder, fix=ANOTHER_NAME)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
     if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
@@ -174,7 +167,7 @@ def import_folder(folder: Path, path: Path) -> None:
 
     Raises: CheckpointError for a folder that is incomplete or damaged, or holds anything else.
     """
-    check_free(path)
+    check_free(path, fix=ANOTHER_NAME)
     check_folder(folder)
     shape, kind = read_shape(folder / CONFIG)
     wordpiece, order = read_pieces(folder)
