@@ -78,7 +78,7 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
         raise UsageError(f"--max-tokens {settings.max_tokens}, but {settings.encoder} was pretrained on texts of "
                          f"up to {encoder.max_tokens} tokens",
                          f"use --max-tokens {encoder.max_tokens} or fewer, or pretrain with a larger --seq-length")
-    if encoder.has_cls and settings.max_tokens < 3:
+    if settings.max_tokens < encoder.least_tokens:
         raise UsageError(f"--max-tokens {settings.max_tokens} has no room for a piece between [CLS] and [SEP]",
-                         "use --max-tokens 3 or more")
+                         f"use --max-tokens {encoder.least_tokens} or more")
     return settings

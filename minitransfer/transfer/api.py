@@ -125,7 +125,7 @@ class FrozenEncoder(FromRun):
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
         """Learn nothing; returns itself, loaded. Raises: UsageError for an option that the run cannot serve."""
-        encoder, least = self._encoder, 3 if self._encoder.has_cls else 1
+        encoder, least = self._encoder, self._encoder.least_tokens
         if self.layer is not None and self.layer not in range(encoder.num_layers):
             raise UsageError(f"layer is {self.layer!r:.60}, and {self.run} has layers 0 to {encoder.num_layers - 1}",
                              "choose one of these, or None for the mean of all")

@@ -159,7 +159,7 @@ def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:
 
     Raises: CheckpointError if its config does not say, or says more than the encoder can take, or less.
     """
-    value, least = config.get("max_tokens"), 3 if encoder.has_cls else 1  # [CLS], a piece, [SEP]
+    value, least = config.get("max_tokens"), encoder.least_tokens
     if type(value) is not int or not least <= value <= (encoder.max_tokens or value):
         what = f"config.json says that texts have at most {value!r:.60} tokens"
         most = f" to {encoder.max_tokens}" if encoder.max_tokens else " or more"

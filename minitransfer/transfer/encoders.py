@@ -31,16 +31,17 @@ MAX_TOKENS = 512  # of a text, where neither its user nor the encoder says other
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
-    `max_tokens` is how long a text may be, None for any length; `has_cls`, whether a text stands between [CLS] and
-    [SEP]; `token_head`, the head that takes a single token in which the encoder gathers a text, None if it does not;
-    `precision`, in which numbers it multiplies, "fp32" or "bf16": what it gives is float32 all the same. Once frozen,
-    an encoder stays so: `train()` on the model around it would otherwise bring back dropout, and with it features
-    that change from pass to pass.
+    `max_tokens` is how long a text may be, None for any length, and `least_tokens` the least that this may be set to;
+    `has_cls`, whether a text stands between [CLS] and [SEP]; `token_head`, the head that takes a single token in which
+    the encoder gathers a text, None if it does not; `precision`, in which numbers it multiplies, "fp32" or "bf16": what
+    it gives is float32 all the same. Once frozen, an encoder stays so: `train()` on the model around it would otherwise
+    bring back dropout, and with it features that change from pass to pass.
     """
 
     num_layers: int
     hidden_size: int
     max_tokens: int | None = None
+    least_tokens = 1
     has_cls = False
     token_head: str | None = None
     precision = "fp32"
@@ -235,6 +236,7 @@ class BiLMEncoder(Encoder):
 class BertEncoder(Encoder):
     """The layers of BERT: the embeddings, then each block (lecture 3.4)."""
 
+    least_tokens = 3  # [CLS], a piece, [SEP]
     has_cls = True
     token_head: str | None = "cls"
     network = Bert
