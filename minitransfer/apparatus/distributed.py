@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m pretrain.bert …
 
-starts the command twice. Each process holds the whole model and draws the same batch, but reads only its own rows of
-it; then the gradients are averaged, so that all take the same step and their weights stay equal, bit for bit. A
+starts the command twice. Each process holds the whole model and draws the same batch, but encodes only its own rows
+of it; then the gradients are averaged, so that all take the same step and their weights stay equal, bit for bit. A
 training loop shows where: `share_of_rows`, `average_gradients`, and the keeper of its books. Alone, a process does
 nothing here.
 
@@ -191,7 +191,7 @@ def on_first(stop: Stop, work: Callable[[], Result], state: str = "stopped and s
 
 
 def share_of_rows(batch: Rows) -> Rows:
-    """The rows of a batch that this one of R processes reads. Shapes: (B, …) -> (⌈B / R⌉ or one less, …)."""
+    """The rows of a batch that this one of R processes encodes. Shapes: (B, …) -> (⌈B / R⌉ or one less, …)."""
     return batch[rank() :: world_size()]
 
 
@@ -205,7 +205,7 @@ def gather_rows(mine: Tensor, B: int) -> Tensor:
 
     All R processes can then judge the whole batch alike. Backwards, each keeps the gradient of its own rows only, times
     R, because `average_gradients` divides by R and no other process has a gradient for these rows. A process whose
-    share is empty brings one row all the same, since a network cannot read nothing: that row is dropped here.
+    share is empty brings one row all the same, since a network cannot encode nothing: that row is dropped here.
     """
     if world_size() == 1:
         return mine

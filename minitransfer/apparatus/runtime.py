@@ -133,7 +133,7 @@ class SideBySide:
     """Runs jobs at the same time, each in a thread of its own with its share of the cores.
 
         with SideBySide(2) as side_by_side:
-            a, b = side_by_side(read_forwards, read_backwards)
+            a, b = side_by_side(encode_forwards, encode_backwards)
 
     An LSTM takes its time steps one by one, each too small to be worth dividing: two LSTMs on one core each end
     sooner than one after the other on two cores, and do not stall when another program wants a core. torch lets go

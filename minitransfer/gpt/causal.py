@@ -6,7 +6,7 @@ itself and to what stands before it. That **causal mask** is all in which this n
 `minitransfer.bert.encoder`, parameter by parameter: embeddings, blocks, and the head with its tied weights are BERT's.
 So the two can be compared, and what differs between them is the question that they were asked.
 
-It is the half of a biLM that reads forward (`minitransfer.elmo.bilm`), with attention instead of an LSTM.
+It is the forward direction of a biLM (`minitransfer.elmo.bilm`), with attention instead of an LSTM.
 
 Read next: `minitransfer.gpt.evaluation`.
 """
@@ -61,10 +61,10 @@ class CausalLM(MaskedLM):
 
 
 def next_pieces(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """What a GPT reads of rows of text, and what it is to predict at each place: the piece that comes next.
+    """The inputs of a GPT in rows of text, and what it is to predict at each place: the piece that comes next.
 
-    A row is [CLS] w_1 … w_T [SEP], as `minitransfer.text.packing` fills it. Read is [CLS] w_1 … w_{T−1}, so that each
-    of w_1 … w_T is predicted once. The [SEP] in the end only marks where the row was cut, and nobody could know.
+    A row is [CLS] w_1 … w_T [SEP], as `minitransfer.text.packing` fills it. Inputs are [CLS] w_1 … w_{T−1}, so that
+    each of w_1 … w_T is predicted once. The [SEP] in the end only marks where the row was cut, and nobody could know.
 
     Shapes: (B, T + 2) integers -> inputs and labels (B, T) int64.
     """

@@ -25,8 +25,8 @@ def write(model: CausalLM, token_ids: list[int], most: int, temperature: float, 
           generator: torch.Generator) -> list[int]:
     """What a GPT has to add to a text, `most` pieces at most: it ends where the model says [SEP].
 
-    token_ids: the text so far, which begins with [CLS]. The whole of it is read again for each piece: a program for
-    long texts would keep keys and values of all blocks.
+    token_ids: the text so far, which begins with [CLS]. The whole of it is encoded again for each piece: a program
+    for long texts would keep keys and values of all blocks.
     """
     text, device = list(token_ids), model.bias.device
     for _ in range(most):

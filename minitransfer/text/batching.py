@@ -1,7 +1,7 @@
 """Part I, chapter 3: batches. How is text of every length cut into rectangles?
 
-A language model reads one endless stream, cut into windows that follow on from one another. A classifier reads texts
-of their own lengths: each batch takes texts of about one length, and pads what is left.
+A language model takes one endless stream, cut into windows that follow on from one another. A classifier takes texts
+of their own lengths: each batch has texts of about one length, and pads what is left.
 
 Read next: `minitransfer.text.wordpiece`.
 """
@@ -17,7 +17,7 @@ STEP = 16  # lengths of batches are its multiples: for each new shape kernels ar
 
 
 def as_rows(stream: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lay a stream out in rows to be read side by side, with what comes after each token.
+    """Lay a stream out in rows to be encoded side by side, with what comes after each token.
 
     Row b continues row b of the window before it, so a recurrent state may be carried from window to window. The
     first word of the stream is predicted from `<eos>`; the end of the rows is filled with padding, which as a target

@@ -2,7 +2,7 @@
 
 One tokenisation serves WikiText and reviews alike, so that what is learned on one is found again in the other. A word
 has two names here: its *token id*, a row number in a `Vocabulary`, and its *char ids*, the UTF-8 bytes it is spelled
-with. The language model reads the second and predicts the first, so a word never seen in training can still be read.
+with. A biLM takes the second and predicts the first, so a word never seen in training still has a vector.
 
 Read next: `minitransfer.text.batching`.
 """
@@ -141,7 +141,7 @@ class Vocabulary:
         """Turn lines of tokens into one stream of token ids, int32 (N,).
 
         A word not in the vocabulary becomes `<unk>`; with `grow` it is given the next free id instead, so that a
-        model that reads spelling still sees it.
+        model that is given its spelling still sees it.
         """
         chunks = []
         for tokens in lines:

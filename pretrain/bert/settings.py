@@ -57,7 +57,7 @@ def init_from_flag(kind: str) -> Any:
 
 @dataclass(frozen=True)
 class PieceSettings(NetworkSettings):
-    """What the commands can be told whose networks read pieces; config.json has the origin by its fingerprint.
+    """What the commands can be told whose networks take pieces; config.json has the origin by its fingerprint.
 
     title: of its network.  task: what it is asked.  goes_on_from: how a user names the run whose pieces are taken over.
     """

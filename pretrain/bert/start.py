@@ -48,7 +48,7 @@ def read_tokenizer(origin: LoadedRun | None) -> WordPiece | None:
 def check_vectors(origin: LoadedRun, settings: PieceSettings) -> None:
     """Raises: CheckpointError unless a static run has a vector of the right width for each piece of its tokenizer."""
     if origin.config.get("unit") != "pieces":
-        what = f"{origin.path} holds vectors of whole words, but {settings.title} reads pieces"
+        what = f"{origin.path} holds vectors of whole words, but {settings.title} takes pieces"
         raise CheckpointError(what, "give a run of `python -m pretrain.static --pieces N`")
     V, D = read_tokenizer(origin).vocab_size, settings.hidden_size
     vectors, counts = (origin.tensors.get(name, torch.empty(0)) for name in ("vectors", "counts"))

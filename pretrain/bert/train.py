@@ -5,7 +5,7 @@
     python -m pretrain.bert --corpus imdb --init-from runs/bert --epochs 1 --out runs/bert-imdb
     torchrun --nproc-per-node 2 -m pretrain.bert                       # two processes, one model
 
-Pieces are masked anew each time a row is read, and only they are decoded. Held-out rows are masked once, and asked
+Pieces are masked anew each time a row is encoded, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
 
 Read next: `pretrain.inspect.look`. Around this file: `settings`, `text`, `start`.

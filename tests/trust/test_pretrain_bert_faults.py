@@ -240,7 +240,7 @@ V = make_tokenizer().vocab_size
 COUNTS = torch.arange(V)
 VECTORS = torch.rand(V, 12)
 WRONG_VECTORS = {  # what is wrong with static vectors of pieces, and what must be said of them
-    "words": ({"unit": "words"}, "vectors of whole words, but BERT reads pieces"),
+    "words": ({"unit": "words"}, "vectors of whole words, but BERT takes pieces"),
     "a row too few": ({"tensors": {"vectors": VECTORS[1:], "counts": COUNTS[1:]}}, f"tokenizer.json has {V} pieces"),
     "no vectors": ({"tensors": {"counts": COUNTS}}, f"tokenizer.json has {V} pieces"),
     "no counts": ({"tensors": {"vectors": VECTORS}}, f"tokenizer.json has {V} pieces"),
