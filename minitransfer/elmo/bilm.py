@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig
-from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.elmo.softmax import WordSoftmax, sampled_loss
 from minitransfer.text.words import PAD_ID
 
 State = list[tuple[Tensor, Tensor]]  # of each layer h and c, (1, B, hidden_size)
@@ -166,7 +166,7 @@ class BiLM(nn.Module):
         state = [(hidden.detach(), cell.detach()) for hidden, cell in state]  # truncated back-propagation
         if negatives is None:
             return softmax.full_loss(h, targets.flatten()) / len(h), state
-        return softmax.sampled_loss(h, targets.flatten(), negatives, log_q), state
+        return sampled_loss(h, softmax.weight, softmax.bias, targets.flatten(), negatives, log_q), state
 
     def forward(self, x: Tensor, mask: Tensor, run_both: Callable = one_after_the_other,
                 generator: torch.Generator | None = None) -> Tensor:

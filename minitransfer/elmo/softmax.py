@@ -47,10 +47,6 @@ class WordSoftmax(nn.Module):
         sums = [torch.stack([F.linear(x, W, b).logsumexp(dim=1) for W, b in blocks]) for x in h.split(rows)]
         return torch.cat(sums, dim=1).logsumexp(dim=0)
 
-    def sampled_loss(self, h: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
-        """`sampled_loss` of these words. Shapes: h (N, P), targets (N,) int64, negatives (K,), log_q (V,) -> scalar."""
-        return sampled_loss(h, self.weight, self.bias, targets, negatives, log_q)
-
 
 class AskedWords:
     """The softmax of one step, cut down to the words that it asks about: its targets and its negatives.

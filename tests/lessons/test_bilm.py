@@ -14,6 +14,7 @@ from minitransfer.elmo.bilm import (
     reverse_each,
 )
 from minitransfer.elmo.charcnn import CharCNNConfig
+from minitransfer.elmo.softmax import sampled_loss
 
 B, T, H, P, L = 3, 7, 6, 5, 3
 D = 2 * P
@@ -141,7 +142,7 @@ def test_with_negatives_the_loss_is_the_sampled_one_of_the_last_layer(bilm, padd
     negatives, log_q = torch.tensor([3, 9, 9, 22]), torch.full((23,), 1 / 23, dtype=torch.float64).log()
     loss, _ = bilm.direction_loss(0, x, targets, None, None, negatives, log_q)
     h = bilm.forward_stack(x)[0][-1]
-    expected = bilm.softmax.sampled_loss(h[targets != 0], targets[targets != 0], negatives, log_q)
+    expected = sampled_loss(h[targets != 0], *bilm.softmax.parameters(), targets[targets != 0], negatives, log_q)
     assert loss.item() == pytest.approx(expected.item()) and loss.requires_grad
 
 

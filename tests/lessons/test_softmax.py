@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minitransfer.elmo.softmax import AskedWords, WordSoftmax, draw, proposal
+from minitransfer.elmo.softmax import AskedWords, WordSoftmax, draw, proposal, sampled_loss
 
 N, P, V = 13, 5, 23
 
@@ -79,14 +79,15 @@ def test_the_sampled_loss_is_a_choice_among_the_target_and_the_distinct_negative
     log_q = proposal(torch.arange(V)).double()
     negatives = [3, 7, 7, 22, int(targets[0]), int(targets[5]), 9]  # one drawn twice, and two accidental hits
     expected = sampled_by_loops(softmax, h, targets, negatives, log_q.exp().tolist())
-    assert softmax.sampled_loss(h, targets, torch.tensor(negatives), log_q).item() == pytest.approx(expected)
+    found = sampled_loss(h, *softmax.parameters(), targets, torch.tensor(negatives), log_q).item()
+    assert found == pytest.approx(expected)
 
 
 def test_a_negative_that_is_the_target_is_left_out(softmax):
     h, _ = states_and_targets()
     log_q = proposal(torch.arange(V)).double()
     target = torch.full((N,), 4)
-    only_hits = softmax.sampled_loss(h, target, torch.tensor([4, 4, 4]), log_q)
+    only_hits = sampled_loss(h, *softmax.parameters(), target, torch.tensor([4, 4, 4]), log_q)
     assert only_hits.item() == 0.0  # nothing is left to choose from
     (gradient,) = torch.autograd.grad(only_hits, softmax.weight)
     assert not gradient.any()
@@ -114,7 +115,7 @@ def test_the_sampled_gradient_points_where_the_full_gradient_does():
     closeness = []
     for K in (30, 300, 3000):
         negatives = draw(log_q, K, generator(K))
-        sampled = gradients(softmax, h, softmax.sampled_loss(h, targets, negatives, log_q))
+        sampled = gradients(softmax, h, sampled_loss(h, *softmax.parameters(), targets, negatives, log_q))
         closeness.append(torch.cosine_similarity(full, sampled, dim=0).item())
     assert closeness[0] < closeness[1] < closeness[2] and closeness[1] > 0.9 and closeness[2] > 0.99
 
@@ -124,7 +125,7 @@ def test_with_every_word_drawn_the_sampled_loss_is_the_full_one_in_value_and_gra
     softmax, h, targets, log_q = zipf_problem()
     negatives = torch.cat([torch.arange(1000), draw(log_q, 99_000, generator())])
     full = softmax.full_loss(h, targets) / len(targets)
-    sampled = softmax.sampled_loss(h, targets, negatives, log_q)
+    sampled = sampled_loss(h, *softmax.parameters(), targets, negatives, log_q)
     assert sampled.item() == pytest.approx(full.item(), rel=1e-3)
     assert torch.allclose(gradients(softmax, h, sampled), gradients(softmax, h, full), atol=1e-4)
 
@@ -137,7 +138,7 @@ def test_the_gradient_of_a_word_met_often_is_the_same_bits_every_time_on_any_num
     log_q = proposal(torch.ones(V))
     torch.set_num_threads(2)
     try:
-        found = [torch.autograd.grad(softmax.sampled_loss(h, targets, targets[:9], log_q), softmax.weight)[0]
+        found = [torch.autograd.grad(sampled_loss(h, *softmax.parameters(), targets, targets[:9], log_q), softmax.weight)[0]
                  for _ in range(8)]
     finally:
         torch.set_num_threads(before)
@@ -167,14 +168,14 @@ def test_a_softmax_cut_down_to_the_words_asked_for_has_the_loss_and_the_gradient
     log_q, word_ids = proposal(torch.arange(V)).double(), torch.tensor([1, 3, 4, 6])
     h = torch.randn(7, P, generator=generator(4), dtype=torch.float64)
     targets, negatives = word_ids[[0, 3, 3, 1, 0, 2, 0]], word_ids[[1, 3, 3, 0]]
-    whole = [softmax.sampled_loss(h, targets, negatives, log_q), softmax.sampled_loss(2 * h, targets, negatives, log_q)]
+    whole = [sampled_loss(x, *softmax.parameters(), targets, negatives, log_q) for x in (h, 2 * h)]
     sum(whole).backward()
     expected = [p.grad for p in softmax.parameters()]
     softmax.zero_grad()
 
     asked = AskedWords(softmax, [targets.view(1, 7), targets.view(7, 1)], negatives)
     assert asked.word_ids.tolist() == [0, 1, 3, 4, 6] and asked.places(torch.tensor([0, 6])).tolist() == [0, 4]
-    cut = [copy.sampled_loss(x, asked.places(targets), asked.negatives, log_q[asked.word_ids])
+    cut = [sampled_loss(x, *copy.parameters(), asked.places(targets), asked.negatives, log_q[asked.word_ids])
            for copy, x in zip(asked.copies, (h, 2 * h))]
     sum(cut).backward()
     assert [loss.item() for loss in cut] == pytest.approx([loss.item() for loss in whole])
