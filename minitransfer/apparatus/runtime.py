@@ -139,8 +139,8 @@ class SideBySide:
     sooner than one after the other on two cores, and do not stall when another program wants a core. torch lets go
     of Python's lock while it computes, so threads are enough. On a GPU, which has one queue, jobs run in turn.
 
-    Jobs must not begin graphs at the same parameter: `minitransfer.elmo.softmax.AskedWords` says why. What one of them
-    computed before, both may read.
+    Jobs must not begin graphs at the same parameter: `minitransfer.elmo.softmax.CandidateSoftmax` says why. What one of
+    them computed before, both may read.
     """
 
     def __init__(self, jobs: int, device: torch.device | None = None):

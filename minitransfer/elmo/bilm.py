@@ -151,8 +151,8 @@ class BiLM(nn.Module):
 
         The backward model (d = 1) is given its window last word first, and then predicts as a forward model does.
         With `negatives` the softmax is sampled (next chapter), and without them it is full. `softmax` may be left out
-        at first reading: a direction that runs in a thread beside the other is given one from `AskedWords`, and then
-        targets, negatives and log_q are of its words alone.
+        at first reading: a direction that runs in a thread beside the other is given a copy of `CandidateSoftmax`, and
+        then targets, negatives and log_q are of its candidates alone.
 
         Shapes: x (B, T, D); targets (B, T) int64, where 0, padding, is not counted; negatives (K,) ids of the words
         drawn to compete with the target; log_q (V,) each word's log-probability of being drawn.

@@ -48,14 +48,15 @@ class WordSoftmax(nn.Module):
         return torch.cat(sums, dim=1).logsumexp(dim=0)
 
 
-class AskedWords:
-    """The softmax of one step, cut down to the words that it asks about: its targets and its negatives.
+class CandidateSoftmax:
+    """The softmax of one step, cut down to its **candidates**: the words that are its targets or its negatives.
 
-    Of 50,000 words a step over 2,048 asks about two or three thousand. To move gradients of 0 for the others through
-    memory took a quarter of its time. Each direction has a copy of its own, for both back-propagate at the same time.
+    Of 50,000 words two or three thousand are candidates in a step over 2,048. To move gradients of 0 for the others
+    through memory took a quarter of its time. Each direction has a copy of its own, for both back-propagate at the same
+    time.
 
-    word_ids: of these words, (U,) int64, rising; all words for a full softmax.  negatives: their places in word_ids, or
-    None.  copies: of the softmax, U words each, with gradients of their own.
+    word_ids: of the candidates, (U,) int64, rising; all words for a full softmax.  negatives: their places in word_ids,
+    or None.  copies: of the softmax, U words each, with gradients of their own.
     """
 
     def __init__(self, softmax: WordSoftmax, targets: list[Tensor], negatives: Tensor | None):
@@ -75,7 +76,7 @@ class AskedWords:
             copy.weight, copy.bias = nn.Parameter(W), nn.Parameter(b)
 
     def places(self, word_ids: Tensor) -> Tensor:
-        """Where in `word_ids` some of these words stand: int64 in, int64 of the same shape out."""
+        """Where in `word_ids` some of the candidates stand: int64 in, int64 of the same shape out."""
         return torch.searchsorted(self.word_ids, word_ids.to(self.word_ids.device).contiguous())
 
     def parameters(self) -> list[nn.Parameter]:

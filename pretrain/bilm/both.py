@@ -8,7 +8,7 @@ In the plain way a step is three lines, one direction after the other:
 
 Here each direction has a thread of its own, since an LSTM takes its time steps one by one, each too small to be worth
 dividing among cores. The gradients are the same: the directions meet only in the word vectors, whose gradients are
-added afterwards, and in the softmax, of which each has a copy, cut down to the words that are asked for.
+added afterwards, and in the softmax, of which each has a copy, cut down to the candidates of the step.
 
 Read next: `pretrain.bilm.spelling`.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 from minitransfer.apparatus.distributed import gather_rows, rank_seed, share_of_rows
 from minitransfer.apparatus.runtime import SideBySide, autocast, derived_seed
 from minitransfer.elmo.bilm import BiLM, State
-from minitransfer.elmo.softmax import AskedWords
+from minitransfer.elmo.softmax import CandidateSoftmax
 from pretrain.bilm.text import Both, WordVectors
 
 States = list[State | None]  # one for the forward model, one for the backward model; None at the beginning of a text
@@ -68,28 +68,28 @@ class Directions:
         self._model, self._reader, self._seed = model, reader, seed
         self._precision, self._side_by_side = precision, side_by_side
 
-    def back_propagate(self, inputs: Both, targets: Both, asked: AskedWords, states: States,
+    def back_propagate(self, inputs: Both, targets: Both, candidates: CandidateSoftmax, states: States,
                        step: int) -> tuple[list[float], States]:
-        """Leave the gradients of ½ (forward + backward) in the model's parameters, and in those of `asked`.
+        """Leave the gradients of ½ (forward + backward) in the model's parameters, and in those of `candidates`.
 
         Returns the loss of each direction, mean per token in nats, and the LSTM states after the window.
         Shapes: inputs and targets (B, T) int64 of each direction.
         """
         words = self._reader.read(inputs)
-        places, log_q = [asked.places(ids) for ids in targets], self._reader.log_q[asked.word_ids]
-        learn = partial(self._direction, words, places, asked, log_q, states, step)
+        places, log_q = [candidates.places(ids) for ids in targets], self._reader.log_q[candidates.word_ids]
+        learn = partial(self._direction, words, places, candidates, log_q, states, step)
         (forward, forward_state), (backward, backward_state) = self._side_by_side(partial(learn, 0), partial(learn, 1))
-        asked.add_gradients()
+        candidates.add_gradients()
         self._reader.back_propagate(words)
         return [forward, backward], [forward_state, backward_state]
 
-    def _direction(self, words: Both, targets: Both, asked: AskedWords, log_q: Tensor, states: States, step: int,
-                   d: int) -> tuple[float, State]:
+    def _direction(self, words: Both, targets: Both, candidates: CandidateSoftmax, log_q: Tensor, states: States,
+                   step: int, d: int) -> tuple[float, State]:
         """One direction predicts its window, and back-propagates half of its loss."""
         device = self._reader.device
         noise = torch.Generator(device).manual_seed(derived_seed(self._seed, "dropout", step, d, *rank_seed()))
         with autocast(device, self._precision):
-            loss, state = self._model.direction_loss(d, words[d], targets[d], states[d], noise, asked.negatives, log_q,
-                                                     asked.copies[d])
+            loss, state = self._model.direction_loss(d, words[d], targets[d], states[d], noise, candidates.negatives,
+                                                     log_q, candidates.copies[d])
         (loss / 2).backward()
         return loss.item(), state

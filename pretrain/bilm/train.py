@@ -22,7 +22,7 @@ from minitransfer.apparatus.distributed import average, average_gradients, is_fi
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import SideBySide, Stop, generator, say
 from minitransfer.elmo.bilm import BiLM
-from minitransfer.elmo.softmax import AskedWords, draw
+from minitransfer.elmo.softmax import CandidateSoftmax, draw
 from minitransfer.text.words import PAD_ID
 from pretrain.bilm.both import CarriedStates, Directions
 from pretrain.bilm.settings import Settings
@@ -47,7 +47,7 @@ def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed
     model.charcnn.requires_grad_(not reader.fixed)
     softmax_optimizer = optim.choose_for_rows(settings.softmax_optimizer, model.softmax, settings.learning_rate,
                                               settings.weight_decay)
-    model.softmax.requires_grad_(False)  # what learns in a step are copies, of the words asked for
+    model.softmax.requires_grad_(False)  # what learns in a step are copies of its candidates' rows
     optimizer = optim.choose(settings.optimizer, model, settings.learning_rate, settings.weight_decay, HIDDEN)
     carried = CarriedStates(B, reader.device)
     both = Directions(model, reader, seed, settings.precision, side_by_side)
@@ -68,17 +68,18 @@ def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed
                 rate = optim.set_learning_rate(optimizer, factor)
                 optim.set_learning_rate(softmax_optimizer, factor)
                 negatives = draw(text.log_q, settings.negatives, generator(seed, "negatives", keeper.step))
-                asked = AskedWords(model.softmax, window[1], negatives if settings.softmax == "sampled" else None)
+                candidates = CandidateSoftmax(model.softmax, window[1],
+                                              negatives if settings.softmax == "sampled" else None)
                 optimizer.zero_grad()
-                losses, states = both.back_propagate(inputs, targets, asked, carried.states, keeper.step)
+                losses, states = both.back_propagate(inputs, targets, candidates, carried.states, keeper.step)
                 num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
                 forward, backward = average(num_targets, *losses)
-                learning = [*model.parameters(), *asked.parameters()]
+                learning = [*model.parameters(), *candidates.parameters()]
                 average_gradients(learning, num_targets)
                 loss, norm = (forward + backward) / 2, optim.clip_gradients(learning, MAX_GRAD_NORM)
                 if keeper.may_step(loss, norm):
                     optimizer.step()
-                    softmax_optimizer.step(asked.word_ids, [p.grad for p in asked.parameters()])
+                    softmax_optimizer.step(candidates.word_ids, [p.grad for p in candidates.parameters()])
                     averaged.update()
                     carried.states = states  # else the new ones are no more finite than the loss: the old ones stay
                 keeper.done(B * inputs[0].shape[1], loss=loss, loss_forward=forward, loss_backward=backward,

@@ -16,7 +16,7 @@ from minitransfer.apparatus.optim import adamw, choose_for_rows, clip_gradients,
 from minitransfer.apparatus.runtime import autocast
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNN
-from minitransfer.elmo.softmax import AskedWords, draw
+from minitransfer.elmo.softmax import CandidateSoftmax, draw
 from minitransfer.text.words import spell_all
 from pretrain.bilm.both import Directions
 from pretrain.bilm.text import WordVectors
@@ -75,15 +75,15 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
     def step():
         nonlocal states
         negatives = draw(text.log_q, sizes["negatives"], torch.Generator().manual_seed(0))
-        asked = AskedWords(model.softmax, text.targets, None if full or whole else negatives)
-        asked.negatives = negatives if whole else asked.negatives
+        candidates = CandidateSoftmax(model.softmax, text.targets, None if full or whole else negatives)
+        candidates.negatives = negatives if whole else candidates.negatives
         optimizer.zero_grad()
-        _, states = both.back_propagate(text.inputs, text.targets, asked, states, 0)
-        learning = [*model.parameters(), *asked.parameters()]
+        _, states = both.back_propagate(text.inputs, text.targets, candidates, states, 0)
+        learning = [*model.parameters(), *candidates.parameters()]
         average_gradients(learning)
         clip_gradients(learning, MAX_GRAD_NORM)
         optimizer.step()
-        softmax_optimizer.step(asked.word_ids, [p.grad for p in asked.parameters()])
+        softmax_optimizer.step(candidates.word_ids, [p.grad for p in candidates.parameters()])
 
     return step
 

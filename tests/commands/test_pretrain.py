@@ -25,7 +25,7 @@ from minitransfer.apparatus.errors import DataError, NumericsError
 from minitransfer.apparatus.runtime import derived_seed
 from minitransfer.elmo.bilm import BiLM, BiLMConfig, one_after_the_other
 from minitransfer.elmo.charcnn import CharCNNConfig
-from minitransfer.elmo.softmax import AskedWords
+from minitransfer.elmo.softmax import CandidateSoftmax
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
 from pretrain import shared
@@ -287,11 +287,12 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     inputs, targets = epoch_windows(text, 4, 11, torch.Generator().manual_seed(0))[0]
     negatives, reader = torch.tensor([3, 8, 8, 5]), WordVectors(model, text, fixed=False)
     in_turn = lambda *jobs: [job() for job in jobs[::-1]][::-1]  # noqa: E731  the backward model first
-    asked = AskedWords(model.softmax, targets, negatives if softmax == "sampled" else None)
-    losses, _ = Directions(model, reader, 5, "fp32", in_turn).back_propagate(inputs, targets, asked, [None, None], 0)
+    candidates = CandidateSoftmax(model.softmax, targets, negatives if softmax == "sampled" else None)
+    directions = Directions(model, reader, 5, "fp32", in_turn)
+    losses, _ = directions.back_propagate(inputs, targets, candidates, [None, None], 0)
     found = {name: p.grad.clone() for name, p in model.named_parameters() if "softmax" not in name}
-    for (name, p), copy in zip(model.softmax.named_parameters(), asked.parameters()):
-        found[f"softmax.{name}"] = torch.zeros_like(p).index_copy_(0, asked.word_ids, copy.grad)
+    for (name, p), copy in zip(model.softmax.named_parameters(), candidates.parameters()):
+        found[f"softmax.{name}"] = torch.zeros_like(p).index_copy_(0, candidates.word_ids, copy.grad)
 
     model.zero_grad()
     total = 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minitransfer.elmo.softmax import AskedWords, WordSoftmax, draw, proposal, sampled_loss
+from minitransfer.elmo.softmax import CandidateSoftmax, WordSoftmax, draw, proposal, sampled_loss
 
 N, P, V = 13, 5, 23
 
@@ -138,8 +138,8 @@ def test_the_gradient_of_a_word_met_often_is_the_same_bits_every_time_on_any_num
     log_q = proposal(torch.ones(V))
     torch.set_num_threads(2)
     try:
-        found = [torch.autograd.grad(sampled_loss(h, *softmax.parameters(), targets, targets[:9], log_q), softmax.weight)[0]
-                 for _ in range(8)]
+        losses = [sampled_loss(h, *softmax.parameters(), targets, targets[:9], log_q) for _ in range(8)]
+        found = [torch.autograd.grad(loss, softmax.weight)[0] for loss in losses]
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(gradient, found[0]) for gradient in found)
@@ -163,7 +163,7 @@ def test_words_are_drawn_as_often_as_the_proposal_says():
     assert torch.equal(draw(log_q, 7, generator(1)), draw(log_q, 7, generator(1)))
 
 
-def test_a_softmax_cut_down_to_the_words_asked_for_has_the_loss_and_the_gradients_of_the_whole(softmax):
+def test_a_softmax_cut_down_to_its_candidates_has_the_loss_and_the_gradients_of_the_whole(softmax):
     """Two copies, as two directions have them: their gradients add up."""
     log_q, word_ids = proposal(torch.arange(V)).double(), torch.tensor([1, 3, 4, 6])
     h = torch.randn(7, P, generator=generator(4), dtype=torch.float64)
@@ -173,14 +173,15 @@ def test_a_softmax_cut_down_to_the_words_asked_for_has_the_loss_and_the_gradient
     expected = [p.grad for p in softmax.parameters()]
     softmax.zero_grad()
 
-    asked = AskedWords(softmax, [targets.view(1, 7), targets.view(7, 1)], negatives)
-    assert asked.word_ids.tolist() == [0, 1, 3, 4, 6] and asked.places(torch.tensor([0, 6])).tolist() == [0, 4]
-    cut = [sampled_loss(x, *copy.parameters(), asked.places(targets), asked.negatives, log_q[asked.word_ids])
-           for copy, x in zip(asked.copies, (h, 2 * h))]
+    candidates = CandidateSoftmax(softmax, [targets.view(1, 7), targets.view(7, 1)], negatives)
+    word_ids, places = candidates.word_ids, candidates.places(targets)
+    assert word_ids.tolist() == [0, 1, 3, 4, 6] and candidates.places(torch.tensor([0, 6])).tolist() == [0, 4]
+    cut = [sampled_loss(x, *copy.parameters(), places, candidates.negatives, log_q[word_ids])
+           for copy, x in zip(candidates.copies, (h, 2 * h))]
     sum(cut).backward()
     assert [loss.item() for loss in cut] == pytest.approx([loss.item() for loss in whole])
     assert all(p.grad is None for p in softmax.parameters())
-    asked.add_gradients()
-    for p, whole_gradient in zip(asked.parameters(), expected):
-        assert torch.allclose(p.grad, whole_gradient[asked.word_ids]) and p.grad.abs().sum() > 0
-        assert not whole_gradient[[2, 5]].any()  # nobody asked about these
+    candidates.add_gradients()
+    for p, whole_gradient in zip(candidates.parameters(), expected):
+        assert torch.allclose(p.grad, whole_gradient[word_ids]) and p.grad.abs().sum() > 0
+        assert not whole_gradient[[2, 5]].any()  # no candidates

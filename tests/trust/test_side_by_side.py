@@ -9,7 +9,7 @@ import torch
 from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
-from minitransfer.elmo.softmax import AskedWords, WordSoftmax, sampled_loss
+from minitransfer.elmo.softmax import CandidateSoftmax, WordSoftmax, sampled_loss
 
 
 @pytest.fixture(params=[1, 2], ids=["one core", "two cores"])
@@ -137,12 +137,12 @@ def gradients_of_jobs_that_go_back_themselves(run_both) -> list[torch.Tensor]:
         softmax.weight.copy_(torch.randn(23, 5, generator=torch.Generator().manual_seed(0)))
     h, log_q = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(1)), torch.full((23,), -3.0)
     targets = torch.arange(9)
-    asked = AskedWords(softmax, [targets, targets], torch.tensor([3, 3, 17, 8]))
-    run_both(lambda: asked.copies[0].full_loss(h[0], targets).backward(),
-             lambda: sampled_loss(h[1], *asked.copies[1].parameters(), targets, asked.negatives,
-                                  log_q[asked.word_ids]).backward())
-    asked.add_gradients()
-    return [p.grad for p in asked.parameters()]
+    candidates = CandidateSoftmax(softmax, [targets, targets], torch.tensor([3, 3, 17, 8]))
+    run_both(lambda: candidates.copies[0].full_loss(h[0], targets).backward(),
+             lambda: sampled_loss(h[1], *candidates.copies[1].parameters(), targets, candidates.negatives,
+                                  log_q[candidates.word_ids]).backward())
+    candidates.add_gradients()
+    return [p.grad for p in candidates.parameters()]
 
 
 def gradients_of_a_bilm(run_both) -> list[torch.Tensor]:
