@@ -6,6 +6,7 @@ learned; the loop trains; perplexity is measured on all held-out text, and what 
 Read next: `pretrain.bilm.train`, the command.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,18 +15,21 @@ from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
 from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib, say
 from minitransfer.elmo.bilm import BiLM
-from pretrain import vectors
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
 from pretrain.bilm.start import build, check_origin, stays_fixed
 from pretrain.bilm.text import Text, WordVectors, perplexity_of_all, read_text
 from pretrain.bilm.train import train
 from pretrain.shared import next_command
+from pretrain.vectors import begin, training_seed
 
 
 def main(settings: Settings) -> dict[str, Any]:
-    """Prepare text and network, open the run, and hand over to `learn_and_measure`; returns what the run came to."""
-    begun = vectors.begin(settings, check_origin, stages=3, more=charcnn)
+    """Prepare text and network, open the run, train, measure perplexity over the full vocabulary, and finish the run.
+
+    The first of several processes measures and writes, while the others wait. Returns what the run came to.
+    """
+    begun = begin(settings, check_origin, stages=3, more=charcnn)
     if begun is None:
         return results(settings.out)
     settings, device, origin, corpus, config, end = begun
@@ -42,11 +46,14 @@ def main(settings: Settings) -> dict[str, Any]:
         if state is None and settings.warm_start == "auto":
             say("stage 2 of 3: the character CNN learns to spell them")
         restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
-        reader = WordVectors(model.to(device), text, config["charcnn"] == "fixed")
+        word_vectors = WordVectors(model.to(device), text, config["charcnn"] == "fixed")
         if settings.warm_start == "auto":
             say("stage 3 of 3: the language model")
-        seed = vectors.training_seed(settings.seed, origin)
-        learn_and_measure(model, reader, text, settings, seed, run, state, stop, side_by_side)
+        seed = training_seed(settings.seed, origin)
+        step = train(model, word_vectors, text, settings, seed, run, state, stop, side_by_side)
+        metrics = on_first(stop, lambda: perplexity_of_all(model, word_vectors.table(), text, side_by_side, stop.check))
+        if is_first():
+            complete(run, model, text, settings, step, metrics)
     return results(settings.out)
 
 
@@ -55,16 +62,9 @@ def charcnn(settings: Settings, origin: LoadedRun | None) -> dict[str, str]:
     return {"charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
 
 
-def learn_and_measure(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed: int, run: RunDirectory,
-                      state: dict | None, stop: Stop, side_by_side: SideBySide) -> None:
-    """Train, measure perplexity over the full vocabulary, and leave a finished run.
-
-    The first of several processes measures and writes, while the others wait.
-    """
-    step = train(model, reader, text, settings, seed, run, state, stop, side_by_side)
-    metrics = on_first(stop, lambda: perplexity_of_all(model, reader, text, side_by_side, stop.check))
-    if not is_first():
-        return
+def complete(run: RunDirectory, model: BiLM, text: Text, settings: Settings, step: int,
+             metrics: Mapping[str, float]) -> None:
+    """Leave a finished run, with what was measured last, and say what can be done with it."""
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
     run.log_metrics({"step": step, **metrics}, once=True)
     run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})

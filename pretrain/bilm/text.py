@@ -5,7 +5,7 @@ still read by their spelling. The stream is laid out in rows and cut into window
 windows of the reversed text, so that to itself it is a forward model. Word vectors are worked out once for each
 distinct word: of the whole text where the character CNN is fixed, of the window at hand where it learns.
 
-Read next: `pretrain.bilm.both`.
+Read next: `pretrain.bilm.directions`.
 """
 
 import math
@@ -26,7 +26,7 @@ from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.words import Vocabulary, spell_all, token_stream
 
-Both = list[Tensor]  # one for the forward model, one for the backward model
+PerDirection = list[Tensor]  # one for the forward model, one for the backward model
 MOST_NATS = 700.0  # e to a higher power is no longer a number
 
 
@@ -78,7 +78,8 @@ def read_text(corpus: Corpus, vocab_size: int, batch_size: int) -> Text:
     return Text(vocabulary, vocab_size, documents, validation, proposal(torch.from_numpy(counts)))
 
 
-def epoch_windows(text: Text, batch_size: int, length: int, order: torch.Generator) -> list[tuple[Both, Both]]:
+def epoch_windows(text: Text, batch_size: int, length: int,
+                  order: torch.Generator) -> list[tuple[PerDirection, PerDirection]]:
     """Put the documents in a new order, and cut them into windows: the inputs and the targets of both directions.
 
     The LSTM state of each row is carried from window to window, in both directions: the backward model reads the
@@ -114,7 +115,7 @@ class WordVectors:
         """The vectors of all words of the text, as the character CNN gives them now: (words, D)."""
         return self._fixed_table if self.fixed else word_vectors(self.charcnn, self.spelling)
 
-    def read(self, inputs: Both) -> Both:
+    def of(self, inputs: PerDirection) -> PerDirection:
         """Word vectors of each direction's window: (B, T) int64 -> (B, T, D), with gradients where they are wanted.
 
         These end at the vectors, two leaves that both directions may fill at the same time; `back_propagate` takes
@@ -127,25 +128,26 @@ class WordVectors:
         longest = int((spelling != 0).sum(dim=1).max().clamp(min=1))
         self._vectors = self.charcnn(spelling[:, :longest].to(self.device))  # (U, D)
         self._place = place.to(self.device)
-        both = self._vectors.detach()[self._place].split([token_ids.numel() for token_ids in inputs])
-        return [x.view(*token_ids.shape, -1).requires_grad_() for x, token_ids in zip(both, inputs)]
+        vectors = self._vectors.detach()[self._place].split([token_ids.numel() for token_ids in inputs])
+        return [x.view(*token_ids.shape, -1).requires_grad_() for x, token_ids in zip(vectors, inputs)]
 
-    def back_propagate(self, words: Both) -> None:
+    def back_propagate(self, words: PerDirection) -> None:
         """Carry the gradients that both directions left at their word vectors on into the character CNN."""
         if not self.fixed:
             arrived = torch.cat([x.grad.flatten(0, 1) for x in words])
             self._vectors.backward(torch.zeros_like(self._vectors).index_add_(0, self._place, arrived))
 
 
-def perplexity(model: BiLM, reader: WordVectors, token_ids: np.ndarray, run_both: Callable,
+def perplexity(model: BiLM, table: Tensor, token_ids: np.ndarray, run_both: Callable,
                check: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Perplexity of a held-out text of N tokens by direction, over the full vocabulary; `check` may raise Stopped.
 
-    perplexity = exp( −1/N Σ_t log p(w_t | what was read before) ),  each of the N tokens counted once, <eos> too
+    perplexity = exp( −1/N Σ_t log p(w_t | what stands before it, or behind it) ),  over N tokens, <eos> among them
 
+    Shapes: table (words, D) word vectors, token_ids (N,) rows of it.
     Raises: NumericsError if the loss is no number that it could be worked out from.
     """
-    ahead, back = held_out_loss(model.stacks(), model.softmax, reader.table(), token_ids, run_both, check)
+    ahead, back = held_out_loss(model.stacks(), model.softmax, table, token_ids, run_both, check)
     if not (abs(ahead) < MOST_NATS and abs(back) < MOST_NATS):  # nan is not smaller either
         what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
         raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
@@ -153,7 +155,7 @@ def perplexity(model: BiLM, reader: WordVectors, token_ids: np.ndarray, run_both
             "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": len(token_ids)}
 
 
-def perplexity_of_all(model: BiLM, reader: WordVectors, text: Text, run_both: Callable,
+def perplexity_of_all(model: BiLM, table: Tensor, text: Text, run_both: Callable,
                       check: Callable[[], None]) -> dict[str, float]:
     """`perplexity` of the whole held-out text, with a line of progress."""
     N = len(text.validation)
@@ -164,4 +166,4 @@ def perplexity_of_all(model: BiLM, reader: WordVectors, text: Text, run_both: Ca
             progress.advance()
             check()
 
-        return perplexity(model, reader, text.validation, run_both, next_window)
+        return perplexity(model, table, text.validation, run_both, next_window)

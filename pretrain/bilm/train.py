@@ -10,8 +10,8 @@ Three stages: static vectors are learned, or found where they were learned befor
 them; the LSTM stacks learn to predict words, in the loop below. Then all goes on with the text of the task
 (--init-from).
 
-Read next: `minitransfer.bert.masking`, Part IV. Around this file: `settings`, `run`, `text`, `both`, `spelling`,
-`start`.
+Read next: `minitransfer.bert.masking`, Part IV. Around this file: `settings`, `run`, `text`, `directions`,
+`spelling`, `start`.
 """
 
 import math
@@ -24,7 +24,7 @@ from minitransfer.apparatus.runtime import SideBySide, Stop, generator, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.softmax import CandidateSoftmax, draw
 from minitransfer.text.words import PAD_ID
-from pretrain.bilm.both import CarriedStates, Directions
+from pretrain.bilm.directions import CarriedStates, Directions
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.text import Text, WordVectors, epoch_windows, perplexity
 
@@ -35,7 +35,7 @@ MEASUREMENTS = 9  # of perplexity on held-out text: the last on all of it, those
 MEASURED_TOKENS = 8_192
 
 
-def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed: int, run: RunDirectory,
+def train(model: BiLM, word_vectors: WordVectors, text: Text, settings: Settings, seed: int, run: RunDirectory,
           state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
     """Train both directions, each on its own windows; returns the number of steps. Raises: Stopped if asked to stop.
 
@@ -44,13 +44,13 @@ def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed
     the same negatives, and each takes its rows.
     """
     B, T = settings.batch_size, settings.window
-    model.charcnn.requires_grad_(not reader.fixed)
+    model.charcnn.requires_grad_(not word_vectors.fixed)
     softmax_optimizer = optim.choose_for_rows(settings.softmax_optimizer, model.softmax, settings.learning_rate,
                                               settings.weight_decay)
     model.softmax.requires_grad_(False)  # what learns in a step are copies of its candidates' rows
     optimizer = optim.choose(settings.optimizer, model, settings.learning_rate, settings.weight_decay, HIDDEN)
-    carried = CarriedStates(B, reader.device)
-    both = Directions(model, reader, seed, settings.precision, side_by_side)
+    carried = CarriedStates(B, word_vectors.device)
+    directions = Directions(model, word_vectors, seed, settings.precision, side_by_side)
     row_length = math.ceil(text.num_tokens / B)
     total = math.ceil(row_length / T) * settings.epochs
     warmup, every = min(WARMUP_STEPS, math.ceil(total / 2)), math.ceil(total / MEASUREMENTS)
@@ -71,7 +71,7 @@ def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed
                 candidates = CandidateSoftmax(model.softmax, window[1],
                                               negatives if settings.softmax == "sampled" else None)
                 optimizer.zero_grad()
-                losses, states = both.back_propagate(inputs, targets, candidates, carried.states, keeper.step)
+                losses, states = directions.back_propagate(inputs, targets, candidates, carried.states, keeper.step)
                 num_targets = int((targets[0] != PAD_ID).sum())  # each direction's loss is a mean over so many words
                 forward, backward = average(num_targets, *losses)
                 learning = [*model.parameters(), *candidates.parameters()]
@@ -85,7 +85,7 @@ def train(model: BiLM, reader: WordVectors, text: Text, settings: Settings, seed
                 keeper.done(B * inputs[0].shape[1], loss=loss, loss_forward=forward, loss_backward=backward,
                             learning_rate=rate, norm=norm)
                 if keeper.step % every == 0 and keeper.step < total and is_first():
-                    metrics = perplexity(model, reader, text.validation[:MEASURED_TOKENS], side_by_side)
+                    metrics = perplexity(model, word_vectors.table(), text.validation[:MEASURED_TOKENS], side_by_side)
                     report(run, metrics, keeper.step, total)
     averaged.take()
     return keeper.step

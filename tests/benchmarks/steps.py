@@ -18,7 +18,7 @@ from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.softmax import CandidateSoftmax, draw
 from minitransfer.text.words import spell_all
-from pretrain.bilm.both import Directions
+from pretrain.bilm.directions import Directions
 from pretrain.bilm.text import WordVectors
 from pretrain.bilm.train import MAX_GRAD_NORM
 from pretrain.settings import WEIGHT_DECAY
@@ -67,8 +67,8 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
     model, optimizer = make_model(config, sizes["learning_rate"], fixed)
     if plain_maximum:
         with_plain_maximum(model.charcnn)
-    reader, states = WordVectors(model, text, fixed), [None, None]
-    both = Directions(model, reader, 0, precision, run_both)
+    word_vectors, states = WordVectors(model, text, fixed), [None, None]
+    directions = Directions(model, word_vectors, 0, precision, run_both)
     name = "adamw" if whole else "adagrad"
     softmax_optimizer = choose_for_rows(name, model.softmax, sizes["learning_rate"], WEIGHT_DECAY)
 
@@ -78,7 +78,7 @@ def our_step(config: BiLMConfig, sizes: dict, text: SimpleNamespace, run_both: C
         candidates = CandidateSoftmax(model.softmax, text.targets, None if full or whole else negatives)
         candidates.negatives = negatives if whole else candidates.negatives
         optimizer.zero_grad()
-        _, states = both.back_propagate(text.inputs, text.targets, candidates, states, 0)
+        _, states = directions.back_propagate(text.inputs, text.targets, candidates, states, 0)
         learning = [*model.parameters(), *candidates.parameters()]
         average_gradients(learning)
         clip_gradients(learning, MAX_GRAD_NORM)

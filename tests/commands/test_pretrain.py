@@ -29,10 +29,10 @@ from minitransfer.elmo.softmax import CandidateSoftmax
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
 from pretrain import shared
-from pretrain.bilm import both
+from pretrain.bilm import directions as directions_of_bilm
 from pretrain.bilm import run as bilm
 from pretrain.bilm import text as reading
-from pretrain.bilm.both import Directions
+from pretrain.bilm.directions import Directions
 from pretrain.bilm.text import WordVectors, epoch_windows, perplexity, read_text
 from pretrain.static import train as static
 
@@ -239,11 +239,11 @@ def test_perplexity_is_worked_out_word_by_word_in_each_direction():
     """The held-out text is read in 16 rows, each from a blank memory, as if in one go."""
     text = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4)
     model = small_bilm(9)
-    for reader in (WordVectors(model, text, fixed=True), WordVectors(model, text, fixed=False)):
-        found = perplexity(model, reader, text.validation, one_after_the_other, check=lambda: None)
+    for word_vectors in (WordVectors(model, text, fixed=True), WordVectors(model, text, fixed=False)):
+        found = perplexity(model, word_vectors.table(), text.validation, one_after_the_other, check=lambda: None)
     stream, expected = text.validation.tolist(), []
     assert found["held_out_tokens"] == len(stream) == 2_102 and len(text.vocabulary) > 9  # 2,100, "z" and <eos>
-    table, per_row = reader.table(), math.ceil(len(stream) / 16)
+    table, per_row = word_vectors.table(), math.ceil(len(stream) / 16)
     for stack, tokens in zip(model.stacks(), (stream, stream[::-1])):
         before, total, counted = [EOS_ID, *tokens[:-1]], 0.0, 0
         for start in range(0, len(tokens), per_row):
@@ -263,7 +263,7 @@ def test_a_loss_that_no_perplexity_follows_from_is_an_error_in_either_direction(
     monkeypatch.setattr("pretrain.bilm.text.held_out_loss", lambda *arguments: losses)
     text, model = read_text(some_text(300, 2_100), vocab_size=9, batch_size=4), small_bilm(9)
     with pytest.raises(NumericsError, match="forwards and .* backwards"):
-        perplexity(model, WordVectors(model, text, fixed=True), text.validation, one_after_the_other)
+        perplexity(model, WordVectors(model, text, fixed=True).table(), text.validation, one_after_the_other)
 
 
 def test_memory_is_carried_from_window_to_window(data, tmp_path):
@@ -285,10 +285,10 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     text = read_text(some_text(100, 5), vocab_size=9, batch_size=4)
     model = small_bilm(9).double()
     inputs, targets = epoch_windows(text, 4, 11, torch.Generator().manual_seed(0))[0]
-    negatives, reader = torch.tensor([3, 8, 8, 5]), WordVectors(model, text, fixed=False)
+    negatives, word_vectors = torch.tensor([3, 8, 8, 5]), WordVectors(model, text, fixed=False)
     in_turn = lambda *jobs: [job() for job in jobs[::-1]][::-1]  # noqa: E731  the backward model first
     candidates = CandidateSoftmax(model.softmax, targets, negatives if softmax == "sampled" else None)
-    directions = Directions(model, reader, 5, "fp32", in_turn)
+    directions = Directions(model, word_vectors, 5, "fp32", in_turn)
     losses, _ = directions.back_propagate(inputs, targets, candidates, [None, None], 0)
     found = {name: p.grad.clone() for name, p in model.named_parameters() if "softmax" not in name}
     for (name, p), copy in zip(model.softmax.named_parameters(), candidates.parameters()):
@@ -297,7 +297,7 @@ def test_gradients_put_together_by_hand_are_those_of_one_graph(softmax):
     model.zero_grad()
     total = 0
     for d in (0, 1):
-        x = model.charcnn(reader.spelling[inputs[d].flatten()]).view(*inputs[d].shape, -1)
+        x = model.charcnn(word_vectors.spelling[inputs[d].flatten()]).view(*inputs[d].shape, -1)
         noise = torch.Generator().manual_seed(derived_seed(5, "dropout", 0, d))
         drawn = negatives if softmax == "sampled" else None
         total = total + model.direction_loss(d, x, targets[d], None, noise, drawn, text.log_q)[0]
@@ -389,7 +389,7 @@ def test_going_on_with_reviews_keeps_what_was_learned_and_never_opens_their_test
 def test_going_on_with_the_same_text_is_no_second_look_at_the_same_windows_and_negatives(
         whole, data, tmp_path, monkeypatch):
     drawn, derived_seed = [], runtime.derived_seed
-    for module in (runtime, both):
+    for module in (runtime, directions_of_bilm):
         monkeypatch.setattr(module, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
     uses = {}
     for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):

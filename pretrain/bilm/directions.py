@@ -23,7 +23,7 @@ from minitransfer.apparatus.distributed import gather_rows, rank_seed, share_of_
 from minitransfer.apparatus.runtime import SideBySide, autocast, derived_seed
 from minitransfer.elmo.bilm import BiLM, State
 from minitransfer.elmo.softmax import CandidateSoftmax
-from pretrain.bilm.text import Both, WordVectors
+from pretrain.bilm.text import PerDirection, WordVectors
 
 States = list[State | None]  # one for the forward model, one for the backward model; None at the beginning of a text
 
@@ -64,29 +64,29 @@ class Directions:
     seed: decides, with the step, what dropout drops.
     """
 
-    def __init__(self, model: BiLM, reader: WordVectors, seed: int, precision: str, side_by_side: SideBySide):
-        self._model, self._reader, self._seed = model, reader, seed
+    def __init__(self, model: BiLM, word_vectors: WordVectors, seed: int, precision: str, side_by_side: SideBySide):
+        self._model, self._word_vectors, self._seed = model, word_vectors, seed
         self._precision, self._side_by_side = precision, side_by_side
 
-    def back_propagate(self, inputs: Both, targets: Both, candidates: CandidateSoftmax, states: States,
+    def back_propagate(self, inputs: PerDirection, targets: PerDirection, candidates: CandidateSoftmax, states: States,
                        step: int) -> tuple[list[float], States]:
         """Leave the gradients of ½ (forward + backward) in the model's parameters, and in those of `candidates`.
 
         Returns the loss of each direction, mean per token in nats, and the LSTM states after the window.
         Shapes: inputs and targets (B, T) int64 of each direction.
         """
-        words = self._reader.read(inputs)
-        places, log_q = [candidates.places(ids) for ids in targets], self._reader.log_q[candidates.word_ids]
+        words = self._word_vectors.of(inputs)
+        places, log_q = [candidates.places(ids) for ids in targets], self._word_vectors.log_q[candidates.word_ids]
         learn = partial(self._direction, words, places, candidates, log_q, states, step)
         (forward, forward_state), (backward, backward_state) = self._side_by_side(partial(learn, 0), partial(learn, 1))
         candidates.add_gradients()
-        self._reader.back_propagate(words)
+        self._word_vectors.back_propagate(words)
         return [forward, backward], [forward_state, backward_state]
 
-    def _direction(self, words: Both, targets: Both, candidates: CandidateSoftmax, log_q: Tensor, states: States,
-                   step: int, d: int) -> tuple[float, State]:
+    def _direction(self, words: PerDirection, targets: PerDirection, candidates: CandidateSoftmax, log_q: Tensor,
+                   states: States, step: int, d: int) -> tuple[float, State]:
         """One direction predicts its window, and back-propagates half of its loss."""
-        device = self._reader.device
+        device = self._word_vectors.device
         noise = torch.Generator(device).manual_seed(derived_seed(self._seed, "dropout", step, d, *rank_seed()))
         with autocast(device, self._precision):
             loss, state = self._model.direction_loss(d, words[d], targets[d], states[d], noise, candidates.negatives,
