@@ -23,7 +23,10 @@ State = list[tuple[Tensor, Tensor]]  # of each layer h and c, (1, B, hidden_size
 
 @dataclass(frozen=True)
 class BiLMConfig:
-    """The shape of a biLM. Layers are D = 2 · projection_size wide, one half from each direction."""
+    """The shape of a biLM. Layers are D = 2 · projection_size wide, one half from each direction.
+
+    Raises: ValueError if the character CNN's output, which is layer 0, has another width.
+    """
 
     vocab_size: int
     hidden_size: int = 256

@@ -83,12 +83,18 @@ def forget_rarest(keys: np.ndarray, sums: np.ndarray, most: int) -> tuple[np.nda
 
 
 def pair_weight(x: Tensor, x_max: float = X_MAX) -> Tensor:
-    """f(x) = min(1, (x / x_max)^¾), float32; where all counts stay below x_max, the largest takes its place."""
+    """f(x) = min(1, (x / x_max)^¾)        (Pennington et al. 2014, eq. 9)
+
+    Differs: x_max is 10, and 100 in the paper, whose texts have billions of words; in one of two million hardly any
+    pair is met a hundred times (docs/results.md). Where all counts stay below x_max, the largest takes its place.
+
+    Shapes: x (P,) float32 -> (P,) float32.
+    """
     return (x / min(x_max, x.max().item())).pow(0.75).clamp(max=1)
 
 
 def draw_pairs(f: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the pairs of one epoch, each with probability f, in random order: their places, int64."""
+    """Draw the pairs of one epoch, each with probability f, in random order. Shapes: f (P,) -> places (≤ P,) int64."""
     met = (torch.rand(len(f), generator=generator) < f).nonzero().flatten()
     return met[torch.randperm(len(met), generator=generator)]
 

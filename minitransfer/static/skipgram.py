@@ -40,7 +40,7 @@ class SkipGramConfig:
 class WordTables:
     """Tables with a row for each word, moved by AdaGrad: what both methods of this part learn.
 
-    squares: of each table, the squared gradients that its rows have met so far, each (V,).
+    squares: s of `_descend`, by the table's name: the mean squares of the gradients of each row, added up, (V,).
     """
 
     TABLES: tuple[str, ...] = ("vectors", "contexts")
@@ -63,13 +63,23 @@ class WordTables:
         self.squares = dict(state["squares"])
 
     def _descend(self, table: str, ids: Tensor, grads: Tensor, learning_rate: float) -> None:
-        """Take one AdaGrad step on the rows `ids` of a table, adding up the gradients of a row that occurs twice."""
+        """Take one **AdaGrad** step on some rows of a table:
+
+        s_r ← s_r + 1/D Σ_d G_rd²,   θ_r ← θ_r − η G_r / (√s_r + 10⁻⁸)        (after Duchi et al. 2011)
+
+        with θ_r row r of the table, G_r the sum of its gradients, for r may be among `ids` more than once, and η the
+        learning rate.
+
+        Differs: Duchi et al. have a sum of squares for each number, here each row has one.
+
+        Shapes: ids (n,) int, grads (n, D) float32.
+        """
         rows, place = ids.unique(return_inverse=True)
-        total = torch.zeros(len(rows), grads.shape[1]).index_add_(0, place, grads)
-        square = self.squares[table][rows] + total.square().mean(dim=1)
-        self.squares[table][rows] = square
-        total *= (-learning_rate / (square.sqrt() + 1e-8)).unsqueeze(1)
-        getattr(self, table).index_add_(0, rows, total)
+        G = torch.zeros(len(rows), grads.shape[1]).index_add_(0, place, grads)
+        s = self.squares[table][rows] + G.square().mean(dim=1)
+        self.squares[table][rows] = s
+        G *= (-learning_rate / (s.sqrt() + 1e-8)).unsqueeze(1)
+        getattr(self, table).index_add_(0, rows, G)
 
 
 class SkipGram(WordTables):
@@ -137,7 +147,10 @@ def window_mask(reach: Tensor, T: int) -> tuple[Tensor, Tensor]:
 
 
 def nearest_words(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
-    """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, without itself."""
+    """The token ids whose vectors have the greatest cosine with that of `token_id`, nearest first, without itself.
+
+    Shapes: vectors (V, D) float.
+    """
     unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-9)
     cosine = unit @ unit[token_id]
     cosine[token_id] = -torch.inf
@@ -147,7 +160,10 @@ def nearest_words(vectors: Tensor, token_id: int, how_many: int) -> list[int]:
 def thin_out(stream: np.ndarray, counts: np.ndarray, subsample: float, generator: torch.Generator) -> np.ndarray:
     """Drop running words that are very frequent, so that a window reaches beyond them; returns the shorter stream.
 
-    A word w of relative frequency f(w) is kept with probability √(t/f) + t/f, as in the authors' own program.
+    A word w of relative frequency f(w) is kept with probability √(t/f) + t/f, t = subsample, as in the authors' own
+    program.
+
+    Shapes: stream (N,) integer word ids, counts (V,) how often each word occurs -> (≤ N,).
     """
     ratio = subsample * counts.sum() / np.maximum(counts, 1)
     keep = np.minimum(np.sqrt(ratio) + ratio, 1.0).astype(np.float32)

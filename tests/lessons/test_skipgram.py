@@ -1,5 +1,7 @@
 """Claims about skip-gram: its gradient is that of the formula, negatives follow count^¾, and meaning is learnt."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -134,6 +136,20 @@ def test_words_of_one_topic_draw_together_and_those_of_two_draw_apart():
     closeness = cosine_similarity(skipgram.vectors.unsqueeze(0), skipgram.vectors.unsqueeze(1), dim=-1)
     assert closeness[same].min() > closeness[other].max() + 0.3
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_a_step_of_adagrad_is_one_by_loops_with_a_step_size_for_each_row():
+    skipgram = SkipGram(np.ones(V), SkipGramConfig(hidden_size=2), generator())
+    table, s = skipgram.vectors.tolist(), [0.0] * V
+    for ids, grads in (([3, 1, 3], [[1.0, -2], [0.5, 4], [3, 0]]), ([3], [[-1.0, 5]])):
+        skipgram._descend("vectors", torch.tensor(ids), torch.tensor(grads), 0.1)
+        for r in set(ids):
+            G = [sum(grad[d] for i, grad in zip(ids, grads) if i == r) for d in (0, 1)]
+            s[r] += (G[0] ** 2 + G[1] ** 2) / 2
+            table[r] = [x - 0.1 * g / math.sqrt(s[r]) for x, g in zip(table[r], G)]
+    assert skipgram.squares["vectors"].tolist() == pytest.approx(s) and not skipgram.squares["contexts"].any()
+    for row, expected in zip(skipgram.vectors.tolist(), table):
+        assert row == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_nearest_words_are_those_of_the_greatest_cosine_and_never_the_word_itself():
