@@ -97,38 +97,39 @@ class CharCNN(nn.Module):
         """
         padding_first = torch.cat([char_ids.new_zeros(1), char_ids.flatten()])
         used, place = padding_first.unique(return_inverse=True)  # the different bytes, and which of them stands where
-        c, b = self.chars(used.long()), place[1:].view_as(char_ids)
-        order = (b != 0).sum(dim=1).argsort(descending=True, stable=True)
+        c, s = self.chars(used.long()), place[1:].view_as(char_ids)
+        order = (s != 0).sum(dim=1).argsort(descending=True, stable=True)
         strongest = StrongestResponse.apply if torch.is_grad_enabled() else strongest_response
-        y = torch.cat([strongest(b[order], tabulate(c, layer.weight)) for layer in self.convolutions], dim=-1)
+        y = torch.cat([strongest(s[order], tabulate(c, layer.weight)) for layer in self.convolutions], dim=-1)
         y = y.index_select(0, order.argsort())
-        return (y + torch.cat([convolution.bias for convolution in self.convolutions])).relu()
+        b = torch.cat([convolution.bias for convolution in self.convolutions])
+        return (y + b).relu()
 
 
 def tabulate(c: Tensor, F: Tensor) -> Tensor:
     """T_kbj = F_jk · c_b: what byte b adds to filter j where it stands at offset k of a window.
 
     There are few different bytes, so this small table spares most of the products: a window's response is a sum of w
-    rows of it, F_j · [c_i; …; c_{i+w−1}] = Σ_k T_{k, b_{i+k}, j}.
+    rows of it, F_j · [c_i; …; c_{i+w−1}] = Σ_k T_{k, s_{i+k}, j}, with s_i the i-th byte of the word.
 
     Shapes: c (bytes, char_size), F (n, char_size, w) -> (w, bytes, n).
     """
     return torch.einsum("bd,jdk->kbj", c, F).to(c.dtype)  # under autocast rounded to bfloat16; summed in float32
 
 
-def strongest_response(b: Tensor, T: Tensor, winner: Tensor | None = None) -> Tensor:
-    """max_i Σ_k T_{k, b_{i+k}, j} for the filters of one width; into `winner`, of zeros, goes the (first) i that wins.
+def strongest_response(s: Tensor, T: Tensor, winner: Tensor | None = None) -> Tensor:
+    """max_i Σ_k T_{k, s_{i+k}, j} for the filters of one width; into `winner`, of zeros, goes the (first) i that wins.
 
     Words with more bytes stand first: then those that have a window at i are the first m, and none begins in the
     padding. An empty word has the one window that is all padding.
 
-    Shapes: b (U, C) int64 rows of the table, longer words first, 0 pads on the right; T (w, bytes, n) with T_k0j = 0
+    Shapes: s (U, C) int64 rows of the table, longer words first, 0 pads on the right; T (w, bytes, n) with T_k0j = 0
     -> (U, n); winner (U, n) float.
     """
-    U, (w, num_bytes, n) = len(b), T.shape
-    rows = nn.functional.pad(b, (0, w - 1)).unfold(1, w, 1) + torch.arange(w, device=b.device) * num_bytes  # (U, C, w)
+    U, (w, num_bytes, n) = len(s), T.shape
+    rows = nn.functional.pad(s, (0, w - 1)).unfold(1, w, 1) + torch.arange(w, device=s.device) * num_bytes  # (U, C, w)
     y = T.new_full((U, n), -torch.inf)
-    for i, m in enumerate([U, *(b != 0).sum(dim=0).tolist()[1:]]):
+    for i, m in enumerate([U, *(s != 0).sum(dim=0).tolist()[1:]]):
         if m == 0:
             break
         z = nn.functional.embedding_bag(rows[:m, i], T.flatten(0, 1), mode="sum")
@@ -145,17 +146,17 @@ class StrongestResponse(torch.autograd.Function):
     Autograd would go back through every window of every word, which takes several times as long. With i the window of
     word u that wins filter j, and g_uj = ∂loss/∂y_uj:
 
-    ∂loss/∂T_kbj = Σ_u g_uj [b_{i+k} of u is b]
+    G_kbj = ∂loss/∂T_kbj = Σ_u g_uj [s_{i+k} of u is b]
 
     Differs from autograd's way with `amax` where several windows of a word respond alike: it gives each a part of g.
     """
 
     @staticmethod
-    def forward(ctx, b: Tensor, T: Tensor) -> Tensor:
+    def forward(ctx, s: Tensor, T: Tensor) -> Tensor:
         """Shapes: as `strongest_response`."""
-        winner = T.new_zeros(len(b), T.shape[2])
-        y = strongest_response(b, T, winner)
-        ctx.save_for_backward(b, winner)
+        winner = T.new_zeros(len(s), T.shape[2])
+        y = strongest_response(s, T, winner)
+        ctx.save_for_backward(s, winner)
         ctx.shape = T.shape
         return y
 
@@ -163,11 +164,11 @@ class StrongestResponse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g: Tensor) -> tuple[None, Tensor]:
         """Shapes: g (U, n) -> a gradient like T."""
-        b, winner = ctx.saved_tensors
+        s, winner = ctx.saved_tensors
         i, G = winner.long(), g.new_zeros(ctx.shape)
-        b = nn.functional.pad(b, (0, len(G) - 1))
+        s = nn.functional.pad(s, (0, len(G) - 1))
         for k in range(len(G)):
-            G[k].scatter_add_(0, b[:, k:].gather(1, i), g)
+            G[k].scatter_add_(0, s[:, k:].gather(1, i), g)
         return None, G
 
 
