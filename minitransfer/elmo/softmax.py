@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from minitransfer.text.words import PAD_ID
 
+STEP = 64  # numbers of negatives are rounded up to multiples of so many
 
 class WordSoftmax(nn.Module):
     """Predict a word from a hidden state; one softmax serves both directions (Peters et al. 2018, section 3.1)."""
@@ -104,15 +105,21 @@ def sampled_loss(h: Tensor, W: Tensor, b: Tensor, targets: Tensor, negatives: Te
     among the words drawn, as here. Were a logit lowered by log(K q(w)), which is above 0 for the most frequent words,
     a target such as "the" would be pushed up however well it is predicted already.
 
+    The different negatives are padded to a multiple of 64, and what pads is left out as well: on a CPU each new shape
+    of a product in bfloat16 has a kernel made for it, which stays in memory (docs/speed.md).
+
     Shapes: h (N, P), W (V, P), b (V,), targets (N,) int64, negatives (K,) int64, log_q (V,) float -> scalar.
     """
     log_chance = (-torch.expm1(len(negatives) * torch.log1p(-log_q.exp()))).log()  # (V,): log π(w)
-    negatives = negatives.unique()
+    different = negatives.unique()
+    negatives = F.pad(different, (0, -len(different) % STEP), value=PAD_ID)
     # index_select, since threads add up the gradient of W[targets] in any order, and round differently each.
     weight, bias = W.index_select(0, targets), b.index_select(0, targets)
     true = (h * weight).sum(dim=1) + bias - log_chance[targets]  # (N,)
-    others = F.linear(h, W[negatives], b[negatives] - log_chance[negatives])  # (N, ≤ K)
-    others = others.masked_fill(negatives.unsqueeze(0) == targets.unsqueeze(1), -torch.inf)
+    others = F.linear(h, W[negatives], b[negatives] - log_chance[negatives])  # (N, K or fewer, padded)
+    left_out = negatives.unsqueeze(0) == targets.unsqueeze(1)
+    left_out[:, len(different):] = True
+    others = others.masked_fill(left_out, -torch.inf)
     logits = torch.cat([true.unsqueeze(1), others], dim=1)  # the target stands first in each row
     return F.cross_entropy(logits, torch.zeros_like(targets))
 

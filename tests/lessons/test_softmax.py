@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from minitransfer.elmo.softmax import CandidateSoftmax, WordSoftmax, draw, proposal, sampled_loss
+from minitransfer.elmo.softmax import STEP, CandidateSoftmax, WordSoftmax, draw, proposal, sampled_loss
 
 N, P, V = 13, 5, 23
 
@@ -91,6 +92,15 @@ def test_a_negative_that_is_the_target_is_left_out(softmax):
     assert only_hits.item() == 0.0  # nothing is left to choose from
     (gradient,) = torch.autograd.grad(only_hits, softmax.weight)
     assert not gradient.any()
+
+
+def test_numbers_of_negatives_are_rounded_up_so_that_products_have_few_shapes(softmax, monkeypatch):
+    h, targets = states_and_targets()
+    shapes, linear = set(), F.linear
+    monkeypatch.setattr(F, "linear", lambda h, W, b: shapes.add(tuple(W.shape)) or linear(h, W, b))
+    for K in (1, 4, 17):
+        sampled_loss(h, *softmax.parameters(), targets, torch.arange(K), proposal(torch.arange(V)).double())
+    assert shapes == {(STEP, P)}
 
 
 def gradients(softmax: WordSoftmax, h: Tensor, loss: Tensor) -> Tensor:
