@@ -40,7 +40,7 @@ class CarriedStates:
         self.begin_text()
 
     def begin_text(self) -> None:
-        """Forget what was read: zeros stand before the first word."""
+        """Forget what was encoded: zeros stand before the first word."""
         self.states: States = [None, None]
 
     def state_dict(self) -> States:

@@ -82,7 +82,7 @@ class Settings(NetworkSettings):
     projection_size: int = sized()
     filters: tuple[tuple[int, int], ...] = sized()
     epochs: int = training_flag("epochs over the text", positive_int, "N")
-    batch_size: int = training_flag("rows of text read side by side", positive_int, "N")
+    batch_size: int = training_flag("rows of text encoded side by side", positive_int, "N")
     window: int = training_flag("tokens back-propagated through", positive_int, "N")
     learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
     dropout: float = training_flag("share of units dropped", probability, "P")

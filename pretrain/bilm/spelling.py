@@ -1,7 +1,7 @@
 """Part III, around the command: the warm start. How does a character CNN learn what words mean before any sentence?
 
 It is shown the vectors of a finished `pretrain.static` run, word by word, and its projection is solved for
-(`minitransfer.elmo.spelling` says why). What it has learned is saved before the first line of text is read.
+(`minitransfer.elmo.spelling` says why). What it has learned is saved before the first step of the language model.
 
 Read next: `pretrain.bilm.start`.
 """
@@ -39,7 +39,8 @@ def restore_or_warm_start(state: dict | None, model: BiLM, origin: LoadedRun | N
 def learn_to_spell(model: BiLM, origin: LoadedRun, run: RunDirectory, stop: Stop, log_every: float) -> None:
     """Fit the character CNN to the static vectors of `origin`. Raises: Stopped if asked to stop before the end.
 
-    At the end the weights are saved as step 0 of the run, whose own steps read text: a kill then costs none of it.
+    At the end the weights are saved as step 0 of the run, whose steps are the language model's: a kill then costs none
+    of it.
     """
     spelling, target, weight = spelling_targets(origin)
     say(f"warm start: solving for the character CNN's projection, {len(target):,} words of {origin.path}")

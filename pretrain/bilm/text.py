@@ -1,7 +1,7 @@
-"""Part III, around the command: reading. How does a corpus reach a model that reads spelling but predicts words?
+"""Part III, around the command: reading. How does a corpus reach a model that is given spelling but predicts words?
 
 As a stream of token ids: the most frequent words, up to the vocabulary's size, can be predicted, all others are
-still read by their spelling. The stream is laid out in rows and cut into windows; the backward model is given
+still encoded by their spelling. The stream is laid out in rows and cut into windows; the backward model is given
 windows of the reversed text, so that to itself it is a forward model. Word vectors are worked out once for each
 distinct word: of the whole text where the character CNN is fixed, of the window at hand where it learns.
 
@@ -82,7 +82,7 @@ def epoch_windows(text: Text, batch_size: int, length: int,
                   order: torch.Generator) -> list[tuple[PerDirection, PerDirection]]:
     """Put the documents in a new order, and cut them into windows: the inputs and the targets of both directions.
 
-    The LSTM state of each row is carried from window to window, in both directions: the backward model reads the
+    The LSTM state of each row is carried from window to window, in both directions: the backward model encodes the
     same documents, from the end of the last one to the beginning of the first.
 
     Shapes: each input and target (batch_size, ≤ length) int64; targets that cannot be predicted are <unk>.

@@ -1,7 +1,7 @@
 """Part II, around the command: counting. What in a text is given a vector, and how often does it occur?
 
-Words, as the biLM reads them, if they are frequent enough; or pieces of words, as BERT reads them, learned from this
-very text. Either way the text becomes one long stream of numbers, and neither skip-gram nor GloVe can tell which.
+Words, as a biLM is given, if they are frequent enough; or pieces of words, as BERT is given, learned from this very
+text. Either way the text becomes one long stream of numbers, and neither skip-gram nor GloVe can tell which.
 
 Read next: `pretrain.static.train`, the command itself.
 """
