@@ -15,6 +15,7 @@ from minitransfer.text.words import PAD_ID
 
 STEP = 64  # numbers of negatives are rounded up to multiples of so many
 
+
 class WordSoftmax(nn.Module):
     """Predict a word from a hidden state; one softmax serves both directions (Peters et al. 2018, section 3.1)."""
 
