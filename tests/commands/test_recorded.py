@@ -35,7 +35,10 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "frozen BERT of the better recipe": ("bert-reviews", "frozen"),
     "frozen GPT": ("gpt-reviews", "frozen"),
     "fine-tuned BERT of the better recipe": ("bert-reviews", "finetune"),
-    "fine-tuned GPT": ("gpt-reviews", "finetune"),
+    "fine-tuned GPT, read at": ("gpt-reviews", "finetune"),
+    "fine-tuned GPT in rows of 512": ("gpt-512", "finetune"),
+    "the same and the bag, uni- and bigrams": ("gpt-512 fine-tuned + bag", "average"),
+    "the same and a bag with trigrams": ("gpt-512 fine-tuned + bag, trigrams too", "average"),
     "fine-tuned BERT, the former one": ("bert-imdb", "finetune"),
     "frozen teacher": ("bert-wiki", "frozen"),
     "frozen student": ("student", "frozen"),
@@ -74,6 +77,7 @@ FRONT = {  # a row of the README's table -> its model and mode
     "fine-tuned biLM": ("bilm-512", "finetune"),
     "fine-tuned BERT, [CLS] head": ("bert-imdb", "finetune"),
     "fine-tuned GPT, last token": ("gpt-reviews", "finetune"),
+    "fine-tuned GPT, rows of 512": ("gpt-512", "finetune"),
 }
 
 
