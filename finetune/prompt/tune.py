@@ -43,17 +43,17 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
     A slice of the questions, by `split_validation`, is not learned from: it tells when to stop.
     Shapes: questions int64 (T_i,) each; labels (n,) of 0, negative, and 1; pair: the positive word, then the other.
     """
-    learn, choose = split_validation(np.arange(len(labels)), labels, settings.seed)
+    train_rows, validation_rows = split_validation(np.arange(len(labels)), labels, settings.seed)
     device, lengths, y = model.bias.device, np.array(list(map(len, questions))), torch.from_numpy(labels)
     words = torch.tensor(pair[::-1], device=device)  # in the order of the classes
     model.requires_grad_(True)
     optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
     stopping, step = EarlyStopping(Changing(model), PATIENCE), 0
     guard = optim.FiniteGuard(fix="use a smaller --learning-rate")
-    total = settings.epochs * math.ceil(len(learn) / settings.batch_size)
+    total = settings.epochs * math.ceil(len(train_rows) / settings.batch_size)
     with Progress(total, "steps", description="tuning") as progress:
         for epoch in range(settings.epochs):
-            for rows in minibatches(learn, lengths, settings.batch_size, generator(settings.seed, "order", epoch)):
+            for rows in minibatches(train_rows, lengths, settings.batch_size, generator(settings.seed, "order", epoch)):
                 optim.set_learning_rate(optimizer, optim.warmup_linear(step, total, math.ceil(WARMUP * total)))
                 noise = torch.Generator(device).manual_seed(derived_seed(settings.seed, "dropout", step))
                 z = word_logits(model, [questions[i] for i in rows], words, precision, noise)
@@ -64,8 +64,9 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
                     optimizer.step()
                 step += 1
                 progress.advance(1, loss=loss.item(), **stopping.shown)
-            s = scores(model, [questions[i] for i in choose], [pair], precision)  # (−s, s) / 2 has the same softmax
-            stopping.end_epoch(epoch + 1, *loss_and_accuracy(torch.cat([-s, s], dim=1) / 2, y[choose]))
+            s = scores(model, [questions[i] for i in validation_rows], [pair], precision)
+            logits = torch.cat([-s, s], dim=1) / 2  # they have the softmax of the pair's own logits
+            stopping.end_epoch(epoch + 1, *loss_and_accuracy(logits, y[validation_rows]))
             if stopping.is_over:
                 break
     if stopping.best_epoch == 0:
