@@ -18,7 +18,7 @@ from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.options import shell_line
-from minitransfer.apparatus.runtime import say
+from minitransfer.apparatus.progress import say
 from minitransfer.text.corpora import Reviews, fingerprint
 from minitransfer.transfer import coverage
 from minitransfer.transfer.classifier import Classifier

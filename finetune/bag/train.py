@@ -28,7 +28,8 @@ from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, interruptible, say, set_threads
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, interruptible, set_threads
 from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.baselines import Half, class_ratios, count_ngrams, fit_classes

@@ -24,15 +24,12 @@ import numpy
 import torch
 
 from minitransfer.apparatus.errors import Interrupted, Stopped, UsageError
-from minitransfer.apparatus.progress import Progress, is_speaker, say
+from minitransfer.apparatus.progress import is_speaker
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
-
-__all__ = ["Progress", "SideBySide", "Stop", "autocast", "choose_device", "choose_precision", "derived_seed",
-           "environment", "generator", "peak_memory_gib", "say", "set_threads", "interruptible"]
 
 OLDEST_TORCH = (2, 10)
 WIDE = 128  # hidden units from which on bfloat16 is faster: below, converting takes longer than multiplying

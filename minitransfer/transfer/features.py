@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from minitransfer.apparatus.distributed import all_reduce_sum, share_of_rows
-from minitransfer.apparatus.runtime import Progress, SideBySide
+from minitransfer.apparatus.progress import Progress
+from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.transfer import POOLS
 from minitransfer.transfer.encoders import Encoder
 from minitransfer.transfer.tokens import TokenisedTexts, batches_to_encode

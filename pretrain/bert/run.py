@@ -15,7 +15,8 @@ import torch
 
 from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import Stop, peak_memory_gib, say
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import Stop, peak_memory_gib
 from minitransfer.bert.encoder import MaskedLM
 from pretrain.bert.settings import PieceSettings, Settings
 from pretrain.bert.start import build, check_origin, read_tokenizer

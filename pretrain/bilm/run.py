@@ -13,7 +13,8 @@ import torch
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
-from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib, say
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib
 from minitransfer.elmo.bilm import BiLM
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, load_weights
 from minitransfer.apparatus.distributed import is_first, on_first
-from minitransfer.apparatus.runtime import Progress, Stop, say
+from minitransfer.apparatus.progress import Progress, say
+from minitransfer.apparatus.runtime import Stop
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.spelling import cosine, solve_projection

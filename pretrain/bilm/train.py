@@ -20,7 +20,8 @@ from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.distributed import average, average_gradients, is_first, share_of_rows
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import SideBySide, Stop, generator, say
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import SideBySide, Stop, generator
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.softmax import CandidateSoftmax, draw
 from minitransfer.text.words import PAD_ID

@@ -24,7 +24,8 @@ from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, interruptible, say, set_threads
+from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, interruptible, set_threads
 from minitransfer.static.glove import BATCH, GloVe, draw_pairs, pair_weight
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, nearest_words
 from minitransfer.text.corpora import Corpus, as_saved_corpus

@@ -216,13 +216,13 @@ def test_work_that_is_empty_or_overrun_divides_by_nothing(capsys, clock, total):
 
 def test_of_several_processes_only_the_first_speaks(capsys, clock, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    runtime.say("alone, whatever RANK is")
+    progress.say("alone, whatever RANK is")
     assert "alone" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
     bar = runtime.Progress(5, "steps", description="x", log_every=0.1)
     clock.now += 1
     bar.advance(5)
-    runtime.say("hello")
+    progress.say("hello")
     assert capsys.readouterr().err == ""
 
 
@@ -253,7 +253,7 @@ def test_where_there_is_nothing_to_save_a_signal_ends_the_work_at_once_and_says_
 
 WORK = """
 import sys
-from minitransfer.apparatus.runtime import Progress, say
+from minitransfer.apparatus.progress import Progress, say
 bar = Progress(500, "steps", description="bilm", log_every=1e-9)
 for step in range(500):
     bar.advance(1, loss=2.5)
