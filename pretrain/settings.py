@@ -16,9 +16,9 @@ from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
 WEIGHT_DECAY = 0.01
 
 
-def training_flag(help: str, convert: Callable[[str], Any], metavar: str) -> Any:
+def training_flag(help: str, convert: Callable[[str], Any], metavar: str, **more: Any) -> Any:
     """A flag of the training; where it is not given, the preset decides."""
-    return flag(help, convert, metavar=metavar, group="training (default: by preset)", by_preset=True)
+    return flag(help, convert, metavar=metavar, group="training (default: by preset)", by_preset=True, **more)
 
 
 def recipe_flag(help: str, convert: Callable[[str], Any] = str, **more: Any) -> Any:

@@ -138,8 +138,9 @@ class CommandSettings:
                 if f.metadata["decides"] and not f.metadata["by_preset"]}
 
     def from_preset(self) -> dict[str, Any]:
-        """The fields that a preset fills in: as it says, or as a flag did."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["by_preset"]}
+        """The fields that decide a result and that a preset fills in: as it says, or as a flag did."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
+                if f.metadata["decides"] and f.metadata["by_preset"]}
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from typing import Any, Self
 
 from minitransfer.apparatus.options import positive_int
 from minitransfer.apparatus.settings import flag, out_flag
-from pretrain.bert.settings import PRESETS as BERT
-from pretrain.bert.settings import PieceSettings, init_from_flag
+from pretrain.bert.settings import SHAPES, PieceSettings, init_from_flag
 from pretrain.settings import check_negatives, training_flag
 
 NEGATIVES = {"tiny": 256, "small": 1024, "base": 8192}
-PRESETS = {name: {**sizes, "negatives": NEGATIVES[name]} for name, sizes in BERT.items()}
+PRESETS = {name: {**shape, "negatives": NEGATIVES[name]} for name, shape in SHAPES.items()}
 
 DESCRIPTION = """Train a GPT: BERT's network under a causal mask, which predicts the next piece at each place.
 

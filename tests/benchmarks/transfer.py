@@ -138,7 +138,7 @@ def report(title: str, jobs: dict[str, Callable[[], None]], tokens: int, rounds:
 
 def main(args) -> None:
     """Time passes over the reviews each way, in turns, and print the tables."""
-    threads, sizes = set_threads(args.threads), PRESETS["small"] | {"vocab_size": 16_000}
+    threads, sizes = set_threads(args.threads), PRESETS["small"] | {"dropout": 0.1}
     reviews, most = args.reviews, 256
     if args.quick:
         sizes, reviews, most = PRESETS["tiny"] | {"vocab_size": 300}, 9, 24

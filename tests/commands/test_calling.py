@@ -155,9 +155,9 @@ def test_interrupted_in_python_a_run_is_saved_and_goes_on_by_the_call_that_is_na
 
 def test_a_signal_from_another_thread_interrupts_the_run_in_the_main_one(text, tmp_path, monkeypatch):
     """Python runs handlers in the main thread, whichever thread the signal was raised in."""
-    from minitransfer.apparatus import runtime
+    from minitransfer.apparatus import progress
 
-    advance, raised = runtime.Progress.advance, []
+    advance, raised = progress.Progress.advance, []
 
     def raising(self, n=1, **numbers):
         if not raised:
@@ -166,7 +166,7 @@ def test_a_signal_from_another_thread_interrupts_the_run_in_the_main_one(text, t
         return advance(self, n, **numbers)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.Progress, "advance", raising)
+        patched.setattr(progress.Progress, "advance", raising)
         with pytest.raises(KeyboardInterrupt, match="stopped and saved"):
             minitransfer.run("pretrain.static", out=tmp_path / "run", **text)
     assert minitransfer.run("pretrain.static", out=tmp_path / "run", resume=True, **text)["step"] > 1

@@ -15,7 +15,7 @@ import torch
 from pretrain_runs import make_wikitext, signal_at
 from processes import together
 
-from minitransfer.apparatus import runtime
+from minitransfer.apparatus import progress
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.options import run_command
 from pretrain.bert import __main__ as bert
@@ -131,7 +131,7 @@ def test_killed_in_any_stage_resume_ends_with_the_same_bits(name, stage, step, w
     class Killed(BaseException):
         pass
 
-    advance, steps = runtime.Progress.advance, []
+    advance, steps = progress.Progress.advance, []
 
     def killing(self, n=1, **numbers):
         steps.append(self.description == stage)
@@ -140,7 +140,7 @@ def test_killed_in_any_stage_resume_ends_with_the_same_bits(name, stage, step, w
         return advance(self, n, **numbers)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runtime.Progress, "advance", killing)
+        patched.setattr(progress.Progress, "advance", killing)
         assert run(name, data, tmp_path / name) == 1
     assert run(name, data, tmp_path / name, "--resume") == 0
     assert same(tmp_path / name, whole / name)

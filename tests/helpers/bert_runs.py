@@ -25,9 +25,10 @@ from minitransfer.text.wordpiece import WordPiece, train_wordpiece  # noqa: E402
 from pretrain.bert import run as bert  # noqa: E402
 from pretrain.gpt import run as gpt  # noqa: E402
 
-PRESET = dict(hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17, max_positions=31, vocab_size=151,
-              seq_length=23, epochs=2, batch_size=7, learning_rate=5e-3, dropout=0.2)
-PRESETS = {"bert": PRESET, "gpt": {**PRESET, "negatives": 37}}
+SHAPE = dict(hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17, max_positions=31, vocab_size=151,
+             seq_length=23, epochs=2, batch_size=7, learning_rate=5e-3, dropout=0.2)
+PRESET = {**SHAPE, "mask_probability": 0.15}  # of BERT
+PRESETS = {"bert": PRESET, "gpt": {**SHAPE, "negatives": 37}}
 COMMANDS = {"bert": bert, "gpt": gpt}
 TEXTS = ["the film was worth watching , and watching again", "nobody watches what was not worth a film"]
 

@@ -20,7 +20,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from minitransfer.apparatus import runtime  # noqa: E402
+from minitransfer.apparatus import progress, runtime  # noqa: E402
 from minitransfer.apparatus.options import run_command  # noqa: E402
 from pretrain.bilm import run as bilm
 from pretrain.static import train as static  # noqa: E402
@@ -102,7 +102,7 @@ def die_at(command: str, what: str, step: int, name: str, data_dir: Path, out: P
 
 def signal_at(what: str, step: int, number: int, setattr_=setattr, whom: int | None = None) -> None:
     """From now on, send this process, or `whom`, a signal when progress so described has counted so many steps."""
-    advance, steps = runtime.Progress.advance, []
+    advance, steps = progress.Progress.advance, []
 
     def counting(self, n=1, **numbers):
         if self.description == what:
@@ -111,7 +111,7 @@ def signal_at(what: str, step: int, number: int, setattr_=setattr, whom: int | N
                 os.kill(whom or os.getpid(), number)
         return advance(self, n, **numbers)
 
-    setattr_(runtime.Progress, "advance", counting)
+    setattr_(progress.Progress, "advance", counting)
 
 
 def skip_without_bfloat16(flags: Sequence[str]) -> None:

@@ -181,7 +181,7 @@ def clock(monkeypatch) -> Clock:
 
 
 def test_off_a_terminal_lines_tell_count_percent_rate_and_time_left(capsys, clock):
-    bar = runtime.Progress(2000, "steps", description="bilm", log_every=10)
+    bar = progress.Progress(2000, "steps", description="bilm", log_every=10)
     for step in range(50):
         clock.now += 0.25
         bar.advance(1, loss=4.21 - step, lr=1e-3)
@@ -191,7 +191,7 @@ def test_off_a_terminal_lines_tell_count_percent_rate_and_time_left(capsys, cloc
 
 
 def test_closing_tells_the_last_count_once(capsys, clock):
-    with runtime.Progress(3, "batches", description="frozen pass", log_every=10) as bar:
+    with progress.Progress(3, "batches", description="frozen pass", log_every=10) as bar:
         clock.now += 2
         bar.advance(3)
     bar.close()
@@ -199,7 +199,7 @@ def test_closing_tells_the_last_count_once(capsys, clock):
 
 
 def test_a_resumed_run_counts_what_was_done_before_but_not_in_its_rate(capsys, clock):
-    bar = runtime.Progress(100, "steps", description="bert", log_every=1, done=90)
+    bar = progress.Progress(100, "steps", description="bert", log_every=1, done=90)
     clock.now += 5
     bar.advance(5)
     assert capsys.readouterr().err == "bert: 95/100 steps (95 %), 1 steps/s, 5 s left\n"
@@ -207,7 +207,7 @@ def test_a_resumed_run_counts_what_was_done_before_but_not_in_its_rate(capsys, c
 
 @pytest.mark.parametrize("total", [0, 1])
 def test_work_that_is_empty_or_overrun_divides_by_nothing(capsys, clock, total):
-    bar = runtime.Progress(total, "steps", description="x", log_every=0.1)
+    bar = progress.Progress(total, "steps", description="x", log_every=0.1)
     clock.now += 1
     bar.advance(0)
     bar.advance(7)
@@ -219,7 +219,7 @@ def test_of_several_processes_only_the_first_speaks(capsys, clock, monkeypatch):
     progress.say("alone, whatever RANK is")
     assert "alone" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
-    bar = runtime.Progress(5, "steps", description="x", log_every=0.1)
+    bar = progress.Progress(5, "steps", description="x", log_every=0.1)
     clock.now += 1
     bar.advance(5)
     progress.say("hello")
