@@ -147,12 +147,13 @@ class BiLM(nn.Module):
         """The two directions, forward first."""
         return self.forward_stack, self.backward_stack
 
-    def direction_loss(self, d: int, x: Tensor, targets: Tensor, state: State | None,
-                       generator: torch.Generator | None, negatives: Tensor | None, log_q: Tensor | None,
-                       softmax: WordSoftmax | None = None) -> tuple[Tensor, State]:
+    def direction_loss(self, d: int, x: Tensor, targets: Tensor, state: State | None = None,
+                       generator: torch.Generator | None = None, negatives: Tensor | None = None,
+                       log_q: Tensor | None = None, softmax: WordSoftmax | None = None) -> tuple[Tensor, State]:
         """**Cross-entropy loss** of one direction on a window, mean per token, in nats, and the state after it.
 
-        The backward model (d = 1) is given its window last word first, and then predicts as a forward model does.
+        The backward model (d = 1) is given its window last word first, and then predicts as a forward model does. It
+        goes on from `state`, or from zeros, with dropout drawn from `generator`, or without.
         With `negatives` the softmax is sampled (next chapter), and without them it is full. `softmax` may be left out
         at first reading: a direction that runs in a thread beside the other is given a copy of `CandidateSoftmax`, and
         then targets, negatives and log_q are of its candidates alone.

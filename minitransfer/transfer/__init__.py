@@ -1,4 +1,4 @@
 """Part V, transfer: a pretrained encoder, a head, and what is learned of them."""
 
 FEWEST = 2  # labels of each class: one to learn from, and one to choose by
-POOLS = {"mean": 1, "mean-max": 2, "mean-spread": 2, "concat": 3}  # of a mean head: how many layers wide each is
+POOLS = {"mean": 1, "mean-max": 2, "concat": 3}  # of a mean head: how many layers wide each is

@@ -28,20 +28,19 @@ VERSION = 3  # of features: to be counted up whenever the same settings begin to
 def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     """Summarise the tokens of each text in one vector per layer; a text without tokens has zeros.
 
-    mean         mean_t h_t
-    mean-max     the same, and beside it max_t h_t, dimension by dimension
-    mean-spread  the same, and beside it the standard deviation √(mean_t (h_t − mean)²)
-    concat       [h_end; max_t h_t; mean_t h_t]: ULMFiT's concat pooling (Howard and Ruder 2018, section 3.3)
-    cls          h_[CLS], the first token alone
-    last         the text's own last token alone
+    mean      mean_t h_t
+    mean-max  the same, and beside it max_t h_t, dimension by dimension
+    concat    [h_end; max_t h_t; mean_t h_t]: ULMFiT's concat pooling (Howard and Ruder 2018, section 3.3)
+    cls       h_[CLS], the first token alone
+    last      the text's own last token alone
 
     h_end is where each direction of a biLM ends: the lower half of h_T, which has seen the text from its beginning, and
     the upper half of h_1, which has seen it from its end. Of other encoders it is just these halves.
     Shapes: layers (L + 1, B, T, D) with zeros where there is padding, mask (B, T) bool -> (B, L + 1, W), W = D to 3D.
 
     Differs: ULMFiT pools its last layer, and has a classifier for each direction. The lecture has the mean (5.2) and
-    [CLS] (3.4), Radford et al. 2018 the last token. Maximum and spread are not linear, so pool(mix) ≠ mix(pool): with
-    them we mix the pooled layers, which is another model.
+    [CLS] (3.4), Radford et al. 2018 the last token. A maximum is not linear, so pool(mix) ≠ mix(pool): with it we mix
+    the pooled layers, which is another model.
     """
     T = mask.sum(dim=1).clamp(min=1)
     h_T = layers[:, torch.arange(len(mask), device=mask.device), T - 1]
@@ -55,11 +54,6 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     if pool == "concat":
         half = layers.shape[-1] // 2
         parts = [h_T[..., :half], layers[:, :, 0, half:], *reversed(parts)]
-    if pool == "mean-spread":
-        centred = (layers - mean.unsqueeze(2)) * mask.unsqueeze(-1)
-        variance = centred.square().sum(dim=2) / T.view(1, -1, 1)
-        some = variance > 0  # at zero the square root is infinitely steep, and a gradient would become nan
-        parts.append(variance.where(some, 1).sqrt() * some)
     return torch.cat(parts, dim=-1).transpose(0, 1)
 
 

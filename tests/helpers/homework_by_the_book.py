@@ -114,7 +114,7 @@ def forgetting(logits_before: Tensor, logits_after: Tensor, targets: Tensor) -> 
     def loss(logits: Tensor) -> Tensor:
         stack = lambda x, state, generator: ([x], [])
         bilm = SimpleNamespace(stacks=lambda: [stack], softmax=same, config=SimpleNamespace(dropout=0.0))
-        return BiLM.direction_loss(bilm, 0, logits, targets, None, None, None, None)[0]
+        return BiLM.direction_loss(bilm, 0, logits, targets)[0]
 
     return (loss(logits_after) - loss(logits_before)).item()
 

@@ -125,7 +125,7 @@ def test_a_directions_loss_is_its_mean_minus_log_probability_of_the_real_targets
     x, targets = some_words(B, T), torch.randint(1, 23, (B, T), generator=generator(5))
     targets[2, 3:] = 0  # padding is not counted
     with torch.no_grad():
-        loss, _ = bilm.direction_loss(d, x, targets, None, None, None, None)
+        loss, _ = bilm.direction_loss(d, x, targets)
         total, tokens = 0.0, 0
         for b in range(B):
             for h, target in zip(layers_by_loops(bilm.stacks()[d], x[b])[-1], targets[b].tolist()):
@@ -140,7 +140,7 @@ def test_with_negatives_the_loss_is_the_sampled_one_of_the_last_layer(bilm, padd
     x, targets = some_words(B, T), torch.randint(1, 23, (B, T), generator=generator(5))
     targets[2, 3:] = 0 if padded else 1
     negatives, log_q = torch.tensor([3, 9, 9, 22]), torch.full((23,), 1 / 23, dtype=torch.float64).log()
-    loss, _ = bilm.direction_loss(0, x, targets, None, None, negatives, log_q)
+    loss, _ = bilm.direction_loss(0, x, targets, negatives=negatives, log_q=log_q)
     h = bilm.forward_stack(x)[0][-1]
     expected = sampled_loss(h[targets != 0], *bilm.softmax.parameters(), targets[targets != 0], negatives, log_q)
     assert loss.item() == pytest.approx(expected.item()) and loss.requires_grad
@@ -148,9 +148,9 @@ def test_with_negatives_the_loss_is_the_sampled_one_of_the_last_layer(bilm, padd
 
 def test_the_next_window_goes_on_from_the_state_but_does_not_learn_through_it(bilm):
     x, targets = some_words(B, T).requires_grad_(), torch.ones(B, T, dtype=torch.int64)
-    _, state = bilm.direction_loss(0, x[:, :4], targets[:, :4], None, None, None, None)
-    going_on, _ = bilm.direction_loss(0, x[:, 4:], targets[:, 4:], state, None, None, None)
-    anew, _ = bilm.direction_loss(0, x[:, 4:], targets[:, 4:], None, None, None, None)
+    _, state = bilm.direction_loss(0, x[:, :4], targets[:, :4])
+    going_on, _ = bilm.direction_loss(0, x[:, 4:], targets[:, 4:], state)
+    anew, _ = bilm.direction_loss(0, x[:, 4:], targets[:, 4:])
     (gradient,) = torch.autograd.grad(going_on, x)
     assert not gradient[:, :4].any() and gradient[:, 4:].any(-1).all()
     assert going_on.item() != anew.item() and not any(part.requires_grad for pair in state for part in pair)
