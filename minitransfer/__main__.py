@@ -2,16 +2,18 @@
 
 import importlib
 import sys
+import textwrap
 
 from minitransfer.apparatus.calling import COMMANDS, HUGGINGFACE, door
 from minitransfer.apparatus.options import Parser, run_command
 
 
 def listing() -> str:
-    """One line for each command."""
+    """What each command does, in a sentence."""
     lines = {name: door(name).Settings.description for name in COMMANDS}
     lines[HUGGINGFACE] = importlib.import_module(f"{HUGGINGFACE}.__main__").DESCRIPTION
-    return "\n".join(f"python -m {name:26}{text.splitlines()[0]}" for name, text in lines.items())
+    return "\n".join(textwrap.fill(text.partition("\n\n")[0], 120, initial_indent=f"python -m {name:26}",
+                                   subsequent_indent=" " * 36) for name, text in lines.items())
 
 
 def make_parser() -> Parser:

@@ -61,7 +61,8 @@ class Student(MaskedLM):
 
         Differs: their soft targets are of all tokens. Those of masked ones are what is asked for later, and the
         logits of all would take most of a step's time.
-        Shapes: as `MaskedLM.loss`, without padding (mask None) -> scalar; 0 if nothing is masked.
+        Shapes: token_ids and labels (B, T) int64, as `MaskedLM.decode` has them, without padding (mask None) -> scalar;
+        0 if nothing is masked.
         """
         [teacher] = self._teacher
         α, τ = self.distillation, self.distillation.temperature

@@ -254,7 +254,10 @@ class MaskedLM(nn.Module):
 
     def loss(self, token_ids: Tensor, labels: Tensor, mask: Tensor | None = None,
              generator: torch.Generator | None = None) -> Tensor:
-        """The cross-entropy loss of the masked tokens: mean −log p per masked token, in nats; 0 if there is none."""
+        """The cross-entropy loss of the masked tokens: mean −log p per masked token, in nats; 0 if there is none.
+
+        Shapes: as `decode` -> scalar.
+        """
         logits, targets = self.decode(token_ids, labels, mask, generator)
         return cross_entropy_sum(logits, targets) / max(len(targets), 1)
 

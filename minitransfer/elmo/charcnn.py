@@ -86,7 +86,9 @@ class CharCNN(nn.Module):
 
         y_j = relu(b_j + max_i F_j · [c_i; …; c_{i+w−1}])        (Kim et al. 2016, section 2.2)
 
-        with c_i the embedding of byte i, zeros behind the last one, and w the width of filter j.
+        with c_i the embedding of byte i, zeros behind the last one, and w the width of filter j. For the filters of one
+        width that is `conv1d(pad(c, (0, w - 1)), F, b).amax(dim=-1).relu()` in torch's words. What stands below gives
+        the same from a table of the few bytes that there are, several times faster; at first reading, leave it out.
 
         Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
 

@@ -6,7 +6,8 @@ in every Python version, so the corpora are the same on every machine.
 
 The articles use words of several senses in contexts that tell them apart. The labelled reviews are an exam for
 transfer: the training half knows one half of the opinion words and the test half the other. What the test words mean
-can only be learnt from the unlabelled reviews, which use both halves; and denials and contrasts turn words round.
+can only be learnt from text without labels: from the unlabelled reviews, which use both halves, and a little from the
+articles. Denials and contrasts turn words round.
 
 The tables are in `sample_words.toml`, `sample_articles.toml` and `sample_reviews.toml`; here is what draws from them.
 
