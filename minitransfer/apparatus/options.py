@@ -33,14 +33,6 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 DEPENDENCIES = {"torch", "numpy", "tokenizers", "tqdm", "safetensors"}
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they were laid out, and `(default: …)` after each flag that has one and does not say it."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        nothing_to_show = action.default is None or action.default is False or "(default: " in action.help
-        return action.help if nothing_to_show else super()._get_help_string(action)
-
-
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors end with a `Fix:`, and name the nearest flag or choice.
 
@@ -49,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings):
         """Take argparse's own `settings`; those not given are abbreviations refused, and help laid out as written."""
-        super().__init__(**{"allow_abbrev": False, "formatter_class": HelpFormatter, **settings})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
         # argparse takes only -1 and -.5 for negative numbers, so `--learning-rate -1e-3` and `-inf` would be answered
         # with "expected one argument", where the allowed range is the help that is needed.
         self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
