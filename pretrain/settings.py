@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import fraction, non_negative_float
-from minitransfer.apparatus.settings import RunSettings, flag
+from minitransfer.apparatus.settings import RunSettings, SavingSettings, SeedSettings, flag
 from minitransfer.text import CORPORA
 from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
 
@@ -27,7 +27,7 @@ def recipe_flag(help: str, convert: Callable[[str], Any] = str, **more: Any) -> 
 
 
 @dataclass(frozen=True)
-class PretrainSettings(RunSettings):
+class PretrainSettings(SavingSettings, SeedSettings, RunSettings):
     """What to learn from, and how large to learn. config.json has the corpus by its fingerprint."""
 
     corpus: tuple[str, ...] = flag(

@@ -67,9 +67,10 @@ def make_encoders(path: Path) -> None:
 
 def flags_of(name: str, encoders: Path) -> list[str]:
     """All flags of a command; rows are logged at every step, states saved every few."""
-    every = ["--log-every", "1e-9"] if COMMANDS[name][0].startswith("pretrain") else ["--log-every", "1000"]
+    log_every = "1e-9" if COMMANDS[name][0].startswith("pretrain") else "1000"
+    every = [] if name == "bag" else ["--save-every", "0.02", "--log-every", log_every]  # a bag saves only its end
     asked = [flag.format(encoders=encoders) for flag in COMMANDS[name][1:]]
-    return [*asked, "--offline", "--out", "out", "--save-every", "0.02", *every]
+    return [*asked, "--offline", "--out", "out", *every]
 
 
 def begin_whole(name: str, encoders: Path, folder: Path) -> subprocess.Popen:

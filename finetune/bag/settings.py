@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from finetune.settings import ReviewSettings, check_labels
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import positive_float, positive_int
-from minitransfer.apparatus.settings import flag, out_flag
+from minitransfer.apparatus.settings import SeedSettings, flag, out_flag
 
 LONGEST = 3  # words of an n-gram; the numbers that tell n-grams of four words apart would not fit 64 bits
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
@@ -28,7 +28,7 @@ on 2 cores, all of IMDB: about a minute"""
 
 
 @dataclass(frozen=True)
-class Settings(ReviewSettings):
+class Settings(SeedSettings, ReviewSettings):
     """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints.
 
     The constants stand where a run of `finetune.imdb` has flags: results.json of both has the same fields.

@@ -28,6 +28,7 @@ from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS, parse_row, read_rows
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.saved import read_config
+from minitransfer.apparatus.settings import flag_name
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.encoders import default_max_tokens
 from minitransfer.transfer.loading import load_encoder
@@ -35,7 +36,8 @@ from minitransfer.transfer.loading import load_encoder
 COMMANDS = {"finetune.imdb": imdb, "finetune.bag": bag}
 BAG, AVERAGE, RESULTS, LINES = "bag", "average", "results.json", "results.jsonl"  # of a run, of a comparison
 NUMBERS = ("test_accuracy", "seconds", "seconds_encoding", "seconds_training", "epochs")  # that tables are made of
-SHARED = (*COLUMNS, "data_dir", "device", "threads", "save_every", "log_every")  # handed on if not the default
+SHARED = (*COLUMNS, "data_dir", "device", "threads")  # flags that are handed on if they are not the default
+OF_NETWORKS = ("epochs", "precision", "save_every", "log_every")  # and those that a bag has not
 EITHER_WAY = ("no_cache", "measure_forgetting")  # of a config; a cell is done whatever it says of these
 
 
@@ -99,13 +101,8 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: Sequence[str]
     lines = [] if settings.no_baselines else [(BAG, BAG)]
     lines += [(name, mode) for name, kind in kinds.items()
               for mode in modes_of(kind, settings.modes, not settings.no_baselines)]
-    shared = ["--data", *data, *(["--offline"] if settings.offline else [])]
-    for name in SHARED:
-        if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
-            shared += [f"--{name.replace('_', '-')}", str(value)]
-    networks = ["--epochs", str(settings.epochs)] if settings.epochs else []
-    if settings.precision != "auto":
-        networks += ["--precision", settings.precision]
+    shared = ["--data", *data, *(["--offline"] if settings.offline else []), *_handed_on(settings, SHARED)]
+    networks = _handed_on(settings, OF_NETWORKS)
     cells = []
     for n in dict.fromkeys(labels):
         for seed in dict.fromkeys(settings.seeds):
@@ -116,6 +113,13 @@ def grid(kinds: Mapping[str, str], paths: Mapping[str, str], data: Sequence[str]
                 module = "finetune.bag" if mode == BAG else "finetune.imdb"
                 cells.append(Cell(model, mode, n, seed, module, tuple(flags), out))
     return cells
+
+
+def _handed_on(settings: Settings, names: Sequence[str]) -> list[str]:
+    """Those of these flags that are not the default, as the words of a command line."""
+    fields = {name: Settings.__dataclass_fields__[name] for name in names}
+    given = {name: getattr(settings, name) for name in names if getattr(settings, name) != fields[name].default}
+    return [word for name, value in given.items() for word in (flag_name(fields[name]), str(value))]
 
 
 def _which(path: str, kind: str, mode: str) -> list[str]:

@@ -10,7 +10,7 @@ from finetune.imdb.settings import MODES
 from finetune.settings import ReviewSettings
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import directory_name, non_negative_int, positive_int
-from minitransfer.apparatus.settings import flag, flag_name, out_flag, precision_flag, shared_flag
+from minitransfer.apparatus.settings import SavingSettings, flag, flag_name, out_flag, precision_flag
 
 ENCODERS, USUAL, SEEDS = ("runs/static", "runs/bilm"), ("frozen", "finetune"), (0, 1, 2)
 GRID = ("encoders", "modes", "labels", "seeds", "epochs", "no_baselines", "data", "precision", "resume",
@@ -32,7 +32,7 @@ reviews, but one that learns encodes every token in every epoch: minutes with 50
 
 
 @dataclass(frozen=True)
-class Settings(ReviewSettings):
+class Settings(SavingSettings, ReviewSettings):
     """What `python -m finetune.compare` can be told."""
 
     prog = "python -m finetune.compare"
@@ -62,15 +62,11 @@ class Settings(ReviewSettings):
         "from raw text to each accuracy, all stages counted", bool, default=False)
     plots: bool | None = flag("draw the figures (default: if matplotlib is installed)", bool, default=None)
     precision: str = precision_flag()
-    seed: int | None = shared_flag("of one run, and no flag of a comparison: see --seeds", non_negative_int,
-                                   metavar="N", default=None)
     out: str = out_flag("runs/compare")
 
     @classmethod
     def of(cls, **given: Any) -> Self:
         """Complete settings. Raises: UsageError for flags that contradict each other, or decide nothing."""
-        if "seed" in given:
-            raise UsageError("--seed is for one run, and a comparison has several", "use --seeds")
         of_grid = [name for name in GRID if "draw" in given and name in given]
         if of_grid:
             name = flag_name(cls.__dataclass_fields__[of_grid[0]])

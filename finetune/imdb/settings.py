@@ -21,7 +21,7 @@ from minitransfer.apparatus.options import (
     probability,
     share,
 )
-from minitransfer.apparatus.settings import flag, out_flag, precision_flag
+from minitransfer.apparatus.settings import SavingSettings, SeedSettings, flag, out_flag, precision_flag
 from minitransfer.transfer import POOLS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
@@ -100,7 +100,7 @@ def training_flag(help: str, convert: Any, metavar: str, default: Any = None) ->
 
 
 @dataclass(frozen=True)
-class Settings(ReviewSettings):
+class Settings(SavingSettings, SeedSettings, ReviewSettings):
     """What `python -m finetune.imdb` can be told. config.json has encoder and reviews by their fingerprints.
 
     Two fields may be None until more is known: `epochs` depends on the number of labels, `max_tokens` on the encoder.

@@ -145,18 +145,30 @@ class CommandSettings:
 
 @dataclass(frozen=True)
 class RunSettings(CommandSettings):
-    """The flags that every training command has."""
+    """The flags of every command that trains, or has others train: what it reads, where it computes, what it writes."""
 
     data_dir: str | None = shared_flag(
         "where corpora are, or are downloaded to (default: $MINITRANSFER_DATA, else ./data)", directory_name,
         metavar="DIR", default=None)
     offline: bool = shared_flag("never download; say what is missing instead", bool, default=False)
-    seed: int = shared_flag("decides initial weights, order, masks and dropout", non_negative_int, metavar="N",
-                            default=0, decides=True)
     device: str = device_flag(SHARED)
     threads: int | None = threads_flag(SHARED)
     out: str = out_flag("runs/out")
     resume: bool = shared_flag("go on with the run in --out from its last saved state", bool, default=False)
+
+
+@dataclass(frozen=True)
+class SeedSettings(CommandSettings):
+    """The flag of the commands that are a single run."""
+
+    seed: int = shared_flag("decides initial weights, order, masks and dropout", non_negative_int, metavar="N",
+                            default=0, decides=True)
+
+
+@dataclass(frozen=True)
+class SavingSettings(CommandSettings):
+    """The flags of the commands whose runs tell how far they are, and save it, so that they can be interrupted."""
+
     save_every: float = shared_flag("seconds between saved states", positive_float, metavar="SECONDS", default=300.0)
     log_every: float = shared_flag("seconds between progress lines where stderr is not a terminal", positive_float,
                                    metavar="SECONDS", default=10.0)

@@ -397,7 +397,7 @@ def test_what_cannot_be_drawn_up_is_said(whole, copy, encoders, tmp_path, capsys
     (["--labels", "0"], 2, "--labels: must be"),
     (["--modes", "frzen"], 2, "did you mean frozen?"),
     (["--seeds", "-1"], 2, "--seeds: must be"),
-    (["--seed", "1"], 2, "use --seeds"),
+    (["--seed", "1"], 2, "did you mean --seeds?"),
     (["--encoders", "/nowhere"], 4, "there is no such directory"),
     (["--encoders", os.devnull], 4, "it is a file"),
     (["--encoders", ""], 2, "must name a directory"),

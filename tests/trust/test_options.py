@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from minitransfer.apparatus import calling, errors, options
-from minitransfer.apparatus.settings import RunSettings, flag, make_parser, out_flag
+from minitransfer.apparatus.settings import RunSettings, SavingSettings, SeedSettings, flag, make_parser, out_flag
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings):
+class Settings(SavingSettings, SeedSettings, RunSettings):
     prog = "python -m pretrain.bilm"
     description = "Two lines,\n    laid out by hand."
     epochs: int = flag("passes over the corpus", options.positive_int, default=3)
