@@ -24,7 +24,7 @@ from finetune.prompt.settings import Settings
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.progress import Progress
-from minitransfer.apparatus.runtime import derived_seed, generator
+from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.transfer.examples import minibatches
 from minitransfer.transfer.heads import cross_entropy
@@ -55,7 +55,7 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
         for epoch in range(settings.epochs):
             for rows in minibatches(train_rows, lengths, settings.batch_size, generator(settings.seed, "order", epoch)):
                 optim.set_learning_rate(optimizer, optim.warmup_linear(step, total, math.ceil(WARMUP * total)))
-                noise = torch.Generator(device).manual_seed(derived_seed(settings.seed, "dropout", step))
+                noise = generator(settings.seed, "dropout", step, device=device)
                 z = word_logits(model, [questions[i] for i in rows], words, precision, noise)
                 loss = cross_entropy(z, y[rows].to(device))
                 optimizer.zero_grad()

@@ -121,9 +121,9 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(parts_as_text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator of torch that starts from `derived_seed(*parts)`."""
-    return torch.Generator().manual_seed(derived_seed(*parts))
+def generator(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of torch, for tensors on `device`, that starts from `derived_seed(*parts)`."""
+    return torch.Generator(device).manual_seed(derived_seed(*parts))
 
 
 class SideBySide:

@@ -19,7 +19,7 @@ from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.distributed import average, average_gradients, is_first, rank_seed, share_of_rows
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import Stop, autocast, derived_seed, generator
+from minitransfer.apparatus.runtime import Stop, autocast, generator
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX
 from pretrain.bert.settings import Settings
@@ -53,7 +53,7 @@ def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDi
                 share = settings.masked_share(keeper.step / total)
                 masked = text.masked(batch, share, settings.masks, seed, keeper.step)
                 inputs, labels = map(share_of_rows, masked)
-                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", keeper.step, *rank_seed()))
+                noise = generator(seed, "dropout", keeper.step, *rank_seed(), device=device)
                 with autocast(device, settings.precision):
                     loss = model.loss(inputs.to(device), labels.to(device), generator=noise)
                 optimizer.zero_grad()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.distributed import gather_rows, rank_seed, share_of_rows
-from minitransfer.apparatus.runtime import SideBySide, autocast, derived_seed
+from minitransfer.apparatus.runtime import SideBySide, autocast, generator
 from minitransfer.elmo.bilm import BiLM, State
 from minitransfer.elmo.softmax import CandidateSoftmax
 from pretrain.bilm.text import PerDirection, WordVectors
@@ -87,7 +87,7 @@ class Directions:
                    states: States, step: int, d: int) -> tuple[float, State]:
         """One direction predicts its window, and back-propagates half of its loss."""
         device = self._word_vectors.device
-        noise = torch.Generator(device).manual_seed(derived_seed(self._seed, "dropout", step, d, *rank_seed()))
+        noise = generator(self._seed, "dropout", step, d, *rank_seed(), device=device)
         with autocast(device, self._precision):
             loss, state = self._model.direction_loss(d, words[d], targets[d], states[d], noise, candidates.negatives,
                                                      log_q, candidates.copies[d])

@@ -19,7 +19,7 @@ from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.distributed import average, average_gradients, is_first, rank_seed, share_of_rows
 from minitransfer.apparatus.keeper import Keeper
-from minitransfer.apparatus.runtime import Stop, autocast, derived_seed, generator
+from minitransfer.apparatus.runtime import Stop, autocast, generator
 from minitransfer.elmo.softmax import draw
 from minitransfer.gpt.causal import CausalLM, next_pieces
 from pretrain.bert.text import report
@@ -47,7 +47,7 @@ def train(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDi
             for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):
                 rate = optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, warmup))
                 inputs, labels = (rows.to(device) for rows in next_pieces(share_of_rows(text.rows[batch])))
-                noise = torch.Generator(device).manual_seed(derived_seed(seed, "dropout", keeper.step, *rank_seed()))
+                noise = generator(seed, "dropout", keeper.step, *rank_seed(), device=device)
                 with autocast(device, settings.precision):
                     if settings.softmax == "full":
                         loss = model.loss(inputs, labels, generator=noise)

@@ -29,7 +29,6 @@ from minitransfer.elmo.softmax import CandidateSoftmax
 from minitransfer.text.corpora import Corpus, load_reviews
 from minitransfer.text.words import EOS_ID, PAD_ID, UNK_ID
 from pretrain import shared
-from pretrain.bilm import directions as directions_of_bilm
 from pretrain.bilm import run as bilm
 from pretrain.bilm import text as reading
 from pretrain.bilm.directions import Directions
@@ -389,8 +388,7 @@ def test_going_on_with_reviews_keeps_what_was_learned_and_never_opens_their_test
 def test_going_on_with_the_same_text_is_no_second_look_at_the_same_windows_and_negatives(
         whole, data, tmp_path, monkeypatch):
     drawn, derived_seed = [], runtime.derived_seed
-    for module in (runtime, directions_of_bilm):
-        monkeypatch.setattr(module, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
+    monkeypatch.setattr(runtime, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
     uses = {}
     for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):
         drawn.clear()

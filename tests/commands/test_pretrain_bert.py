@@ -394,8 +394,7 @@ def test_going_on_with_other_text_takes_over_everything(whole, tmp_path):
 
 def test_going_on_with_the_same_text_is_no_second_look_at_the_same_rows_and_masks(whole, data, tmp_path, monkeypatch):
     drawn, derived_seed = [], runtime.derived_seed
-    for module in ("minitransfer.apparatus.runtime", "pretrain.bert.train"):
-        monkeypatch.setattr(f"{module}.derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
+    monkeypatch.setattr(runtime, "derived_seed", lambda *parts: drawn.append(parts) or derived_seed(*parts))
     uses = {}
     for name, more in (("again", ()), ("on", ("--init-from", str(whole)))):
         drawn.clear()
