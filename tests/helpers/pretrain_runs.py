@@ -127,6 +127,6 @@ def rows(path: Path) -> list[dict]:
 
 if __name__ == "__main__":
     use_small_presets()
-    asked, progress, count, signal_name, *rest = sys.argv[1:]
-    signal_at(progress, int(count), getattr(signal, signal_name))
+    asked, what_counts, count, signal_name, *rest = sys.argv[1:]  # no name of a module that signal_at looks up
+    signal_at(what_counts, int(count), getattr(signal, signal_name))
     sys.exit(run_command(COMMANDS[asked].main, COMMANDS[asked].Settings, rest))
