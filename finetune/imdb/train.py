@@ -53,9 +53,8 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
     changing = Changing(model)
     stopping = EarlyStopping(changing, settings.patience)
     total = settings.epochs * math.ceil(len(train_rows) / settings.batch_size)
-    with Keeper(run, run.load_state(), stop, steps=total, total=total, unit="steps", description="training",
-                save_every=settings.save_every, log_every=settings.log_every,
-                model=changing, optimizer=optimizer, stopping=stopping) as keeper:
+    with Keeper(run, stop, settings, steps=total, total=total, unit="steps", description="training", model=changing,
+                optimizer=optimizer, stopping=stopping) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             if stopping.is_over:
                 break

@@ -198,9 +198,9 @@ class RunDirectory:
     def load_state(self) -> dict[str, Any] | None:
         """The newest saved state that is whole, its "step" included, with tensors on the CPU; None if none was saved.
 
-        A damaged state is passed over with a warning. Raises: CheckpointError if there are only damaged ones.
+        A damaged state is passed over with a warning, the first time. Raises: CheckpointError if all are damaged.
         """
-        state, self._damaged = states.load_newest(self.path / STATES, self._say)
+        state, self._damaged = states.load_newest(self.path / STATES, self._say, self._damaged)
         self._earlier = (state or {}).get("seconds", 0.0)  # which a keeper saves with all else
         return state
 

@@ -1,6 +1,6 @@
 """Apparatus: the keeper. Who counts the steps of a run, logs, saves and stops it, so that the loop shows the lesson?
 
-    with Keeper(run, run.load_state(), stop, …, model=model, optimizer=optimizer) as keeper:
+    with Keeper(run, stop, settings, …, model=model, optimizer=optimizer) as keeper:
         for epoch in keeper.epochs(E):
             for batch in keeper.steps(batches_of(epoch)):
                 …                                             # rate, batch, loss, gradients, clipping
@@ -9,7 +9,7 @@
                 keeper.done(len(batch), loss=loss)
 
 The keeper sees no model, batch or loss: what is to be saved is handed to it by name, and need only have `state_dict`
-and `load_state_dict`. At first it takes all of that back to the state that it is given, if any; both `for`
+and `load_state_dict`. At first it takes all of that back to the last state of the run, if there is one; both `for`
 loops then begin where they were interrupted. At the edge of a step, where the `for` asks for the next batch, a state
 is saved if it is time, and a run that was asked to stop ends there by an exception, its state saved. What is done at
 the end of an epoch, as validation, belongs into the outer loop: the epoch counts as finished once that is done, and a
@@ -33,6 +33,7 @@ from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.optim import FiniteGuard
 from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import Stop
+from minitransfer.apparatus.settings import SavingSettings
 
 ROWS = 200  # of metrics.jsonl, about so many in a run: by steps, so that a run that was interrupted has the same ones
 BOOKS = ("epoch", "in_epoch", "skipped", "seconds", "sums")
@@ -48,22 +49,23 @@ class Keeper:
     to the last step, without the pauses.  sums: of the epoch that runs, what `add` was told.
     """
 
-    def __init__(self, run: RunDirectory, state: Mapping[str, Any] | None, stop: Stop, *, steps: int, total: int,
-                 unit: str, description: str, save_every: float, log_every: float, **kept: Any):
-        """state: the one to go on from.  steps: of the whole run.  total: its work, in `unit`.  …_every: in seconds.
+    def __init__(self, run: RunDirectory, stop: Stop, settings: SavingSettings, *, steps: int, total: int, unit: str,
+                 description: str, **kept: Any):
+        """steps: of the whole run.  total: its work, in `unit`.  description: what the line of progress begins with.
 
         kept: what a state holds, by name, each with `state_dict` and `load_state_dict`.
+        Raises: CheckpointError for a run whose saved states are damaged, or do not fit.
         """
         self._run, self._stop, self._kept = run, stop, kept
         self.step = self.epoch = self.in_epoch = self.skipped = 0
         self.seconds = 0.0
         self.sums: dict[str, float] = {}
         self._total_steps, self._row_every = steps, max(1, steps // ROWS)
-        self._guard, self._save_every, self._saved = FiniteGuard(), save_every, time.monotonic()
+        self._guard, self._save_every, self._saved = FiniteGuard(), settings.save_every, time.monotonic()
         self._saved_step: int | None = None
-        units = self._restore(state or {"step": 0})
+        units = self._restore(run.load_state() or {"step": 0})
         self._began = time.monotonic() - self.seconds
-        self.progress = Progress(total, unit, description=description, log_every=log_every, done=units)
+        self.progress = Progress(total, unit, description=description, log_every=settings.log_every, done=units)
 
     def epochs(self, n: int) -> Iterator[int]:
         """The epochs that are not finished, counted from 0."""

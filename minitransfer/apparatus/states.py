@@ -66,10 +66,11 @@ def save(states: Path, step: int, state: Mapping[str, Any], damaged: Collection[
     _delete_all_but(states, [target, *before[:1]])
 
 
-def load_newest(states: Path, say: Callable[[str], None]) -> tuple[dict[str, Any] | None, set[str]]:
+def load_newest(states: Path, say: Callable[[str], None], known: Collection[str] = ()
+                ) -> tuple[dict[str, Any] | None, set[str]]:
     """The newest state that is whole, its "step" included, with tensors on the CPU; and the names of damaged ones.
 
-    The state is None if none was saved. A damaged one is passed over with a warning through `say`.
+    The state is None if none was saved. A damaged one is passed over, with a warning by `say` unless it is `known`.
     Raises: CheckpointError naming the files if there are states, but none can be used.
     """
     _refuse_other(states)
@@ -82,7 +83,7 @@ def load_newest(states: Path, say: Callable[[str], None]) -> tuple[dict[str, Any
         except CheckpointError as failure:
             problems[directory.name] = failure.what
             continue
-        if problems:
+        if problems.keys() - set(known):
             say(f"warning: {'; '.join(problems.values())}. Going on from {directory.name} instead.")
         return state, set(problems)
     if problems:

@@ -44,8 +44,7 @@ def train(model: MaskedLM, text: Text, settings: Settings, seed: int, run: RunDi
     total = math.ceil(N / B) * settings.epochs
     warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
     averaged = optim.RunningAverage(model, settings.average_weights, total)
-    with Keeper(run, run.load_state(), stop, steps=total, total=N * T * settings.epochs, unit="tokens",
-                description="bert", save_every=settings.save_every, log_every=settings.log_every,
+    with Keeper(run, stop, settings, steps=total, total=N * T * settings.epochs, unit="tokens", description="bert",
                 model=model, optimizer=optimizer, **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):

@@ -43,15 +43,12 @@ def main(settings: Settings) -> dict[str, Any]:
         f"{of_processes(torch.get_num_threads())}, {settings.precision}; {settings.out}")
     with (open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):
-        state = run.load_state()
-        if state is None and settings.warm_start == "auto":
-            say("stage 2 of 3: the character CNN learns to spell them")
-        restore_or_warm_start(state, model, origin, run, stop, settings.log_every)
+        restore_or_warm_start(model, origin, settings, run, stop)
         word_vectors = WordVectors(model.to(device), text, config["charcnn"] == "fixed")
         if settings.warm_start == "auto":
             say("stage 3 of 3: the language model")
         seed = training_seed(settings.seed, origin)
-        step = train(model, word_vectors, text, settings, seed, run, state, stop, side_by_side)
+        step = train(model, word_vectors, text, settings, seed, run, stop, side_by_side)
         metrics = on_first(stop, lambda: perplexity_of_all(model, word_vectors.table(), text, side_by_side, stop.check))
         if is_first():
             complete(run, model, text, settings, step, metrics)

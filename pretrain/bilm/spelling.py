@@ -18,19 +18,23 @@ from minitransfer.elmo.charcnn import CharCNN
 from minitransfer.elmo.spelling import cosine, solve_projection
 from minitransfer.static.skipgram import standardise
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, spell_all
+from pretrain.bilm.settings import Settings
 
 FREQUENCY_POWER = 0.75  # between each word alike and each running word alike: common words matter more, not alone
 COMMON = ((0, 1_000), (1_000, 10_000))  # ranks of words whose cosine is reported
 
 
-def restore_or_warm_start(state: dict | None, model: BiLM, origin: LoadedRun | None, run: RunDirectory, stop: Stop,
-                          log_every: float) -> None:
+def restore_or_warm_start(model: BiLM, origin: LoadedRun | None, settings: Settings, run: RunDirectory,
+                          stop: Stop) -> None:
     """Give the network the weights that were saved last, or else what a warm start teaches it.
 
     Of several processes the first learns, and the others take over what it has saved. Raises: Stopped if asked to stop.
     """
+    state = run.load_state()
     if state is None and origin is not None and origin.kind == "static":
-        on_first(stop, lambda: learn_to_spell(model, origin, run, stop, log_every),
+        if settings.warm_start == "auto":
+            say("stage 2 of 3: the character CNN learns to spell them")
+        on_first(stop, lambda: learn_to_spell(model, origin, run, stop, settings.log_every),
                  "stopped before anything was learned")
         state = None if is_first() else run.load_state()
     if state is not None:

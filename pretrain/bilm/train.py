@@ -37,7 +37,7 @@ MEASURED_TOKENS = 8_192
 
 
 def train(model: BiLM, word_vectors: WordVectors, text: Text, settings: Settings, seed: int, run: RunDirectory,
-          state: dict | None, stop: Stop, side_by_side: SideBySide) -> int:
+          stop: Stop, side_by_side: SideBySide) -> int:
     """Train both directions, each on its own windows; returns the number of steps. Raises: Stopped if asked to stop.
 
     Order, negatives and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
@@ -56,10 +56,9 @@ def train(model: BiLM, word_vectors: WordVectors, text: Text, settings: Settings
     total = math.ceil(row_length / T) * settings.epochs
     warmup, every = min(WARMUP_STEPS, math.ceil(total / 2)), math.ceil(total / MEASUREMENTS)
     averaged = optim.RunningAverage(model, settings.average_weights, total)
-    with Keeper(run, state, stop, steps=total, total=B * row_length * settings.epochs, unit="words",
-                description="bilm", save_every=settings.save_every, log_every=settings.log_every,
-                model=model, optimizer=optimizer, softmax_optimizer=softmax_optimizer, lstm_states=carried,
-                **averaged.kept) as keeper:
+    with Keeper(run, stop, settings, steps=total, total=B * row_length * settings.epochs, unit="words",
+                description="bilm", model=model, optimizer=optimizer, softmax_optimizer=softmax_optimizer,
+                lstm_states=carried, **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             if keeper.in_epoch == 0:
                 carried.begin_text()

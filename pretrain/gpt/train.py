@@ -40,8 +40,7 @@ def train(model: CausalLM, text: Text, settings: Settings, seed: int, run: RunDi
     total, log_q = math.ceil(N / B) * settings.epochs, text.log_q
     warmup, every = math.ceil(WARMUP * total), math.ceil(total / MEASUREMENTS)
     averaged = optim.RunningAverage(model, settings.average_weights, total)
-    with Keeper(run, run.load_state(), stop, steps=total, total=N * T * settings.epochs, unit="tokens",
-                description="gpt", save_every=settings.save_every, log_every=settings.log_every,
+    with Keeper(run, stop, settings, steps=total, total=N * T * settings.epochs, unit="tokens", description="gpt",
                 model=model, optimizer=optimizer, **averaged.kept) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             for batch in keeper.steps(torch.randperm(N, generator=generator(seed, "order", epoch)).split(B)):

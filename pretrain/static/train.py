@@ -82,9 +82,8 @@ def train_glove(units: Units, settings: Settings, run: RunDirectory, stop: Stop)
 def keep(model: WordTables, steps_per_epoch: float, units: Units, settings: Settings, run: RunDirectory,
          stop: Stop) -> Keeper:
     """The keeper of a run: it counts progress in units of text, and goes on from the saved state, if there is one."""
-    return Keeper(run, run.load_state(), stop, steps=settings.epochs * math.ceil(steps_per_epoch),
-                  total=settings.epochs * len(units.stream), unit=units.kind, description="static",
-                  save_every=settings.save_every, log_every=settings.log_every, model=model)
+    return Keeper(run, stop, settings, steps=settings.epochs * math.ceil(steps_per_epoch),
+                  total=settings.epochs * len(units.stream), unit=units.kind, description="static", model=model)
 
 
 def falling_rate(settings: Settings, keeper: Keeper, steps_of_epoch: int) -> float:
