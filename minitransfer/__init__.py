@@ -31,9 +31,9 @@ Contents, in reading order (each module opens with the question it answers and n
     Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface
-    Apparatus, when first needed     errors · options · settings · calling · runtime · progress · durable · saved
-                                     metrics · states · checkpoint · keeper · optim · distributed · cache
-                                     figures · mirrors · download · archives
+    Apparatus, when first needed     errors · options · settings · commands · calling · runtime · progress
+                                     durable · saved · metrics · states · checkpoint · keeper · optim · distributed
+                                     cache · figures · mirrors · download · archives
 
 Imports go one way: tests → {pretrain, finetune} → transfer → gpt → {elmo, bert} → static → text, and the apparatus
 imports none of these. `pretrain` and `finetune` never import each other: they meet in a run directory.

@@ -5,7 +5,8 @@ import sys
 import textwrap
 
 from minitransfer.apparatus.calling import COMMANDS, HUGGINGFACE, door
-from minitransfer.apparatus.options import Parser, run_command
+from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.options import Parser
 
 
 def listing() -> str:

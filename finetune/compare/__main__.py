@@ -3,7 +3,7 @@
 import sys
 
 from finetune.compare.settings import Settings
-from minitransfer.apparatus.options import deferred, run_command
+from minitransfer.apparatus.commands import deferred, run_command
 from minitransfer.text.own import check_data
 
 main = deferred("finetune.compare.run", lambda settings: check_data(settings.data))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from finetune.compare.grid import COMMANDS, Cell, results_of, seconds_left
+from minitransfer.apparatus.commands import report_failure
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.options import report_failure
 from minitransfer.apparatus.progress import Aside, say
 from minitransfer.apparatus.saved import CONFIG
 from minitransfer.text.corpora import Reviews

@@ -3,7 +3,7 @@
 import sys
 
 from finetune.prompt.settings import Settings
-from minitransfer.apparatus.options import deferred, run_command
+from minitransfer.apparatus.commands import deferred, run_command
 
 main = deferred("finetune.prompt.score")
 

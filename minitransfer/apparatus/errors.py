@@ -1,7 +1,7 @@
 """Apparatus: every way a command may fail, and the exit code of each.
 
 What does a reader see when something goes wrong? One line that names the fault and the remedy. A class here is one
-of the exit codes listed in docs/trust.md; `minitransfer.apparatus.options.run_command` prints the line and exits.
+of the exit codes listed in docs/trust.md; `minitransfer.apparatus.commands.run_command` prints the line and exits.
 Nothing here imports torch, so that a mistyped flag is answered at once.
 
 Next: options.py, how a command reads its flags.

@@ -10,7 +10,7 @@ object is complete, and never changes:
 
 Nothing here imports torch, so `--help` and a mistyped flag are answered at once.
 
-Next: calling.py, how a command is started from Python.
+Next: commands.py, how a command of the shell is run.
 """
 
 import argparse

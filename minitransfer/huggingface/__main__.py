@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from minitransfer.apparatus.options import Parser, directory_name, run_command
+from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.options import Parser, directory_name
 
 DESCRIPTION = """Bring a BERT or a GPT to the format of the transformers library, or from there.
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from minitransfer.apparatus.options import deferred, run_command
+from minitransfer.apparatus.commands import deferred, run_command
 from pretrain.distil.settings import Settings
 
 main = deferred("pretrain.distil.run")

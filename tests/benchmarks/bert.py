@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.distributed import average_gradients
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
-from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import (
     autocast,
     choose_precision,

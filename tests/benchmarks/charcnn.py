@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import torch
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.runtime import SideBySide, choose_precision, set_threads
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.elmo.charcnn import CharCNN, CharCNNConfig

@@ -16,7 +16,8 @@ import sys
 import numpy as np
 import torch
 
-from minitransfer.apparatus.options import positive_int, run_command
+from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.options import positive_int
 from minitransfer.apparatus.runtime import (
     SideBySide,
     choose_precision,

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.runtime import (
     choose_precision,
     peak_memory_gib,

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.distributed import joined
-from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import SideBySide, choose_precision, set_threads
 from tests.benchmarks.growth import Sizes, bert_step, bilm_step
 from tests.benchmarks.steps import CPU

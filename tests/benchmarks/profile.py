@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.runtime import choose_precision, set_threads
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.elmo.bilm import BiLMConfig, one_after_the_other

@@ -16,7 +16,8 @@ import sys
 import numpy as np
 import torch
 
-from minitransfer.apparatus.options import positive_int, run_command
+from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.options import positive_int
 from minitransfer.apparatus.runtime import peak_memory_gib, set_threads
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, thin_out
 from tests.benchmarks.synthetic import zipf_stream

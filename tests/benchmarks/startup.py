@@ -11,7 +11,7 @@ This is the last benchmark.
 import subprocess
 import sys
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_turns
 
 NOTHING, TORCH = "python, nothing", "python, torch imported"

@@ -30,9 +30,10 @@ from torch.nn import functional as F
 
 from minitransfer.apparatus.calling import call
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.optim import adamw, clip_gradients, set_learning_rate, weight_decay_groups
-from minitransfer.apparatus.options import positive_float, positive_int, run_command
+from minitransfer.apparatus.options import positive_float, positive_int
 from minitransfer.apparatus.runtime import autocast, generator, set_threads
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.bert.masking import IGNORE_INDEX

@@ -22,8 +22,9 @@ import torch
 
 from finetune.imdb.settings import Settings
 from finetune.imdb.train import MAX_GRAD_NORM
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.optim import adamw, clip_gradients, weight_decay_groups
-from minitransfer.apparatus.options import positive_int, run_command
+from minitransfer.apparatus.options import positive_int
 from minitransfer.apparatus.runtime import (
     autocast,
     choose_precision,

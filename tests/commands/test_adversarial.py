@@ -11,7 +11,7 @@ from finetune.imdb import __main__ as imdb
 from finetune.imdb import train as imdb_train
 from finetune.imdb.adversarial import adversarial_loss, shift
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text import corpora
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.heads import cross_entropy

@@ -18,7 +18,7 @@ from finetune.imdb import run as imdb_run
 from finetune.imdb.auxiliary import lm_loss_of
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.masking import IGNORE_INDEX, mask_tokens
 from minitransfer.elmo.bilm import BiLM, BiLMConfig

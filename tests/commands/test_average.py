@@ -19,8 +19,8 @@ from finetune.average.__main__ import Settings, main
 from finetune.average.average import choose_weights, geometric_mean, grid
 from finetune.reports import LOGITS, logits_file
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.durable import to_json
-from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
 from minitransfer.transfer.classifier import load_classifier, max_tokens_of
 from minitransfer.transfer.examples import predict

@@ -18,7 +18,7 @@ import finetune.imdb.__main__
 from finetune.bag import train
 from finetune.bag.__main__ import Settings, main
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text import corpora
 from minitransfer.text.words import tokenize
 from minitransfer.transfer import api, baselines

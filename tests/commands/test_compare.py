@@ -25,9 +25,9 @@ from finetune.compare import run as compare
 from finetune.compare.run import Settings, main
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.durable import take_lock
 from minitransfer.apparatus.errors import DataError
-from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora
 from minitransfer.transfer import encoders as encoders_chapter
 

@@ -9,8 +9,8 @@ from bert_runs import PRESET, make_bert, pretrain
 from pretrain_runs import flags, make_wikitext, signal_at
 
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.loading import load_encoder
 from pretrain.distil.__main__ import Settings, main
 

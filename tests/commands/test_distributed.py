@@ -23,6 +23,7 @@ from processes import SMALL, Ended, run, together, under_torchrun
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus import cache, distributed, optim
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.distributed import (
     average,
     average_gradients,
@@ -31,7 +32,6 @@ from minitransfer.apparatus.distributed import (
     share_of_rows,
 )
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.apparatus.options import run_command
 from minitransfer.text import corpora, sample
 from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer import tokens

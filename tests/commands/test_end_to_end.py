@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from finetune.imdb import __main__ as imdb
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.words import token_stream
 from pretrain.bilm import run as bilm

@@ -23,7 +23,7 @@ from finetune.imdb.model import build, build_encoder, parameter_groups
 from finetune.imdb.settings import DEFAULTS, MODES, Defaults
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text import corpora
 from minitransfer.transfer import examples, heads, stopping
 

@@ -11,7 +11,7 @@ from encoder_runs import make_bert, make_bilm, save_run
 from finetune.imdb import __main__ as imdb
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text import corpora
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer import stopping

@@ -6,7 +6,7 @@ from encoder_runs import make_bert, make_gpt
 
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.encoders import GptEncoder
 from minitransfer.transfer.features import frozen_pass, pool_tokens

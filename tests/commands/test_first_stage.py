@@ -17,7 +17,7 @@ from processes import together
 
 from minitransfer.apparatus import progress
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from pretrain.bert import __main__ as bert
 from pretrain.bilm import __main__ as bilm
 from pretrain.gpt import __main__ as gpt

@@ -18,7 +18,7 @@ from finetune.imdb import __main__ as imdb
 from finetune.imdb import forgetting
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.text import corpora

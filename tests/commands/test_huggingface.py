@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.writing import NEVER, write

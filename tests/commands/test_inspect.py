@@ -15,7 +15,7 @@ from encoder_runs import make_bert, make_bilm, make_gpt, make_static
 import pretrain.bilm.run
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.text.sample import SENSES, articles, sense_contexts
 from minitransfer.text.words import SPECIAL_WORDS
@@ -466,7 +466,7 @@ def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_pat
 
 def test_help_and_typos_are_answered_without_torch():
     program = ("import sys; from pretrain.inspect import __main__ as i\n"
-               "from minitransfer.apparatus.options import run_command\n"
+               "from minitransfer.apparatus.commands import run_command\n"
                "codes = [run_command(i.main, i.Settings, a.split()) for a in ('--help', 'r --wrod x', "
                "'r --word a-b', 'r --mix --layer 1', 'r --fill x')]\n"
                "print(codes, 'torch' in sys.modules)")

@@ -10,7 +10,7 @@ from markdown_tables import table_rows
 
 from finetune.compare.__main__ import Settings, main
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 
 SEED = {"seed": 0, "environment": {"threads": 1}}
 

@@ -16,7 +16,7 @@ from finetune.compare import __main__ as compare
 from finetune.compare.run import usual_counts
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text import corpora
 from minitransfer.transfer.stopping import scores_of
 

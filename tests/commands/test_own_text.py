@@ -12,7 +12,7 @@ from pretrain_runs import PRESETS
 from finetune.imdb import run as imdb
 from finetune.imdb.settings import Settings as ImdbSettings
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text.corpora import Reviews
 from pretrain.bert import run as bert
 from pretrain.bilm import run as bilm

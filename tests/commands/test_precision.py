@@ -10,8 +10,8 @@ from encoder_runs import make_bert, make_bilm
 
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import run_command
 from minitransfer.apparatus.runtime import (
     SideBySide,
     autocast,

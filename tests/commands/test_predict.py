@@ -16,7 +16,7 @@ from strange_texts import STRANGE
 from finetune.imdb import __main__ as imdb
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.transfer.classifier import load_classifier
 
 

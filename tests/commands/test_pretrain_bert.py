@@ -15,7 +15,7 @@ from pretrain_runs import make_wikitext, rows, signal_at, skip_without_bfloat16
 
 from minitransfer.apparatus import optim, runtime
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.runtime import generator
 from minitransfer.bert import evaluation
 from minitransfer.bert.encoder import BertConfig, MaskedLM

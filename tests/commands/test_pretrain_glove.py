@@ -14,7 +14,7 @@ from pretrain_runs import die_at, pretrain, rows, signal_at
 import minitransfer
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from pretrain.inspect import __main__ as inspect
 from pretrain.static import train as static
 

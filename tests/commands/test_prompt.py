@@ -12,7 +12,7 @@ from encoder_runs import make_static, save_run
 
 from finetune.prompt.__main__ import Settings, main
 from finetune.prompt.tune import tune
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.sample import reviews

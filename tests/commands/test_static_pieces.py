@@ -17,7 +17,7 @@ from pretrain_runs import (
 
 import finetune.imdb.__main__
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text.corpora import load_corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES, UNK_ID, WordPiece
 from pretrain.static import train as static

@@ -13,7 +13,7 @@ from corpus_files import write
 from encoder_runs import make_bert, make_bilm, make_gpt
 from own_reviews import make_folder, make_knowing, make_tables
 
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 
 ROWS = [{"text": f"t {n}", "label": "ab"[n % 2]} for n in range(20)]
 FILES = {

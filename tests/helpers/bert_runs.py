@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from encoder_runs import save_run  # noqa: E402
 from pretrain_runs import flags_for, signal_at  # noqa: E402
 
-from minitransfer.apparatus.options import run_command  # noqa: E402
+from minitransfer.apparatus.commands import run_command  # noqa: E402
 from minitransfer.bert.encoder import BertConfig, MaskedLM  # noqa: E402
 from minitransfer.text.wordpiece import WordPiece, train_wordpiece  # noqa: E402
 from pretrain.bert import run as bert  # noqa: E402

@@ -11,7 +11,7 @@ import torch
 from encoder_runs import make_bert, make_bilm, make_static, save_run
 
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.huggingface import __main__ as huggingface
 from minitransfer.text.wordpiece import SPECIAL_PIECES, WordPiece
 from minitransfer.transfer.classifier import Classifier

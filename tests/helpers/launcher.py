@@ -25,7 +25,7 @@ from finetune.compare import run as compare
 from finetune.imdb import __main__ as imdb  # noqa: E402
 from minitransfer.apparatus import metrics  # noqa: E402
 from minitransfer.apparatus.checkpoint import RunDirectory  # noqa: E402
-from minitransfer.apparatus.options import run_command  # noqa: E402
+from minitransfer.apparatus.commands import run_command  # noqa: E402
 from minitransfer.text import sample  # noqa: E402
 from pretrain.bert import run as bert
 from pretrain.bilm import run as bilm

@@ -4,7 +4,7 @@ import io
 import sys
 
 from finetune.predict import answer as predict
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 
 
 def answer(capsys, *argv):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from minitransfer.apparatus import progress, runtime  # noqa: E402
-from minitransfer.apparatus.options import run_command  # noqa: E402
+from minitransfer.apparatus.commands import run_command  # noqa: E402
 from pretrain.bilm import run as bilm
 from pretrain.static import train as static  # noqa: E402
 

@@ -26,7 +26,7 @@ from bert_runs import PRESET  # noqa: E402
 from pretrain_runs import signal_at  # noqa: E402
 
 from minitransfer.apparatus import distributed  # noqa: E402
-from minitransfer.apparatus.options import run_command  # noqa: E402
+from minitransfer.apparatus.commands import run_command  # noqa: E402
 from pretrain.bert import run as bert  # noqa: E402
 
 SMALL = {**PRESET, "batch_size": 6, "epochs": 1}  # of pretrain.bert

@@ -18,8 +18,8 @@ from faults import CONFIG, begin, flip, make_state, value_of
 from finetune.imdb import __main__ as imdb
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
-from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder
 

@@ -20,9 +20,9 @@ from finetune.imdb import __main__ as imdb
 from finetune.imdb.model import build, build_encoder, fit_to_encoder
 from finetune.predict import answer as predict
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.durable import manifest_of, to_json
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.options import run_command
 from minitransfer.transfer.classifier import load_classifier, max_tokens_of
 from minitransfer.transfer.examples import predict as probabilities
 from pretrain.bert import run as bert

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from strange_texts import ANYTHING
 
 from finetune.predict import answer as predict
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.text.batching import as_rows, batches_by_length, head_and_tail, pad
 from minitransfer.text.cleaning import decode
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, UNK_ID, train_wordpiece

@@ -6,6 +6,7 @@ Read from the source by its syntax tree, so that an import inside a function cou
 
 import ast
 import dataclasses
+import graphlib
 import importlib
 import subprocess
 import sys
@@ -40,12 +41,12 @@ NOT_FOR_MODELS = ("argparse", "tokenizers", "minitransfer.text.corpora", "minitr
 PRETRAINING = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.gpt", "pretrain.distil",
                "pretrain.shared")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-TORCH_FREE = ("errors", "options", "settings")
+TORCH_FREE = ("errors", "options", "settings", "commands")
 OPTIONAL = ("matplotlib", "transformers", "pyarrow", "sklearn")
 FRONT = "minitransfer.__init__"  # what `import minitransfer` loads
 OFFERED = ("minitransfer.apparatus.calling.call", "minitransfer.transfer.api.load")  # there, once they are called
 LATE = {  # imported inside functions, though neither by a door nor of something optional; and why
-    ("minitransfer.apparatus.options", "minitransfer.apparatus.distributed.joined"): "torch; for several processes",
+    ("minitransfer.apparatus.commands", "minitransfer.apparatus.distributed.joined"): "torch; for several processes",
     ("minitransfer.apparatus.progress", "tqdm.tqdm"): "a door that needs tqdm could not say that it is missing",
     (FRONT, "minitransfer.transfer.api.load"): "torch; `import minitransfer` takes a moment, and --help begins with it",
     (FRONT, "minitransfer.apparatus.calling.call"): "so that a Python which is too old is told so first",
@@ -186,6 +187,15 @@ def test_each_forbidden_import_would_be_noticed(importer, source):
 )
 def test_what_the_house_allows_is_not_complained_about(importer, source):
     assert complaints(importer, source) == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Late imports count, too: one inside a function may hide a circle, but does not take it away."""
+    paths = modules(*OURS)
+    graph = {module: {part for name in imported(ast.parse(path.read_text("utf-8")))
+                      for part in (name, name.rpartition(".")[0]) if part in paths} for module, path in paths.items()}
+    assert "minitransfer.apparatus.options" in graph["minitransfer.apparatus.settings"]
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(paths)  # raises for a circle
 
 
 def test_imports_stand_at_the_top_but_for_those_of_doors_and_of_what_is_optional():

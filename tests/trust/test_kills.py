@@ -21,7 +21,7 @@ from pretrain_runs import ROOT, make_wikitext, rows
 from finetune.imdb import __main__ as imdb
 from minitransfer.apparatus import metrics, optim
 from minitransfer.apparatus.checkpoint import RunDirectory
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from minitransfer.apparatus import calling, errors, options
+from minitransfer.apparatus import calling, commands, errors, options
 from minitransfer.apparatus.settings import RunSettings, SavingSettings, SeedSettings, flag, make_parser, out_flag
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ class Settings(SavingSettings, SeedSettings, RunSettings):
 
 def refusal(capsys, *argv: str) -> str:
     """The one error line that these flags are answered with."""
-    assert options.run_command(lambda arguments: pytest.fail("main was reached"), Settings, argv) == 2
+    assert commands.run_command(lambda arguments: pytest.fail("main was reached"), Settings, argv) == 2
     captured = capsys.readouterr()
     usage, _, error = captured.err.partition("error: ")
     assert usage.startswith("usage: ") and captured.out == ""
@@ -112,7 +112,7 @@ def test_shared_flags_have_the_promised_defaults():
 
 
 def test_help_keeps_the_layout_and_shows_defaults_but_no_empty_ones(capsys):
-    assert options.run_command(lambda arguments: None, Settings, ["--help"]) == 0
+    assert commands.run_command(lambda arguments: None, Settings, ["--help"]) == 0
     text = capsys.readouterr().out
     assert "Two lines,\n    laid out by hand." in text and "(default: 3)" in text and "(default: runs/bilm)" in text
     assert "None" not in text and "False" not in text
@@ -127,7 +127,7 @@ def test_each_failure_of_ours_is_one_line_and_its_exit_code(capsys, name, code):
     def main(arguments):
         raise getattr(errors, name)("the milk is sour", "buy milk")
 
-    assert options.run_command(main, Settings, []) == code
+    assert commands.run_command(main, Settings, []) == code
     assert capsys.readouterr().err == "error: the milk is sour. Fix: buy milk.\n"
 
 
@@ -150,7 +150,7 @@ def test_failures_of_the_machine_show_no_traceback(capsys, failure, code):
     def main(arguments):
         raise failure
 
-    assert options.run_command(main, Settings, []) == code
+    assert commands.run_command(main, Settings, []) == code
     told = capsys.readouterr().err
     assert "Traceback" not in told and told.count("\n") == (code != 141)
     assert ("Fix: " in told) == (code in (2, 6))
@@ -166,7 +166,7 @@ def test_torch_running_out_of_memory_is_told_with_the_flag_to_lower(capsys):
         raise torch.cuda.OutOfMemoryError("the GPU is full")
 
     for main in (too_large, on_a_gpu):
-        assert options.run_command(main, Settings, []) == 6
+        assert commands.run_command(main, Settings, []) == 6
         assert "a smaller --batch-size" in (told := capsys.readouterr().err) and told.count("\n") == 1
         assert main is on_a_gpu or "tried to allocate 1152921504606846976 bytes" in told
 
@@ -179,18 +179,18 @@ def test_a_package_that_has_not_been_installed_is_no_bug(capsys, monkeypatch, na
     def absent(arguments):
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
-    assert options.run_command(absent, Settings, []) == code
+    assert commands.run_command(absent, Settings, []) == code
     assert told in capsys.readouterr().err
 
 
 def test_a_bug_of_ours_keeps_its_traceback_and_exits_with_1(capsys):
-    assert options.run_command(lambda arguments: 1 // 0, Settings, []) == 1
+    assert commands.run_command(lambda arguments: 1 // 0, Settings, []) == 1
     assert "ZeroDivisionError" in (told := capsys.readouterr().err) and "Traceback" in told and "a bug" in told
 
 
 @pytest.mark.parametrize("results", [None, 143, {"test_accuracy": 0.9}, []])
 def test_what_main_returns_is_for_python_and_no_exit_code(results):
-    assert options.run_command(lambda arguments: results, Settings, []) == 0
+    assert commands.run_command(lambda arguments: results, Settings, []) == 0
 
 
 def test_words_that_are_printed_to_be_typed_are_quoted_as_the_shell_of_the_system_wants_it(monkeypatch):
@@ -198,7 +198,7 @@ def test_words_that_are_printed_to_be_typed_are_quoted_as_the_shell_of_the_syste
     assert options.shell_line(words) == "--out 'my runs\\it'\"'\"'s' plain"
     monkeypatch.setattr(os, "name", "nt")
     assert options.shell_line(words) == "--out \"my runs\\it's\" plain"
-    assert options.resume_command("python -m finetune.imdb", words).endswith("\"my runs\\it's\" plain --resume")
+    assert commands.resume_command("python -m finetune.imdb", words).endswith("\"my runs\\it's\" plain --resume")
 
 
 def test_a_stop_has_its_own_exit_code_and_is_a_keyboard_interrupt_wherever_it_goes(capsys):
@@ -206,7 +206,7 @@ def test_a_stop_has_its_own_exit_code_and_is_a_keyboard_interrupt_wherever_it_go
         raise errors.Stopped(15, "stopped and saved")
 
     assert issubclass(errors.Stopped, KeyboardInterrupt) and str(errors.Stopped(2)) == "stopped and saved"
-    assert options.run_command(main, Settings, ["--out", "a b"]) == 143
+    assert commands.run_command(main, Settings, ["--out", "a b"]) == 143
     expected = "stopped and saved; to go on: python -m pretrain.bilm --out 'a b' --resume\n"
     assert capsys.readouterr().err == expected
 
@@ -215,13 +215,14 @@ def test_an_error_stays_on_one_line_whatever_a_file_name_holds(capsys):
     def main(arguments):
         raise errors.DataError("cannot read a\nb\x1b[31m\udcff", "rename it")
 
-    assert options.run_command(main, Settings, []) == 3
+    assert commands.run_command(main, Settings, []) == 3
     assert capsys.readouterr().err == "error: cannot read a b\\x1b[31m\\udcff. Fix: rename it.\n"
 
 
 COMMAND = """
 import sys
-from minitransfer.apparatus.options import Parser, run_command
+from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.options import Parser
 def main(arguments):
     for number in range(100_000):
         print(number)

@@ -15,7 +15,7 @@ from faults import flip
 from pretrain_runs import ROOT, make_wikitext, rows, signal_at
 
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.bert.evaluation import masker
 from minitransfer.text.wordpiece import train_wordpiece

@@ -21,7 +21,7 @@ from pretrain_runs import (
 )
 
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.options import run_command
+from minitransfer.apparatus.commands import run_command
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.static.skipgram import SkipGram
 

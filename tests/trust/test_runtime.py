@@ -20,8 +20,9 @@ import pytest
 import torch
 
 from minitransfer.apparatus import progress, runtime
+from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import Stopped, UsageError
-from minitransfer.apparatus.options import Parser, run_command
+from minitransfer.apparatus.options import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 
