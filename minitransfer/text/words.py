@@ -133,10 +133,6 @@ class Vocabulary:
         """The number of words, the specials among them."""
         return len(self.words)
 
-    def head(self, size: int) -> "Vocabulary":
-        """Keep the `size` most frequent words: those a softmax predicts."""
-        return Vocabulary(self.words[:size])
-
     def encode(self, lines: Iterable[Sequence[str]], grow: bool = False) -> np.ndarray:
         """Turn lines of tokens into one stream of token ids, int32 (N,).
 

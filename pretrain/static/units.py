@@ -62,7 +62,7 @@ def count_words(corpus: Corpus, min_count: int) -> Units:
                 f"more, and {LEAST} are the least")
         raise DataError(what, "give more text, or a smaller --min-count")
     counts[:first] = 0
-    return Units("words", stream, counts[:kept], everything.head(kept).words)
+    return Units("words", stream, counts[:kept], everything.words[:kept])
 
 
 def count_pieces(corpus: Corpus, vocab_size: int) -> Units:

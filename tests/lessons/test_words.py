@@ -95,11 +95,10 @@ def test_words_are_ranked_by_count_then_alphabet_after_the_specials():
     assert Vocabulary.from_tokens(reversed(LINES)).words == vocabulary.words
 
 
-def test_ids_and_words_are_each_others_inverse_and_the_head_keeps_the_most_frequent():
+def test_ids_and_words_are_each_others_inverse_and_the_most_frequent_stand_in_front():
     vocabulary = Vocabulary.from_tokens(LINES)
     assert [vocabulary.ids[word] for word in vocabulary.words] == list(range(len(vocabulary))) == list(range(8))
-    assert vocabulary.head(5).words == ["<pad>", "<unk>", "<eos>", "c", "a"]
-    assert vocabulary.head(99).words == vocabulary.words
+    assert vocabulary.words[:5] == ["<pad>", "<unk>", "<eos>", "c", "a"]
     assert (words.PAD_ID, words.UNK_ID, words.EOS_ID) == tuple(vocabulary.ids[w] for w in ("<pad>", "<unk>", "<eos>"))
 
 
@@ -108,7 +107,7 @@ def test_encoding_round_trips_and_what_a_small_vocabulary_lacks_becomes_unk():
     running = [word for line in LINES for word in line]
     token_ids = vocabulary.encode(iter(LINES))
     assert token_ids.dtype == np.int32 and [vocabulary.words[i] for i in token_ids] == running
-    small = vocabulary.head(5)
+    small = Vocabulary(vocabulary.words[:5])
     expected = [word if word in ("a", "c", "<eos>") else "<unk>" for word in running]
     assert [small.words[i] for i in small.encode(LINES)] == expected
     assert len(small) == 5
