@@ -27,7 +27,7 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
-from minitransfer.apparatus.saved import ANOTHER, check_depth
+from minitransfer.apparatus.saved import ANOTHER, CONFIG, WEIGHTS, check_depth
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.gpt.writing import NEVER
 from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
@@ -36,8 +36,7 @@ from minitransfer.huggingface.weights import check_folder, read_shape, read_weig
 from minitransfer.text import classes_of
 from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+TOKENIZER, SETTINGS, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
 ANOTHER_NAME = "give the name of a new directory"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
 

@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from minitransfer.text import CLASSES
+
 __all__ = ["LEXICON", "SENSES", "articles", "reviews", "sense_contexts"]
 
 TRAIN_ARTICLES, VALIDATION_ARTICLES = 420, 42  # whole rounds of the fourteen topics
@@ -29,7 +31,6 @@ TRAIN_REVIEWS, TEST_REVIEWS, UNSUP_REVIEWS = 1000, 600, 4000
 FEWEST_WORDS, MOST_WORDS = 25, 90  # of a review
 DENIED, CONTRASTED = 0.2, 0.25  # share of opinions that deny the opposite, and of reviews with a contrast
 KEPT = 0.8  # of an article section's sentences after the first
-POLARITIES = ("negative", "positive")  # in the order of the labels 0 and 1
 
 Tables = Mapping[str, Sequence[str]]  # slot -> what may stand there
 
@@ -168,7 +169,7 @@ def _clause(about: str, for_it: Tables, against_it: Tables, rng: random.Random, 
 @functools.cache
 def _tables(polarity: int, halves: str) -> Tables:
     """The tables of a review, with opinion words and cues of one polarity."""
-    name, tables = POLARITIES[polarity], REVIEWS["tables"]
+    name, tables = CLASSES[polarity], REVIEWS["tables"]
     of_film_or_part = {kind: tables[f"{kind}_part"] + tables[f"{kind}_film"] for kind in ("plain", "denial")}
     return {**SHARED, **tables, **of_film_or_part, **_opinions(name, halves), "cue": REVIEWS["cues"][name]}
 

@@ -24,6 +24,7 @@ from minitransfer.text.words import FLAGS, UNK_WORD, WITHOUT_SPACES
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
+MASK = SPECIAL_PIECES[MASK_ID]  # as one writes it into a text that is to be filled in
 
 PREFIX = "##"
 LONGEST_WORD = 100  # characters; a longer word is unknown, as it is to the library's own BERT

@@ -25,9 +25,9 @@ from minitransfer.apparatus.runtime import autocast
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.batching import batches_by_length, head_and_tail, pad
-from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, UNK_ID, WordPiece
+from minitransfer.text.wordpiece import CLS_ID, MASK, MASK_ID, SEP_ID, UNK_ID, WordPiece
 
-MASK, REVIEW = SPECIAL_PIECES[MASK_ID], "{review}"
+REVIEW = "{review}"
 TOKENS_PER_BATCH = 4096
 FIXED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 TEMPLATES: list[str] = FIXED["templates"]

@@ -11,9 +11,7 @@ import torch
 
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.bert.encoder import MaskedLM
-from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID, SPECIAL_PIECES, WordPiece
-
-MASK = SPECIAL_PIECES[MASK_ID]
+from minitransfer.text.wordpiece import CLS_ID, MASK, MASK_ID, SEP_ID, WordPiece
 
 
 def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> np.ndarray:
