@@ -15,10 +15,12 @@ Read next: `finetune.prompt.tune`.
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from finetune.prompt.settings import Settings
 from finetune.prompt.tune import tune
@@ -65,7 +67,7 @@ def main(settings: Settings) -> dict[str, Any]:
         examples = list(zip(*_labelled(reviews, settings.examples, settings.seed, wordpiece, "--examples")))
         random.Random(derived_seed(settings.seed, "examples")).shuffle(examples)
     test = _drawn(len(reviews.test_texts), settings.reviews)
-    answers = ask_all(model, wordpiece, reviews, test, templates, pairs, examples, max_tokens, precision)
+    answers = Asker(model, wordpiece, examples, max_tokens, precision).ask_all(reviews, test, templates, pairs)
     results = {"encoder": settings.run, "mode": "prompt", "labels": settings.labels or 0,
                "examples": len(examples), "seed": settings.seed, "data": reviews.name, "reviews": len(test),
                "max_tokens": max_tokens, **tuned, "answers": answers,
@@ -74,38 +76,58 @@ def main(settings: Settings) -> dict[str, Any]:
     return results
 
 
-def ask_all(model: MaskedLM, wordpiece: WordPiece, reviews: Reviews, test: np.ndarray, templates: dict[str, Template],
-            pairs: dict[tuple[str, str], list[int]], examples: Sequence[Example], max_tokens: int,
-            precision: str) -> list[dict[str, Any]]:
-    """The accuracies of each template and pair over the reviews at the places `test`, raw and above the median."""
-    unlabelled = reviews.unsup_texts or reviews.train_texts
-    some = _drawn(len(unlabelled), UNLABELLED)
-    labels, answers = reviews.test_labels[test], []
-    asked = wordpiece.encode([reviews.test_texts[i] for i in test]), wordpiece.encode([unlabelled[i] for i in some])
-    say(f"{len(test):,} reviews of {reviews.name} to test on, {len(some):,} without labels for the threshold; "
-        f"{len(templates)} templates")
-    for text, template in templates.items():
-        s, s_unlabelled = (ask(model, template, part, list(pairs.values()), examples, max_tokens, precision, text)
-                           for part in asked)
-        median = s_unlabelled.median(dim=0).values
-        both = zip(pairs, accuracies(s, labels), accuracies(s, labels, median))
-        answers += [{"template": text, "words": list(pair), "raw": raw, "median": above} for pair, raw, above in both]
-    return answers
+@dataclass(frozen=True)
+class Asker:
+    """A language model with its pieces, and what all questions to it have in common.
 
-
-def ask(model: MaskedLM, template: Template, reviews: Sequence[np.ndarray], pairs: Sequence[Sequence[int]],
-        examples: Sequence[Example], max_tokens: int, precision: str, text: str) -> torch.Tensor:
-    """The scores of reviews for all pairs, (N, W), with a line of progress that shows the template.
-
-    One pass does for all pairs; but examples have their answers by one pair, and each then has a pass of its own.
+    examples      labelled reviews that stand before each review, with their answers
+    max_tokens    the length of a question at most
+    precision     "fp32" or "bf16", in which the network multiplies
     """
-    found = []
-    for group in [[pair] for pair in pairs] if examples else [pairs]:
-        shown = [(review, group[0][1 - label]) for review, label in examples]  # a pair has the positive word first
-        questions = [template.fill(review, max_tokens, shown) for review in reviews]
-        with Progress(sum(map(len, questions)), "tokens", description=f'"{text}"') as progress:
-            found.append(scores(model, questions, group, precision, progress.advance))
-    return torch.cat(found, dim=1)
+
+    model: MaskedLM
+    wordpiece: WordPiece
+    examples: Sequence[Example]
+    max_tokens: int
+    precision: str
+
+    def ask_all(self, reviews: Reviews, test: np.ndarray, templates: dict[str, Template],
+                pairs: dict[tuple[str, str], list[int]]) -> list[dict[str, Any]]:
+        """The accuracies of each template and pair over the test reviews `test`, raw and above the median.
+
+        Shapes: test (N,) int64, positions in `reviews.test_texts`.
+        """
+        unlabelled = reviews.unsup_texts or reviews.train_texts
+        some = _drawn(len(unlabelled), UNLABELLED)
+        labels, answers = reviews.test_labels[test], []
+        pieces, unlabelled_pieces = (self.wordpiece.encode([texts[i] for i in rows])
+                                     for texts, rows in ((reviews.test_texts, test), (unlabelled, some)))
+        say(f"{len(test):,} reviews of {reviews.name} to test on, {len(some):,} without labels for the threshold; "
+            f"{len(templates)} templates")
+        for text, template in templates.items():
+            s, s_unlabelled = (self.ask(template, part, list(pairs.values()), text)
+                               for part in (pieces, unlabelled_pieces))
+            median = s_unlabelled.median(dim=0).values
+            both = zip(pairs, accuracies(s, labels), accuracies(s, labels, median))
+            answers += [{"template": text, "words": list(pair), "raw": raw, "median": above}
+                        for pair, raw, above in both]
+        return answers
+
+    def ask(self, template: Template, reviews: Sequence[np.ndarray], pairs: Sequence[Sequence[int]],
+            text: str) -> Tensor:
+        """The scores of reviews for all pairs, with a line of progress that shows `text`, that of the template.
+
+        One forward pass does for all pairs; but examples have their answers by one pair, and each pair then needs a
+        pass of its own.
+        Shapes: reviews int32 (T_i,) each, N of them; pairs (W, 2) token ids -> (N, W) float32.
+        """
+        found = []
+        for group in [[pair] for pair in pairs] if self.examples else [pairs]:
+            answered = [(review, group[0][1 - label]) for review, label in self.examples]  # the positive word is first
+            questions = [template.fill(review, self.max_tokens, answered) for review in reviews]
+            with Progress(sum(map(len, questions)), "tokens", description=f'"{text}"') as progress:
+                found.append(scores(self.model, questions, group, self.precision, progress.advance))
+        return torch.cat(found, dim=1)
 
 
 def tell(results: dict[str, Any]) -> None:

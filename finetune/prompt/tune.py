@@ -41,7 +41,10 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
     """Train the whole network; it is left with the weights of its lowest validation loss. Returns what came of it.
 
     A slice of the questions, by `split_validation`, is not learned from: it tells when to stop.
-    Shapes: questions int64 (T_i,) each; labels (n,) of 0, negative, and 1; pair: the positive word, then the other.
+    Shapes: questions int64 (T_i,) each; labels (n,) int64 of 0, negative, and 1; pair (2,) token ids, the positive word
+    first.
+    Raises: NumericsError if no epoch ends with a finite loss, or five steps in a row have none; UsageError if a class
+    has fewer than two reviews.
     """
     train_rows, validation_rows = split_validation(np.arange(len(labels)), labels, settings.seed)
     device, lengths, y = model.bias.device, np.array(list(map(len, questions))), torch.from_numpy(labels)
