@@ -7,14 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
-from minitransfer.apparatus.checkpoint import LoadedRun
+from finetune.labelled import LabelledReviews
+from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
 from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.options import shell_line
@@ -73,14 +73,17 @@ def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     return entry(encoder_run.config, "corpus.name") if mode != "scratch" else None
 
 
-def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: tuple[np.ndarray, np.ndarray],
-           settings: Settings) -> None:
+def say_already_complete(run: RunDirectory) -> None:
+    """Print that a run has finished before, and where its results are."""
+    print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+
+
+def banner(model: Classifier, encoder_run: LoadedRun, data: LabelledReviews, settings: Settings) -> None:
     """Say what is about to be trained, on what, where, and what it will cost."""
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    steps = math.ceil(len(split[0]) / settings.batch_size)
-    say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
-        f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+    steps = math.ceil(len(data.train_rows) / settings.batch_size)
+    data.say_sizes()
     corpus = corpus_of(encoder_run, settings.mode)
     say(f"encoder: {settings.encoder} ({encoder_run.kind}, {f'pretrained on {corpus}' if corpus else UNTRAINED}); "
         f"mode {settings.mode}, head {settings.head}, pool {settings.pool}")
@@ -88,7 +91,8 @@ def banner(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, split: t
         f"{of_processes(torch.get_num_threads())}; {'up to ' * bool(settings.patience)}{settings.epochs} epochs of "
         f"{steps:,} steps")
     if settings.mode != "scratch":
-        some = reviews.train_texts[:: max(1, len(reviews.train_texts) // LOOKED_AT)]
+        train_texts = data.reviews.train_texts
+        some = train_texts[:: max(1, len(train_texts) // LOOKED_AT)]
         texts = model.encoder.tokenise(some, settings.max_tokens)
         if warning := coverage.warning(encoder_run, encoder_run.kind, texts):
             say(warning)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from finetune.average.settings import STEPS, Settings
-from finetune.reports import LOGITS
+from finetune.reports import LOGITS, say_already_complete
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
 from minitransfer.apparatus.durable import to_json
@@ -77,7 +77,7 @@ def main(settings: Settings) -> dict[str, Any]:
             if run.completed is None:
                 average(members, settings, run)
             else:
-                print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
+                say_already_complete(run)
     return checkpoint.results(settings.out)
 
 

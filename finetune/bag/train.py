@@ -18,22 +18,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from finetune.bag.settings import Settings
-from finetune.reports import LOGITS, fingerprints, logits_file, report, summary
+from finetune.labelled import LabelledReviews, labelled_reviews
+from finetune.reports import LOGITS, fingerprints, logits_file, report, say_already_complete, summary
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, interruptible, set_threads
-from minitransfer.text import corpora
-from minitransfer.text.corpora import Reviews, find_data_dir
+from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.baselines import Half, class_ratios, count_ngrams, fit_classes
-from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 
 SHOWN = 6  # n-grams that speak most for each class
@@ -45,29 +43,26 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
         check_free(Path(settings.out))  # now, and not after a download
     device = choose_device(settings.device)
     set_threads(settings.threads)
-    if reviews is None:
-        data_dir = find_data_dir(settings.data_dir)
-        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
-    reviews = set_aside(reviews, settings.trial)
-    chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed, reviews.classes)
-    split = split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes)
-    config = {**settings.config(), "data": fingerprints(reviews), "classes": reviews.classes,
+    data = labelled_reviews(settings, reviews)
+    config = {**settings.config(), "data": fingerprints(data.reviews), "classes": data.reviews.classes,
               "environment": environment()}
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
-        if run.completed is not None:
-            print(f"already complete (step {run.completed['step']}): see {run.path / 'results.json'}")
-            return checkpoint.results(run.path)
-        say(f"data: {reviews.name} ({reviews.source}): {len(split[0]):,} labelled reviews to learn from, "
-            f"{len(split[1]):,} to choose by, {len(reviews.test_labels):,} to be scored once")
-        learn_and_score(reviews, split, settings, run, device)
+        if run.completed is None:
+            data.say_sizes()
+            learn_and_score(data, settings, run, device)
+        else:
+            say_already_complete(run)
     return checkpoint.results(settings.out)
 
 
-def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], settings: Settings,
-                    run: RunDirectory, device: torch.device) -> None:
-    """Count both halves, train on the one, score the other once, and save everything."""
-    started = time.monotonic()
-    parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows]) for rows in split]
+def learn_and_score(data: LabelledReviews, settings: Settings, run: RunDirectory, device: torch.device) -> None:
+    """Count both halves, train on the one, score the other once, and save everything.
+
+    Raises: NumericsError if with none of the strengths the validation loss is a number; Stopped if asked to stop.
+    """
+    reviews, started = data.reviews, time.monotonic()
+    parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows])
+             for rows in (data.train_rows, data.validation_rows)]
     halves = (*parts, (reviews.test_texts, reviews.test_labels))
     with interruptible():
         names, (train_half, validation_half, test_half) = count_ngrams(*halves, device=device, longest=settings.ngrams)
@@ -81,7 +76,7 @@ def learn_and_score(reviews: Reviews, split: tuple[np.ndarray, np.ndarray], sett
         raise NumericsError(what, "try smaller --strengths, in another --out")
     validation, logits = (half.logits(best["weights"], best["b"]) for half in (validation_half, test_half))
     scores = scores_of(logits, test_half.labels)
-    results = summary(None, None, reviews, sum(map(len, split)), outcome, scores, encoding, settings)
+    results = summary(None, None, reviews, len(data.rows), outcome, scores, encoding, settings)
     results |= {"forgetting": None, "strength": strength, "ngrams": settings.ngrams}
     files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
                                      LOGITS: logits_file(validation, validation_half.labels, logits, test_half.labels)}

@@ -7,22 +7,39 @@ Read next: `finetune.imdb.train`, the command.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from finetune.imdb.settings import Settings
+from finetune.labelled import LabelledReviews
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.progress import Progress, say
-from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import Examples, PooledExamples, TokenExamples, classify, pooled_features
 
 
+@dataclass(frozen=True)
+class LabelledExamples:
+    """The labelled reviews as examples, and what each is for.
+
+    train_rows         rows of `examples` to learn from, rising, (n,) int64
+    validation_rows    rows of the validation set, likewise
+    """
+
+    examples: Examples
+    train_rows: np.ndarray
+    validation_rows: np.ndarray
+
+
 def encode_or_tokenise(model: Classifier, encoder_run: LoadedRun, texts: list[str], labels: np.ndarray,
                        chosen: np.ndarray, settings: Settings) -> Examples:
-    """The chosen reviews as examples: as features where these never change, otherwise as tokens."""
+    """The chosen reviews as examples: as features where these never change, otherwise as tokens.
+
+    Shapes: labels (N,) int64; chosen (n,) int64, positions among the N texts.
+    """
     if settings.mode == "frozen" and settings.head != "bilstm":
         cache = None if settings.no_cache else Path(settings.out).absolute().parent / "cache"
         features, shortened = pooled_features(
@@ -33,12 +50,13 @@ def encode_or_tokenise(model: Classifier, encoder_run: LoadedRun, texts: list[st
     return TokenExamples(tokenised, labels[chosen])
 
 
-def prepare_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, chosen: np.ndarray,
-                   settings: Settings) -> tuple[Examples, Examples]:
-    """The chosen reviews, and all that are to be tested on, as `encode_or_tokenise` gives them.
+def prepare_halves(model: Classifier, encoder_run: LoadedRun, data: LabelledReviews,
+                   settings: Settings) -> tuple[LabelledExamples, Examples]:
+    """The labelled reviews, and all that are to be tested on, as `encode_or_tokenise` gives them.
 
     Says how many were shortened, and how much an epoch encodes where nothing can be kept.
     """
+    reviews, chosen = data.reviews, data.rows
     every_test = np.arange(len(reviews.test_labels))
     examples = encode_or_tokenise(model, encoder_run, reviews.train_texts, reviews.train_labels, chosen, settings)
     test = encode_or_tokenise(model, encoder_run, reviews.test_texts, reviews.test_labels, every_test, settings)
@@ -46,7 +64,8 @@ def prepare_halves(model: Classifier, encoder_run: LoadedRun, reviews: Reviews, 
         f"{test.shortened:,} of {len(every_test):,} to test on")
     if isinstance(examples, TokenExamples):
         say(f"every epoch encodes {int(examples.lengths.sum()):,} tokens anew")
-    return examples, test
+    train_rows, validation_rows = (np.searchsorted(chosen, rows) for rows in (data.train_rows, data.validation_rows))
+    return LabelledExamples(examples, train_rows, validation_rows), test
 
 
 def score(model: Classifier, test: Examples, check: Callable[[], None], log_every: float) -> Tensor:

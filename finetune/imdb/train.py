@@ -10,16 +10,16 @@ Reviews in, positive or negative out (lecture 5). The labelled reviews are chose
 encoder encodes each review once, or the model encodes them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
-Around this file: `settings`, `model`, `data`, `run`, `auxiliary`, `adversarial`. Read next: `finetune.reports`.
+Around this file: `settings`, `model`, `data`, `run`, `auxiliary`, `adversarial`. Read next: `finetune.labelled`.
 """
 
 import math
 
-import numpy as np
 import torch
 
 from finetune.imdb.adversarial import adversarial_loss
 from finetune.imdb.auxiliary import LMLoss
+from finetune.imdb.data import LabelledExamples
 from finetune.imdb.model import let_learn, parameter_groups
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus import optim
@@ -29,7 +29,7 @@ from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import Stop, derived_seed, generator
 from minitransfer.transfer import heads
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import Examples, TokenExamples, classify, fit_standardise, minibatches
+from minitransfer.transfer.examples import TokenExamples, classify, fit_standardise, minibatches
 from minitransfer.transfer.stopping import Changing, EarlyStopping, Outcome, loss_and_accuracy
 
 MAX_GRAD_NORM = 1.0
@@ -37,17 +37,17 @@ WARMUP = 0.05  # of all steps
 STANDARDISED_BY = 500  # training texts at most, by which the pooled layers of an encoder that learns are standardised
 
 
-def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.ndarray], settings: Settings,
-          run: RunDirectory, stop: Stop, lm_loss: LMLoss | None = None) -> Outcome:
+def train(model: Classifier, labelled: LabelledExamples, settings: Settings, run: RunDirectory, stop: Stop,
+          lm_loss: LMLoss | None = None) -> Outcome:
     """Train what learns in `model`; it is left with the weights of its lowest validation loss, or its last ones.
 
-    split: the rows of `examples` to learn from, and those to choose by. Order and dropout follow from seed, epoch and
-    step alone, so a run that goes on from a saved state ends as if it had never been stopped. Of several processes
-    each encodes its share of a batch, and all have the logits, and so the loss, of the whole of it.
+    Order and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends as if it had
+    never been stopped. Of several processes each encodes its share of a batch, and all have the logits, and so the
+    loss, of the whole of it.
     lm_loss: what is asked beside the task, for --lm-weight; the losses that are told are those of the task alone.
     Raises: Stopped if asked to stop.
     """
-    train_rows, validation_rows = split
+    examples, train_rows = labelled.examples, labelled.train_rows
     optimizer = optim.adamw(parameter_groups(model, settings))
     learning = [p for p in model.parameters() if p.requires_grad]  # in one epoch or another
     changing = Changing(model)
@@ -83,18 +83,18 @@ def train(model: Classifier, examples: Examples, split: tuple[np.ndarray, np.nda
             model.eval()
             if isinstance(examples, TokenExamples):
                 fit_standardise(model, examples.texts, train_rows[:: math.ceil(len(train_rows) / STANDARDISED_BY)])
-            validate(model, examples, validation_rows, stopping, keeper, run, optimizer)
+            validate(model, labelled, stopping, keeper, run, optimizer)
     stopping.take_best()
     model.eval()
     return Outcome(keeper.step, keeper.epoch, keeper.seconds, stopping.best_epoch, stopping.best_loss,
                    stopping.best_accuracy)
 
 
-def validate(model: Classifier, examples: Examples, validation_rows: np.ndarray, stopping: EarlyStopping,
-             keeper: Keeper, run: RunDirectory, optimizer: torch.optim.Optimizer) -> None:
-    """Score the rows to choose by, and tell what the epoch has come to. Raises: Stopped if asked to stop."""
-    logits = classify(model, examples, validation_rows, keeper.save_or_stop)
-    loss, accuracy = loss_and_accuracy(logits, examples.labels[validation_rows])
+def validate(model: Classifier, labelled: LabelledExamples, stopping: EarlyStopping, keeper: Keeper,
+             run: RunDirectory, optimizer: torch.optim.Optimizer) -> None:
+    """Score the validation set, and tell what the epoch has come to. Raises: Stopped if asked to stop."""
+    logits = classify(model, labelled.examples, labelled.validation_rows, keeper.save_or_stop)
+    loss, accuracy = loss_and_accuracy(logits, labelled.examples.labels[labelled.validation_rows])
     stopping.end_epoch(keeper.epoch + 1, loss, accuracy)
     epoch_loss = keeper.sums.get("loss", 0.0) / max(1, keeper.sums.get("texts", 0))
     row = {"step": keeper.step, "epoch": keeper.epoch + 1, "validation_loss": loss, "validation_accuracy": accuracy,

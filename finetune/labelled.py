@@ -1,0 +1,56 @@
+"""Part V, around the commands: labelled reviews. Which reviews does a run learn from, and on which is it scored?
+
+They follow from --data, --labels, --trial and --seed alone, so they are the same for every encoder, every mode and the
+baseline.
+
+Read next: `finetune.reports`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from finetune.bag.settings import Settings as BagSettings
+from finetune.imdb.settings import Settings as ImdbSettings
+from minitransfer.apparatus.progress import say
+from minitransfer.text import corpora
+from minitransfer.text.corpora import Reviews, find_data_dir
+from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
+
+
+@dataclass(frozen=True)
+class LabelledReviews:
+    """Reviews, and which of them are labelled.
+
+    reviews            in a trial some reviews of the training half stand in for the test half
+    train_rows         the labelled reviews to learn from: rising positions in the training half, (n,) int64
+    validation_rows    the validation set, likewise
+    """
+
+    reviews: Reviews
+    train_rows: np.ndarray
+    validation_rows: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All labelled reviews, those of the validation set included: rising positions, (n,) int64."""
+        return np.sort(np.concatenate([self.train_rows, self.validation_rows]))
+
+    def say_sizes(self) -> None:
+        """Say how many reviews there are, and what for."""
+        reviews = self.reviews
+        say(f"data: {reviews.name} ({reviews.source}): {len(self.train_rows):,} labelled reviews to learn from, "
+            f"{len(self.validation_rows):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+
+
+def labelled_reviews(settings: ImdbSettings | BagSettings, reviews: Reviews | None = None) -> LabelledReviews:
+    """Load the reviews that the settings name, and choose which are labelled. `reviews`: those of --data, if known.
+
+    Raises: UsageError if there are too few of them; otherwise as `load_reviews`.
+    """
+    if reviews is None:
+        data_dir = find_data_dir(settings.data_dir)
+        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+    reviews = set_aside(reviews, settings.trial)
+    chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed, reviews.classes)
+    return LabelledReviews(reviews, *split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes))
