@@ -4,14 +4,15 @@ Read next: `finetune.imdb.forgetting`.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from finetune.bag.settings import Settings as BagSettings
 from finetune.imdb.settings import Settings
 from finetune.labelled import LabelledReviews
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory
@@ -36,26 +37,54 @@ def fingerprints(reviews: Reviews) -> dict[str, str]:
             "labels": fingerprint(labels)}
 
 
-def summary(model: Classifier | None, encoder_run: LoadedRun | None, reviews: Reviews, labels: int, outcome: Outcome,
-            scores: Scores, encoding: float, settings: Settings | BagSettings) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Results:
     """What results.json holds: what was trained on what, how it went, and the layers it chose; times in seconds.
 
-    A bag of words has neither model nor encoder; it leaves those fields empty.
+    What a run does not have is None: a bag has no encoder, an average no head. An epoch of a bag is one pass over the
+    reviews, one of an average is one weighting that was tried.
     """
-    mix = model and model.mix
-    chosen = {name: getattr(settings, name) for name in ("mode", "head", "pool", "seed", "max_tokens", "trial")}
-    return {
-        "encoder": settings.encoder, "encoder_kind": encoder_run and encoder_run.kind,
-        "encoder_corpus": encoder_run and corpus_of(encoder_run, settings.mode),
-        **chosen, "data": reviews.name, "labels": labels,
-        "validation_accuracy": outcome.best_accuracy, "validation_loss": outcome.best_loss,
-        "test_accuracy": scores.accuracy, "epochs": outcome.best_epoch, "epochs_run": outcome.epochs_run,
-        "seconds": encoding + outcome.seconds, "seconds_encoding": encoding, "seconds_training": outcome.seconds,
-        "gamma": mix.gamma.item() if mix else None,
-        "mix": mix.weights().tolist() if mix else None,
-        "test_macro_f1": scores.macro_f1, "test_counts": dict(zip(reviews.classes, scores.counts)),
-        "test_recalls": dict(zip(reviews.classes, scores.recalls)),
-    }
+
+    encoder: str | None = None
+    encoder_kind: str | None = None
+    encoder_corpus: str | None = None
+    mode: str
+    head: str | None = None
+    pool: str | None = None
+    seed: int
+    max_tokens: int | None = None
+    trial: int | None
+    data: str
+    labels: int
+    validation_accuracy: float
+    validation_loss: float
+    test_accuracy: float
+    epochs: int
+    epochs_run: int
+    seconds: float
+    seconds_encoding: float
+    seconds_training: float
+    gamma: float | None = None
+    mix: list[float] | None = None
+    test_macro_f1: float
+    test_counts: dict[str, int]
+    test_recalls: dict[str, float | None]
+    forgetting: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome, scores: Scores, classes: Sequence[str], encoding: float, **others: Any) -> Self:
+        """Of a training that took `encoding` seconds before it began, and its test scores; `others`: all other fields.
+        """
+        return cls(
+            validation_accuracy=outcome.best_accuracy, validation_loss=outcome.best_loss,
+            epochs=outcome.best_epoch, epochs_run=outcome.epochs_run,
+            seconds=encoding + outcome.seconds, seconds_encoding=encoding, seconds_training=outcome.seconds,
+            test_accuracy=scores.accuracy, test_macro_f1=scores.macro_f1,
+            test_counts=dict(zip(classes, scores.counts)), test_recalls=dict(zip(classes, scores.recalls)), **others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in the order in which they are written."""
+        return asdict(self)
 
 
 def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, test_labels: Tensor) -> bytes:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from finetune.average.settings import STEPS, Settings
-from finetune.reports import LOGITS, say_already_complete
+from finetune.reports import LOGITS, Results, say_already_complete
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
 from minitransfer.apparatus.durable import to_json
@@ -36,7 +36,7 @@ from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import environment, interruptible, set_threads
 from minitransfer.apparatus.saved import ANOTHER
 from minitransfer.text import classes_of
-from minitransfer.transfer.stopping import loss_and_accuracy, scores_of
+from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 
 KINDS = ("transfer", "bag")
 SAME = {  # what all runs of an average must have in common, and how a reader calls it
@@ -83,38 +83,45 @@ def main(settings: Settings) -> dict[str, Any]:
 
 def average(members: Sequence[Member], settings: Settings, run: RunDirectory) -> None:
     """Find the weights, score the test half with them, save and tell."""
-    started = time.monotonic()
-    stacked = {name: torch.stack([member.logits[name] for member in members]) for name in ("validation", "test")}
-    labels = members[0].logits
-    weights = choose_weights(stacked["validation"], labels["validation_labels"], settings.steps)
+    started, tried = time.monotonic(), settings.num_weightings
+    validation, test = (torch.stack([member.logits[part] for member in members]) for part in ("validation", "test"))
+    labels, same = members[0].logits, members[0].same
+    weights = choose_weights(validation, labels["validation_labels"], settings.steps)
     seconds = time.monotonic() - started
-    loss, accuracy = loss_and_accuracy(geometric_mean(stacked["validation"], weights), labels["validation_labels"])
-    scores = scores_of(geometric_mean(stacked["test"], weights), labels["test_labels"])
-    scored = [{part: loss_and_accuracy(member.logits[part], labels[f"{part}_labels"])[1] for part in stacked}
-              for member in members]
-    runs = [{"run": str(member.run.path), "fingerprint": member.run.fingerprint, "weight": weight,
-             "validation_accuracy": of["validation"], "test_accuracy": of["test"]}
-            for member, weight, of in zip(members, weights.tolist(), scored)]
+    loss, accuracy = loss_and_accuracy(geometric_mean(validation, weights), labels["validation_labels"])
+    scores = scores_of(geometric_mean(test, weights), labels["test_labels"])
     encoding, training = (sum(member.results[name] for member in members)
                           for name in ("seconds_encoding", "seconds_training"))
-    nothing = dict.fromkeys(("encoder", "encoder_kind", "encoder_corpus", "head", "pool", "max_tokens", "gamma", "mix",
-                             "forgetting"))
-    results = nothing | {
-        "mode": "average", "runs": runs, "data": members[0].results["data"],
-        **{name: members[0].same[name] for name in ("labels", "seed", "trial")},
-        "validation_accuracy": accuracy, "validation_loss": loss, "test_accuracy": scores.accuracy,
-        "epochs": settings.num_weightings, "epochs_run": settings.num_weightings,  # an epoch is here one weighting
-        "seconds": encoding + training + seconds, "seconds_encoding": encoding, "seconds_training": training + seconds,
-        "test_macro_f1": scores.macro_f1, "test_counts": dict(zip(members[0].same["classes"], scores.counts)),
-        "test_recalls": dict(zip(members[0].same["classes"], scores.recalls)),
-    }
-    steps = [] if settings.steps == STEPS else ["--steps", str(settings.steps)]
-    row = {"cell": run.path.name, "model": " + ".join(member.name for member in members),
-           "command": f"python -m finetune.average {shell_line([*settings.runs, *steps, '--out', settings.out])}",
-           "reviews": members[0].same["labels"] + len(labels["test_labels"]), **results, "validation_accuracies": []}
-    run.save_model({"weights": weights}, {"results.json": to_json(results), "results.jsonl": json.dumps(row) + "\n"})
-    run.mark_complete(settings.num_weightings, results)
+    outcome = Outcome(step=tried, epochs_run=tried, seconds=training + seconds, best_epoch=tried, best_loss=loss,
+                      best_accuracy=accuracy)
+    shared = {name: same[name] for name in ("labels", "seed", "trial")}
+    record = Results.of(outcome, scores, same["classes"], encoding, mode="average", data=members[0].results["data"],
+                        **shared)
+    results = record.to_dict() | {"runs": weighed(members, weights)}
+    line = json.dumps(row_of(members, settings, results)) + "\n"
+    run.save_model({"weights": weights}, {"results.json": to_json(results), "results.jsonl": line})
+    run.mark_complete(outcome.step, results)
     report(results, run.path)
+
+
+def weighed(members: Sequence[Member], weights: Tensor) -> list[dict[str, Any]]:
+    """What results.json has of each run: where it is, its weight and its own accuracies. Shapes: weights (K,)."""
+    runs = []
+    for member, weight in zip(members, weights.tolist()):
+        accuracies = {f"{part}_accuracy": loss_and_accuracy(member.logits[part], member.logits[f"{part}_labels"])[1]
+                      for part in ("validation", "test")}
+        runs.append({"run": str(member.run.path), "fingerprint": member.run.fingerprint, "weight": weight,
+                     **accuracies})
+    return runs
+
+
+def row_of(members: Sequence[Member], settings: Settings, results: dict[str, Any]) -> dict[str, Any]:
+    """The line of results.jsonl, as a comparison has one of each of its runs."""
+    steps = [] if settings.steps == STEPS else ["--steps", str(settings.steps)]
+    return {"cell": Path(settings.out).name, "model": " + ".join(member.name for member in members),
+            "command": f"python -m finetune.average {shell_line([*settings.runs, *steps, '--out', settings.out])}",
+            "reviews": results["labels"] + len(members[0].logits["test_labels"]), **results,
+            "validation_accuracies": []}
 
 
 def geometric_mean(logits: Tensor, weights: Tensor) -> Tensor:

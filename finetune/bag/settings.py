@@ -4,7 +4,7 @@ Read next: `finetune.bag.train`.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from finetune.settings import ReviewSettings, check_labels
 from minitransfer.apparatus.errors import UsageError
@@ -29,18 +29,10 @@ on 2 cores, all of IMDB: about a minute"""
 
 @dataclass(frozen=True)
 class Settings(SeedSettings, ReviewSettings):
-    """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints.
-
-    The constants stand where a run of `finetune.imdb` has flags: results.json of both has the same fields.
-    """
+    """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints."""
 
     prog = "python -m finetune.bag"
     description = DESCRIPTION
-    mode: ClassVar[str] = "bag"
-    head: ClassVar[str] = "linear"
-    pool: ClassVar[str] = "ngrams"
-    encoder: ClassVar[None] = None
-    max_tokens: ClassVar[None] = None
 
     labels: int | None = flag(
         "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
@@ -70,4 +62,4 @@ class Settings(SeedSettings, ReviewSettings):
 
     def config(self) -> dict[str, Any]:
         """What config.json has of the settings."""
-        return {"kind": "bag", "mode": self.mode, **self.deciding()}
+        return {"kind": "bag", "mode": "bag", **self.deciding()}

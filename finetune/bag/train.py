@@ -23,7 +23,7 @@ from torch import Tensor
 
 from finetune.bag.settings import Settings
 from finetune.labelled import LabelledReviews, labelled_reviews
-from finetune.reports import LOGITS, fingerprints, logits_file, report, say_already_complete, summary
+from finetune.reports import LOGITS, Results, fingerprints, logits_file, report, say_already_complete
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
@@ -76,8 +76,9 @@ def learn_and_score(data: LabelledReviews, settings: Settings, run: RunDirectory
         raise NumericsError(what, "try smaller --strengths, in another --out")
     validation, logits = (half.logits(best["weights"], best["b"]) for half in (validation_half, test_half))
     scores = scores_of(logits, test_half.labels)
-    results = summary(None, None, reviews, len(data.rows), outcome, scores, encoding, settings)
-    results |= {"forgetting": None, "strength": strength, "ngrams": settings.ngrams}
+    record = Results.of(outcome, scores, reviews.classes, encoding, mode="bag", head="linear", pool="ngrams",
+                        seed=settings.seed, trial=settings.trial, data=reviews.name, labels=len(data.rows))
+    results = record.to_dict() | {"strength": strength, "ngrams": settings.ngrams}
     files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
                                      LOGITS: logits_file(validation, validation_half.labels, logits, test_half.labels)}
     run.save_model(best, files)

@@ -20,7 +20,7 @@ from finetune.imdb.model import build, build_encoder, fit_to_encoder, let_learn
 from finetune.imdb.settings import Settings
 from finetune.imdb.train import train
 from finetune.labelled import LabelledReviews, labelled_reviews
-from finetune.reports import LOGITS, banner, fingerprints, logits_file, report, say_already_complete, summary
+from finetune.reports import LOGITS, Results, banner, corpus_of, fingerprints, logits_file, report, say_already_complete
 from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
 from minitransfer.apparatus.distributed import check_batch_size, is_first, on_first, open_run, stop_together
@@ -36,7 +36,7 @@ from minitransfer.apparatus.runtime import (
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import Examples, PooledExamples, classify
-from minitransfer.transfer.stopping import scores_of
+from minitransfer.transfer.stopping import Outcome, Scores, scores_of
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,8 @@ def learn_and_score(transfer: Transfer, run: RunDirectory) -> None:
         stop_together(stop)
     if not is_first():
         return
-    scores, data = scores_of(logits, test.labels), transfer.data
-    results = summary(model, transfer.encoder_run, data.reviews, len(data.rows), outcome, scores, encoding, settings)
-    results["forgetting"] = held_out.summary(before, after) if held_out is not None else None
+    forgetting = held_out.summary(before, after) if held_out is not None else None
+    results = results_of(transfer, outcome, scores_of(logits, test.labels), encoding, forgetting).to_dict()
     validation_labels = labelled.examples.labels[labelled.validation_rows]
     files = {**transfer.encoder_run.files, "results.json": to_json(results),
              LOGITS: logits_file(validation, validation_labels, logits, test.labels)}
@@ -136,3 +135,15 @@ def encode(transfer: Transfer, run: RunDirectory) -> tuple[LabelledExamples, Exa
     if isinstance(labelled.examples, PooledExamples) and transfer.settings.head == "mean":
         transfer.model.standardise.fit(labelled.examples.batch(labelled.train_rows))
     return labelled, test, seconds
+
+
+def results_of(transfer: Transfer, outcome: Outcome, scores: Scores, encoding: float,
+               forgetting: dict[str, Any] | None) -> Results:
+    """What results.json holds of a run that took `encoding` seconds before its training."""
+    settings, encoder_run, data, mix = transfer.settings, transfer.encoder_run, transfer.data, transfer.model.mix
+    of_settings = {name: getattr(settings, name) for name in ("encoder", "mode", "head", "pool", "seed", "max_tokens",
+                                                              "trial")}
+    return Results.of(outcome, scores, data.reviews.classes, encoding, **of_settings, encoder_kind=encoder_run.kind,
+                      encoder_corpus=corpus_of(encoder_run, settings.mode), data=data.reviews.name,
+                      labels=len(data.rows), gamma=mix.gamma.item() if mix else None,
+                      mix=mix.weights().tolist() if mix else None, forgetting=forgetting)
