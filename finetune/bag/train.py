@@ -31,7 +31,7 @@ from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop, choose_device, environment, interruptible, set_threads
 from minitransfer.text.corpora import Reviews
-from minitransfer.transfer.baselines import Half, class_ratios, count_ngrams, fit_classes
+from minitransfer.transfer.baselines import LabelledBags, class_ratios, count_ngrams, fit_classes
 from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 
 SHOWN = 6  # n-grams that speak most for each class
@@ -56,39 +56,37 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
 
 
 def learn_and_score(data: LabelledReviews, settings: Settings, run: RunDirectory, device: torch.device) -> None:
-    """Count both halves, train on the one, score the other once, and save everything.
+    """Count n-grams, train, score the test half once, and save everything.
 
     Raises: NumericsError if with none of the strengths the validation loss is a number; Stopped if asked to stop.
     """
     reviews, started = data.reviews, time.monotonic()
     parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows])
              for rows in (data.train_rows, data.validation_rows)]
-    halves = (*parts, (reviews.test_texts, reviews.test_labels))
+    parts.append((reviews.test_texts, reviews.test_labels))
     with interruptible():
-        names, (train_half, validation_half, test_half) = count_ngrams(*halves, device=device, longest=settings.ngrams)
+        names, (train_bags, validation_bags, test_bags) = count_ngrams(*parts, device=device, longest=settings.ngrams)
     encoding = time.monotonic() - started
     say(f"{len(names):,} n-grams of up to {settings.ngrams} words are seen at least twice in the reviews to learn from")
-    with Stop() as stop:
-        best, strength, outcome = train(train_half, validation_half, reviews.classes, len(names), settings.strengths,
-                                        run, stop)
+    best, strength, outcome = train(train_bags, validation_bags, reviews.classes, len(names), settings.strengths, run)
     if not best:
         what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"
         raise NumericsError(what, "try smaller --strengths, in another --out")
-    validation, logits = (half.logits(best["weights"], best["b"]) for half in (validation_half, test_half))
-    scores = scores_of(logits, test_half.labels)
+    validation, logits = (bags.texts.logits(best["weights"], best["b"]) for bags in (validation_bags, test_bags))
+    scores = scores_of(logits, test_bags.labels)
     record = Results.of(outcome, scores, reviews.classes, encoding, mode="bag", head="linear", pool="ngrams",
                         seed=settings.seed, trial=settings.trial, data=reviews.name, labels=len(data.rows))
     results = record.to_dict() | {"strength": strength, "ngrams": settings.ngrams}
     files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
-                                     LOGITS: logits_file(validation, validation_half.labels, logits, test_half.labels)}
+                                     LOGITS: logits_file(validation, validation_bags.labels, logits, test_bags.labels)}
     run.save_model(best, files)
     run.mark_complete(outcome.step, results)
     show(names, best["weights"], reviews.classes)
     report(results, run.path)
 
 
-def train(train_half: Half, validation_half: Half, classes: Sequence[str], num_ngrams: int,
-          strengths: Sequence[float], run: RunDirectory, stop: Stop) -> tuple[dict[str, Tensor], float | None, Outcome]:
+def train(train_bags: LabelledBags, validation_bags: LabelledBags, classes: Sequence[str], num_ngrams: int,
+          strengths: Sequence[float], run: RunDirectory) -> tuple[dict[str, Tensor], float | None, Outcome]:
     """Try each strength; returns the weights of the lowest validation loss, that strength, and how it went.
 
     An epoch is here one pass over the reviews to learn from, a step one strength. It is all over in a minute, so a
@@ -97,18 +95,19 @@ def train(train_half: Half, validation_half: Half, classes: Sequence[str], num_n
     best, chosen, outcome = {}, None, Outcome()
     epochs, started = 0, time.monotonic()
     run.truncate_metrics(0)
-    ratios = class_ratios(train_half, len(classes), num_ngrams)
-    for step, strength in enumerate(strengths, start=1):
-        weights, b, passes = fit_classes(train_half, len(classes), ratios, strength, lambda: stop.check("stopped"))
-        loss, accuracy = loss_and_accuracy(validation_half.logits(weights, b), validation_half.labels)
-        epochs, seconds = epochs + passes, time.monotonic() - started
-        if loss < outcome.best_loss:
-            best, chosen = {"weights": weights.float(), "b": b.float()}, strength
-            outcome = replace(outcome, best_epoch=passes, best_loss=loss, best_accuracy=accuracy)
-        outcome = replace(outcome, step=step, epochs_run=epochs, seconds=seconds)
-        run.log_metrics({"step": step, "epoch": epochs, "strength": strength, "validation_loss": loss,
-                         "validation_accuracy": accuracy, "passes": passes, "seconds": seconds})
-    stop.check("stopped")
+    with Stop() as stop:
+        ratios = class_ratios(train_bags, len(classes), num_ngrams)
+        for step, strength in enumerate(strengths, start=1):
+            weights, b, passes = fit_classes(train_bags, len(classes), ratios, strength, lambda: stop.check("stopped"))
+            loss, accuracy = loss_and_accuracy(validation_bags.texts.logits(weights, b), validation_bags.labels)
+            epochs, seconds = epochs + passes, time.monotonic() - started
+            if loss < outcome.best_loss:
+                best, chosen = {"weights": weights.float(), "b": b.float()}, strength
+                outcome = replace(outcome, best_epoch=passes, best_loss=loss, best_accuracy=accuracy)
+            outcome = replace(outcome, step=step, epochs_run=epochs, seconds=seconds)
+            run.log_metrics({"step": step, "epoch": epochs, "strength": strength, "validation_loss": loss,
+                             "validation_accuracy": accuracy, "passes": passes, "seconds": seconds})
+        stop.check("stopped")
     return best, chosen, outcome
 
 

@@ -36,7 +36,7 @@ from minitransfer.apparatus.settings import DEVICES
 from minitransfer.text import classes_of
 from minitransfer.text.cleaning import clean_text
 from minitransfer.text.imdb import LINE_BREAK
-from minitransfer.transfer.baselines import WHOLE, Bags, Half
+from minitransfer.transfer.baselines import WHOLE, Bags
 from minitransfer.transfer.classifier import Classifier, load_classifier, max_tokens_of
 from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.encoders import Encoder, TokenVectors, default_max_tokens
@@ -289,7 +289,7 @@ class BagOfNgrams(Predicting):
             starts.append(len(members))
         bags = Bags(torch.tensor(members, dtype=torch.int64), torch.tensor(starts))
         tensors = self.fit()._run.tensors
-        return Half(bags, torch.empty(0)).logits(tensors["weights"], tensors["b"]).softmax(dim=-1).float()
+        return bags.logits(tensors["weights"], tensors["b"]).softmax(dim=-1).float()
 
     @cached_property
     def _longest(self) -> int:

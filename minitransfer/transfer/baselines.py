@@ -55,6 +55,25 @@ class Bags:
         order = self.members.argsort(stable=True)
         return Bags(texts[order], _starts(torch.bincount(self.members, minlength=num_ngrams)))
 
+    def logits(self, weights: Tensor, b: Tensor) -> Tensor:
+        """What a classifier of n-grams says of each text, as all others here say it: (N, Y) float64.
+
+        Two classes, weights (V,) and b (1,): 0 and s, the score of class 1.
+        More, weights (Y, V) and b (Y,): log σ(s_n), the softmax of which is σ(s_n) / Σ_m σ(s_m); s_n tells n from all.
+        """
+        if weights.dim() == 1:
+            s = scores(self, weights, b)
+            return torch.stack([torch.zeros_like(s), s], dim=1)
+        return F.logsigmoid(torch.stack([scores(self, *of_class) for of_class in zip(weights, b)], dim=1))
+
+
+@dataclass(frozen=True)
+class LabelledBags:
+    """Texts as bags of n-grams, and their labels, (N,) int64."""
+
+    texts: Bags
+    labels: Tensor
+
 
 def renumber(texts: TokenisedTexts, vocabulary: Vocabulary) -> list[np.ndarray]:
     """The token ids of texts as another vocabulary numbers its words, int64; −1 for a word that it lacks."""
@@ -125,41 +144,23 @@ def log_count_ratio(texts: Bags, labels: Tensor, num_ngrams: int, alpha: float =
     return torch.log(p / p.sum()) - torch.log(q / q.sum())
 
 
-@dataclass(frozen=True)
-class Half:
-    """Texts as bags of n-grams, and their labels, (N,) int64."""
-
-    texts: Bags
-    labels: Tensor
-
-    def logits(self, weights: Tensor, b: Tensor) -> Tensor:
-        """What a classifier of n-grams says of each text, as all others here say it: (N, Y).
-
-        Two classes, weights (V,) and b (1,): 0 and s, the score of class 1.
-        More, weights (Y, V) and b (Y,): log σ(s_n), the softmax of which is σ(s_n) / Σ_m σ(s_m); s_n tells n from all.
-        """
-        if weights.dim() == 1:
-            s = scores(self.texts, weights, b)
-            return torch.stack([torch.zeros_like(s), s], dim=1)
-        return F.logsigmoid(torch.stack([scores(self.texts, *of_class) for of_class in zip(weights, b)], dim=1))
-
-
 def count_ngrams(learn: tuple[Sequence[str], np.ndarray], *others: tuple[Sequence[str], np.ndarray],
-                 device: torch.device, longest: int = 2) -> tuple[list[str], list[Half]]:
+                 device: torch.device, longest: int = 2) -> tuple[list[str], list[LabelledBags]]:
     """The n-grams, of up to `longest` words, that the texts to learn from have at least twice, and all texts as bags
     of these, with labels.
 
-    learn and others: texts and labels (N,). Words of the others alone are in no n-gram, so they decide nothing.
+    learn and others: texts and labels (N,) int64. Words of the others alone are in no n-gram, so they decide nothing.
     """
     training = tokenise_words(learn[0], WHOLE)
     vocabulary = Vocabulary(training.tokens)
     chosen = seen_often(training.token_ids, len(vocabulary), longest)
-    halves = []
+    counted = []
     for texts, labels in (learn, *others):
         tokenised = training if texts is learn[0] else tokenise_words(texts, WHOLE)
         bag = bags(renumber(tokenised, vocabulary), len(vocabulary), chosen, longest)
-        halves.append(Half(Bags(bag.members.to(device), bag.starts.to(device)), torch.from_numpy(labels).to(device)))
-    return spelled(chosen, vocabulary.words), halves
+        on_device = Bags(bag.members.to(device), bag.starts.to(device))
+        counted.append(LabelledBags(on_device, torch.from_numpy(labels).to(device)))
+    return spelled(chosen, vocabulary.words), counted
 
 
 def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
@@ -167,22 +168,23 @@ def scores(texts: Bags, weights: Tensor, b: Tensor) -> Tensor:
     return texts.sums(weights) + b
 
 
-def fit_classes(half: Half, num_classes: int, ratios: Sequence[Tensor], strength: float,
+def fit_classes(labelled: LabelledBags, num_classes: int, ratios: Sequence[Tensor], strength: float,
                 check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor, int]:
-    """Fit what `Half.logits` takes: for two classes one regression, else one for each class against the rest.
+    """Fit what `Bags.logits` takes: for two classes one regression, else one for each class against the rest.
 
-    ratios: r of each regression, from `class_ratios`. Returns r ∘ w, b and passes, as `fit`.
+    Shapes: ratios (V,) float64, r of each regression, from `class_ratios` -> r ∘ w (V,) and b (1,) of two classes,
+    (Y, V) and (Y,) of more, float64. The number is how often the texts were passed over, all regressions together.
     """
-    fits = [fit(half.texts, y, r, strength, check) for y, r in zip(_targets(half.labels, num_classes), ratios)]
+    fits = [fit(labelled.texts, y, r, strength, check) for y, r in zip(_targets(labelled.labels, num_classes), ratios)]
     if num_classes == 2:
         return fits[0]
     weights, b, passes = zip(*fits)
     return torch.stack(weights), torch.cat(b), sum(passes)
 
 
-def class_ratios(half: Half, num_classes: int, num_ngrams: int) -> list[Tensor]:
-    """The log-count ratio of each regression of `fit_classes`."""
-    return [log_count_ratio(half.texts, y, num_ngrams) for y in _targets(half.labels, num_classes)]
+def class_ratios(labelled: LabelledBags, num_classes: int, num_ngrams: int) -> list[Tensor]:
+    """The log-count ratio of each regression of `fit_classes`: (V,) float64 each."""
+    return [log_count_ratio(labelled.texts, y, num_ngrams) for y in _targets(labelled.labels, num_classes)]
 
 
 def _targets(labels: Tensor, num_classes: int) -> list[Tensor]:

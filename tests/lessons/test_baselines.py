@@ -9,7 +9,7 @@ import torch
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 from minitransfer.transfer.baselines import (
     Bags,
-    Half,
+    LabelledBags,
     bags,
     class_ratios,
     count_ngrams,
@@ -71,8 +71,8 @@ def test_a_bag_holds_each_row_of_words_that_was_seen_twice_once(longest, held):
     all_grams = [gram for text in texts for gram in grams(text, longest)]
     expected = {gram for gram in all_grams if all_grams.count(gram) >= 2}
     assert set(names) == expected and len(names) == len(expected) and held in expected
-    for texts_, half in ((texts, learn), (OTHERS, others)):
-        for text, found in zip(texts_, members(half.texts, names), strict=True):
+    for texts_, labelled in ((texts, learn), (OTHERS, others)):
+        for text, found in zip(texts_, members(labelled.texts, names), strict=True):
             assert sorted(found) == sorted(set(grams(text, longest)) & expected)
 
 
@@ -151,7 +151,7 @@ def test_a_stronger_hold_makes_smaller_weights():
 def test_logits_give_the_probability_of_the_regression():
     names, (learn,) = counted(TEXTS, LABELS)
     weights, b = torch.randn(len(names)), torch.tensor([0.3])
-    p = learn.logits(weights, b).softmax(dim=1)[:, 1]
+    p = learn.texts.logits(weights, b).softmax(dim=1)[:, 1]
     torch.testing.assert_close(p, scores(learn.texts, weights, b).sigmoid())
     for text, found in zip(TEXTS, p.tolist()):
         s = 0.3 + sum(weights[names.index(gram)].item() for gram in set(grams(text)) if gram in names)
@@ -169,7 +169,7 @@ def test_texts_that_share_nothing_leave_the_constant_alone():
     r = log_count_ratio(learn.texts, learn.labels, len(names))
     weights, b, _ = fit(learn.texts, learn.labels, r, 1.0)
     assert names == [] and weights.shape == (0,) and b.item() == pytest.approx(math.log(2), abs=1e-3)
-    assert others.logits(weights, b).shape == (2, 2)
+    assert others.texts.logits(weights, b).shape == (2, 2)
 
 
 def test_renumber_says_which_words_are_unknown():
@@ -183,9 +183,9 @@ def test_renumber_says_which_words_are_unknown():
 def test_each_of_three_classes_is_told_from_the_rest_by_a_regression_of_its_own():
     texts, _ = random_bags()
     labels = torch.arange(23) % 3
-    half = Half(texts, labels)
-    weights, b, passes = fit_classes(half, 3, class_ratios(half, 3, 11), strength=0.7)
-    logits, of_all = half.logits(weights, b), []
+    labelled = LabelledBags(texts, labels)
+    weights, b, passes = fit_classes(labelled, 3, class_ratios(labelled, 3, 11), strength=0.7)
+    logits, of_all = texts.logits(weights, b), []
     assert weights.shape == (3, 11) and b.shape == (3,) and logits.shape == (23, 3)
     for n in range(3):
         y = torch.tensor([int(label == n) for label in labels.tolist()])
@@ -199,8 +199,8 @@ def test_each_of_three_classes_is_told_from_the_rest_by_a_regression_of_its_own(
 
 def test_two_classes_are_told_apart_by_one_regression():
     texts, labels = random_bags()
-    half = Half(texts, labels)
-    weights, b, _ = fit_classes(half, 2, class_ratios(half, 2, 11), strength=0.7)
+    labelled = LabelledBags(texts, labels)
+    weights, b, _ = fit_classes(labelled, 2, class_ratios(labelled, 2, 11), strength=0.7)
     w, b_1, _ = fit(texts, labels, log_count_ratio(texts, labels, 11), 0.7)
     assert torch.equal(weights, w) and torch.equal(b, b_1)
-    assert torch.equal(half.logits(weights, b)[:, 1], scores(texts, w, b_1)) and not half.logits(w, b_1)[:, 0].any()
+    assert torch.equal(texts.logits(weights, b)[:, 1], scores(texts, w, b_1)) and not texts.logits(w, b_1)[:, 0].any()
