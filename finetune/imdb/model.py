@@ -74,11 +74,11 @@ def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
     if settings.encoder_dropout and isinstance(encoder, StaticEncoder):
         raise UsageError(f"--encoder-dropout {settings.encoder_dropout:g}: {settings.encoder} holds static vectors, "
                          "which have no units to drop", "leave it out, or give the --encoder of another run")
-    if encoder.max_tokens is not None and settings.max_tokens > encoder.max_tokens:
+    if not encoder.accepts(settings.max_tokens):
+        if settings.max_tokens < encoder.least_tokens:
+            raise UsageError(f"--max-tokens {settings.max_tokens} has no room for a piece between [CLS] and [SEP]",
+                             f"use --max-tokens {encoder.least_tokens} or more")
         raise UsageError(f"--max-tokens {settings.max_tokens}, but {settings.encoder} was pretrained on texts of "
                          f"up to {encoder.max_tokens} tokens",
                          f"use --max-tokens {encoder.max_tokens} or fewer, or pretrain with a larger --seq-length")
-    if settings.max_tokens < encoder.least_tokens:
-        raise UsageError(f"--max-tokens {settings.max_tokens} has no room for a piece between [CLS] and [SEP]",
-                         f"use --max-tokens {encoder.least_tokens} or more")
     return settings

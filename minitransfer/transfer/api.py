@@ -125,13 +125,12 @@ class FrozenEncoder(FromRun):
 
     def fit(self, texts: object = None, labels: object = None) -> Self:
         """Learn nothing; returns itself, loaded. Raises: UsageError for an option that the run cannot serve."""
-        encoder, least = self._encoder, self._encoder.least_tokens
+        encoder = self._encoder
         if self.layer is not None and self.layer not in range(encoder.num_layers):
             raise UsageError(f"layer is {self.layer!r:.60}, and {self.run} has layers 0 to {encoder.num_layers - 1}",
                              "choose one of these, or None for the mean of all")
-        if self.max_tokens is not None and not least <= self.max_tokens <= (encoder.max_tokens or self.max_tokens):
-            most = f"to {encoder.max_tokens}" if encoder.max_tokens else "or more"
-            raise UsageError(f"max_tokens is {self.max_tokens}, and {self.run} encodes {least} {most}",
+        if self.max_tokens is not None and not encoder.accepts(self.max_tokens):
+            raise UsageError(f"max_tokens is {self.max_tokens}, and {self.run} encodes {encoder.accepted}",
                              "choose a number among these, or None")
         return self
 

@@ -159,9 +159,8 @@ def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:
 
     Raises: CheckpointError if its config does not say, or says more than the encoder can take, or less.
     """
-    value, least = config.get("max_tokens"), encoder.least_tokens
-    if type(value) is not int or not least <= value <= (encoder.max_tokens or value):
+    value = config.get("max_tokens")
+    if type(value) is not int or not encoder.accepts(value):
         what = f"config.json says that texts have at most {value!r:.60} tokens"
-        most = f" to {encoder.max_tokens}" if encoder.max_tokens else " or more"
-        raise CheckpointError(f"{what}, where the encoder takes {least}{most}", ANOTHER)
+        raise CheckpointError(f"{what}, where the encoder takes {encoder.accepted}", ANOTHER)
     return value

@@ -60,6 +60,15 @@ class Encoder(nn.Module):
     def set_dropout(self, p: float) -> None:
         """Let the share p of units be dropped while it learns."""
 
+    def accepts(self, max_tokens: int) -> bool:
+        """Whether texts can be cut to so many tokens, neither fewer nor more than it takes."""
+        return self.least_tokens <= max_tokens <= (self.max_tokens or max_tokens)
+
+    @property
+    def accepted(self) -> str:
+        """The numbers that `accepts` takes, in words: "3 to 512", "1 or more"."""
+        return f"{self.least_tokens} to {self.max_tokens}" if self.max_tokens else f"{self.least_tokens} or more"
+
     def tokenise(self, texts: Sequence[str], max_tokens: int) -> TokenisedTexts:
         """Cut texts into the tokens that this encoder takes; words, if a subclass does not say otherwise."""
         return tokenise_words(texts, max_tokens)
