@@ -36,9 +36,9 @@ from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.runtime import environment, interruptible, set_threads
 from minitransfer.apparatus.saved import ANOTHER
 from minitransfer.text import classes_of
+from minitransfer.transfer import CLASSIFIERS
 from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
 
-KINDS = ("transfer", "bag")
 SAME = {  # what all runs of an average must have in common, and how a reader calls it
     "trial": "another --trial", "data": "other reviews", "classes": "other classes",
     "labels": "another number of labels", "seed": "another --seed, so another validation slice",
@@ -156,7 +156,7 @@ def grid(num_runs: int, steps: int) -> Iterator[tuple[int, ...]]:
 def read_member(path: str) -> Member:
     """A run of an average. Raises: CheckpointError for one that is no finished classifier, or has no logits."""
     run = load_run(path)
-    if run.kind not in KINDS:
+    if run.kind not in CLASSIFIERS:
         raise CheckpointError(f"{path} holds a run of kind {run.kind!r}, which classifies nothing to be averaged",
                               "give runs of finetune.imdb and finetune.bag")
     if LOGITS not in run.files:

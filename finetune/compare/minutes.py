@@ -22,9 +22,10 @@ from minitransfer.apparatus.durable import MANIFEST, entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
+from minitransfer.transfer import CLASSIFIERS
 
 ACCURACIES = (80, 83, 85, 87, 88, 90, 91.5, 92.5, 93)  # %, of the test half
-CLASSIFIERS = ("transfer", "bag", "average")
+SCORED = (*CLASSIFIERS, "average")  # kinds of runs that were scored on a test half
 NOT_OF_A_RECIPE = ("seed", "environment")  # of a config: what may differ between runs of one line
 OF_A_PASS = ("encoder_fingerprint", "data", "max_tokens", "precision", "mode")  # what decides how long it takes
 Records = Mapping[str, "Record"]  # by fingerprint
@@ -102,7 +103,7 @@ def recipes(records: Records) -> list[list[Record]]:
     """The classifiers that were scored on a test half, those that differ in nothing but their seed together."""
     alike: dict[str, list[Record]] = {}
     for record in records.values():
-        if record.config["kind"] not in CLASSIFIERS or record.config.get("trial") is not None:
+        if record.config["kind"] not in SCORED or record.config.get("trial") is not None:
             continue
         recipe = but_for_the_seed(record.config)
         if record.config["kind"] == "average":  # the recipes of its runs, as far as these are there

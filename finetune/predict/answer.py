@@ -33,12 +33,11 @@ from minitransfer.apparatus.saved import COMMAND_OF_KIND, read_config
 from minitransfer.text.cleaning import decode
 from minitransfer.text.tables import ENDINGS as TABLES
 from minitransfer.text.tables import ending
-from minitransfer.transfer import api
+from minitransfer.transfer import CLASSIFIERS, api
 from minitransfer.transfer.api import Predicting, TextClassifier, clean
 from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.erasure import word_importances
 
-KINDS = ("transfer", "bag")  # of runs that classify
 STDIN = "-"  # as a text
 SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
@@ -85,7 +84,7 @@ def load_classifier(run: str, device: str) -> Predicting:
     """What a run predicts by. Raises: CheckpointError for one that has learned no classes."""
     make = f"give the directory of such a run; `{COMMAND_OF_KIND['transfer']}` trains one"
     kind = read_config(Path(run), make)["kind"]
-    if kind not in KINDS:
+    if kind not in CLASSIFIERS:
         raise CheckpointError(f"{run} holds a run of kind {kind!r}, and only those of finetune.imdb and finetune.bag "
                               "classify", make)
     return api.load(run, device=device)
