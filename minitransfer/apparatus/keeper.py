@@ -21,6 +21,7 @@ Next: optim.py, which moves the weights.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from minitransfer.apparatus.runtime import Stop
 from minitransfer.apparatus.settings import SavingSettings
 
 ROWS = 200  # of metrics.jsonl, about so many in a run: by steps, so that a run that was interrupted has the same ones
+RECENT = 20  # steps: the loss that the line of progress shows is a mean over so many
 BOOKS = ("epoch", "in_epoch", "skipped", "seconds", "sums")
 NOTHING: Mapping[str, float] = MappingProxyType({})
 Batch = TypeVar("Batch")
@@ -63,6 +65,7 @@ class Keeper:
         self._total_steps, self._row_every = steps, max(1, steps // ROWS)
         self._guard, self._save_every, self._saved = FiniteGuard(), settings.save_every, time.monotonic()
         self._saved_step: int | None = None
+        self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT)  # units and loss of a step
         units = self._restore(run.load_state() or {"step": 0})
         self._began = time.monotonic() - self.seconds
         self.progress = Progress(total, unit, description=description, log_every=settings.log_every, done=units)
@@ -93,10 +96,12 @@ class Keeper:
     def done(self, units: int, *, loss: float, shown: Mapping[str, float] = NOTHING, **numbers: float) -> None:
         """Count a step that was `units` of work. One step in so many is logged, with its loss and other numbers.
 
-        shown: what the line of progress tells beside the loss.
+        shown: what the line of progress tells beside the loss, which there is the mean per unit over the last steps.
         """
         self.step, self.seconds = self.step + 1, time.monotonic() - self._began
-        self.progress.advance(units, loss=loss, **shown)
+        self._recent.append((units, loss))
+        recent = sum(n * nats for n, nats in self._recent) / sum(n for n, _ in self._recent)
+        self.progress.advance(units, loss=recent, **shown)
         if self.step % self._row_every == 0 or self.step == self._total_steps:
             tokens = {"tokens": self.progress.done} if self.progress.unit != "steps" else {}
             row = {"step": self.step, "epoch": self.epoch, **tokens, "loss": loss, **numbers}

@@ -38,8 +38,9 @@ def main(settings: Settings) -> dict[str, Any]:
     model = build(settings, text, origin)
     config |= {"model": model.config.to_dict(), **end}
     all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
+    asked = f", in training among {settings.negatives:,} drawn ones" if settings.softmax == "sampled" else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
-        f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}; {device}, "
+        f"{text.num_tokens:,} tokens, softmax over {text.vocab_size:,} words{all_there_are}{asked}; {device}, "
         f"{of_processes(torch.get_num_threads())}, {settings.precision}; {settings.out}")
     with (open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop,
           SideBySide(2, device) as side_by_side):

@@ -4,6 +4,7 @@ Signals are sent to real processes, terminals are real pseudo-terminals, and pip
 """
 
 import hashlib
+import json
 import os
 import pty
 import re
@@ -14,14 +15,17 @@ import termios
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from minitransfer.apparatus import progress, runtime
+from minitransfer.apparatus.checkpoint import RunDirectory
 from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.errors import Stopped, UsageError
+from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.options import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,6 +254,20 @@ def test_where_there_is_nothing_to_save_a_signal_ends_the_work_at_once_and_says_
     told = capsys.readouterr().err
     assert "to go on: python -m finetune.imdb --resume" in told and "Traceback" not in told
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_the_loss_that_progress_shows_is_the_mean_per_unit_over_the_last_steps(tmp_path, capsys):
+    """A last batch of one row, with a loss far from the others', is a single row among many."""
+    losses, units = [float(n) for n in range(25)] + [100.0], [6] * 25 + [1]
+    config, settings = {"kind": "static"}, SimpleNamespace(save_every=1e9, log_every=1e9)
+    with RunDirectory.create(tmp_path / "run", config, resume=False) as run, runtime.Stop() as stop:
+        with Keeper(run, stop, settings, steps=26, total=151, unit="rows", description="x") as keeper:
+            for step, n in zip(keeper.steps(losses), units):
+                keeper.done(n, loss=step)
+    expected = (6 * sum(range(6, 25)) + 100) / (6 * 19 + 1)
+    assert f"loss={expected:.4g}" in capsys.readouterr().err
+    logged = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert logged == losses
 
 
 WORK = """
