@@ -148,7 +148,7 @@ def report(results: dict[str, Any], path: Path) -> None:
               f"before, {after:.3f} after ({after - before:+.3f})")
     print(f"seconds: {results['seconds_encoding']:.1f} encoding, {results['seconds_training']:.1f} training")
     print(f"saved in {path}: results.json, model.safetensors, metrics.jsonl")
-    print(f'next: python -m finetune.predict {shell_line([str(path)])} "A film I will not forget."')
+    print(f'next: python -m finetune.predict {shell_line([str(path)])} "A moving film, superbly acted."')
 
 
 def report_classes(results: dict[str, Any]) -> None:

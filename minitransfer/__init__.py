@@ -5,9 +5,9 @@ From Python, a finished run takes texts, and every command can be called:
     import minitransfer
 
     minitransfer.run("pretrain.bilm", corpus="sample", out="runs/bilm")       # as `python -m pretrain.bilm …`
-    minitransfer.load("runs/bilm").encode(["A film I will not forget."])      # (1, D) numpy, of a frozen encoder
+    minitransfer.load("runs/bilm").encode(["A moving film, superbly acted."])  # (1, D) numpy, of a frozen encoder
     results = minitransfer.run("finetune.imdb", data="sample", labels=500)    # {"test_accuracy": …, "out": …, …}
-    minitransfer.load(results["out"]).predict(["A film I will not forget."])  # array(["positive"])
+    minitransfer.load(results["out"]).predict(["A moving film, superbly acted."])  # array(["positive"])
 
 Contents, in reading order (each module opens with the question it answers and names the next):
 

@@ -72,8 +72,8 @@ class NetworkSettings(PretrainSettings):
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
-    optimizer: str = recipe_flag("of hidden matrices; all else is always moved by AdamW", choices=("adamw", "muon"),
-                                 default="adamw")
+    optimizer: str = recipe_flag("of hidden matrices; embeddings, biases and softmax keep theirs",
+                                 choices=("adamw", "muon"), default="adamw")
     weight_decay: float = recipe_flag("share of the learning rate by which each step shrinks matrices",
                                       non_negative_float, metavar="X", default=WEIGHT_DECAY)
     average_weights: float | None = recipe_flag(

@@ -1,6 +1,6 @@
 """Part V, the second command: use. What does a trained classifier say of a text that nobody has labelled?
 
-    python -m finetune.predict runs/imdb "A film I will not forget." "Two hours I will not get back."
+    python -m finetune.predict runs/imdb "A moving film, superbly acted." "A boring film with a predictable story."
     python -m finetune.predict runs/imdb --words "Slow, but moving."        # and which words moved the decision
     python -m finetune.predict runs/imdb --json --file reviews.txt          # one text per line
     grep film reviews.txt | python -m finetune.predict runs/bag
@@ -190,7 +190,8 @@ def weightiest(words: Sequence[tuple[str, float]]) -> Iterator[str]:
              "against it": [word for word in reversed(ranked) if word[1] <= -LEAST]}
     for side, most in sides.items():
         if most:
-            yield f"  {side}:  " + "  ".join(f"{shown(word, LONGEST)} {weight:+.2f}" for word, weight in most[:WORDS])
+            weights = (f'"{shown(word, LONGEST)}" {weight:+.2f}' for word, weight in most[:WORDS])
+            yield f"  {side}:  " + "  ".join(weights)
     if not any(sides.values()):
         yield "  no word moved it by itself"
 

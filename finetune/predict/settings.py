@@ -12,7 +12,7 @@ from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, 
 DESCRIPTION = """Say which class texts belong to, such as positive or negative, and with what probability.
 
 examples:
-  python -m finetune.predict runs/imdb "A film I will not forget."
+  python -m finetune.predict runs/imdb "A moving film, superbly acted."
   python -m finetune.predict runs/imdb --words "Slow, but moving."
   python -m finetune.predict runs/imdb --json --batch-size 64 --file reviews.txt
   grep film reviews.txt | python -m finetune.predict runs/bag

@@ -161,8 +161,8 @@ class RunSettings(CommandSettings):
 class SeedSettings(CommandSettings):
     """The flag of the commands that are a single run."""
 
-    seed: int = shared_flag("decides initial weights, order, masks and dropout", non_negative_int, metavar="N",
-                            default=0, decides=True)
+    seed: int = shared_flag("decides all that is drawn by chance: initial weights, order, masks, dropout; of a task "
+                            "also which texts are labelled", non_negative_int, metavar="N", default=0, decides=True)
 
 
 @dataclass(frozen=True)
@@ -263,6 +263,6 @@ def presets_table(presets: Mapping[str, Mapping[str, Any]]) -> str:
 def _help(field: dataclasses.Field) -> str:
     """What --help says of a flag, with its default where it has one."""
     text, default = field.metadata["help"].replace("%", "%%"), field.default
-    if any(default is nothing for nothing in (MISSING, None, False)) or "(default: " in text:
+    if any(default is nothing for nothing in (MISSING, None, False)) or default in ((), "") or "(default: " in text:
         return text
     return f"{text} (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"

@@ -160,10 +160,10 @@ def test_an_answer_is_followed_by_the_words_that_spoke_for_it_and_against_it(run
     assert code == 0 and not err and len(out) == 6
     plain = answer(capsys, runs / "oracle", *texts)[1]
     assert [out[0], out[3]] == plain and plain[0].startswith("negative") and plain[1].startswith("positive")
-    assert re.match(r"  for it:  (dull|dreadful) \+\d\.\d\d  (dull|dreadful) \+\d\.\d\d", out[1])
-    assert re.match(r"  against it:  marvellous -\d\.\d\d", out[2])
-    assert re.match(r"  for it:  (marvellous|witty|triumph) \+\d\.\d\d", out[4])
-    assert re.match(r"  against it:  dull -\d\.\d\d", out[5])
+    assert re.match(r'  for it:  "(dull|dreadful)" \+\d\.\d\d  "(dull|dreadful)" \+\d\.\d\d', out[1])
+    assert re.match(r'  against it:  "marvellous" -\d\.\d\d', out[2])
+    assert re.match(r'  for it:  "(marvellous|witty|triumph)" \+\d\.\d\d', out[4])
+    assert re.match(r'  against it:  "dull" -\d\.\d\d', out[5])
     for line in out[1:3] + out[4:]:
         shown = [float(weight) for weight in re.findall(r" ([+-]\d\.\d\d)", line)]
         assert [abs(weight) for weight in shown] == sorted(map(abs, shown), reverse=True) and 0.0 not in shown
@@ -217,7 +217,7 @@ def test_lines_of_stdin_are_weighed_as_they_come_and_one_that_is_no_text_has_no_
     answers = [i for i, line in enumerate(out) if not line.startswith("  ")]
     assert len(answers) == 4 and answers[2] == answers[1] + 1 and answers[3] == answers[2] + 1
     assert out[answers[1]] == "no answer  (an empty text)" and out[answers[2]].startswith("no answer  (line 3 of stdin")
-    assert all(out[i + 1].startswith("  for it:  marvellous +") for i in (answers[0], answers[3]))
+    assert all(out[i + 1].startswith('  for it:  "marvellous" +') for i in (answers[0], answers[3]))
 
 
 @pytest.mark.parametrize("flags, code, told", [
