@@ -10,6 +10,7 @@ Next: options.py, how a command reads its flags.
 import errno
 
 NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}  # a path that cannot be one, on any disk
+SMALLER_STEPS = "begin again with a smaller --learning-rate and another --out"
 
 
 class OneLine:
@@ -48,9 +49,12 @@ class CheckpointError(MinitransferError):
 
 
 class NumericsError(MinitransferError):
-    """Losses or gradients that stopped being finite."""
+    """Losses or gradients that stopped being finite; the `fix` is mostly the same."""
 
     exit_code = 5
+
+    def __init__(self, what: str, fix: str = SMALLER_STEPS):
+        super().__init__(what, fix)
 
 
 class ResourceError(MinitransferError):

@@ -156,7 +156,6 @@ class Keeper:
         """
         self.progress.close()
         if failure is None and 0 < self.step == self.skipped:
-            raise NumericsError(f"none of {self.step} steps had a loss and a gradient that are numbers",
-                                "begin again with a smaller --learning-rate and another --out")
+            raise NumericsError(f"none of {self.step} steps had a loss and a gradient that are numbers")
         if failure is None and self._saved_step != self.step:
             self.save()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from minitransfer.apparatus.errors import CheckpointError, NumericsError
+from minitransfer.apparatus.errors import SMALLER_STEPS, CheckpointError, NumericsError
 
 ADAGRAD_RATE = 100.0  # in units of AdamW's rate: see docs/recipe.md
 
@@ -244,7 +244,7 @@ class FiniteGuard:
     `in_a_row` counts the steps that were refused since the last good one.
     """
 
-    def __init__(self, limit: int = 5, fix: str = "begin again with a smaller --learning-rate and another --out"):
+    def __init__(self, limit: int = 5, fix: str = SMALLER_STEPS):
         """Count from nothing; the `limit`-th refusal in a row will stop the run, with this advice."""
         self.limit, self.fix, self.in_a_row = limit, fix, 0
 

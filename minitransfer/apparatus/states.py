@@ -102,7 +102,7 @@ def refuse_non_finite(tensors: Any) -> None:
     for name, leaf in _leaves(tensors):
         if not _is_finite(leaf):
             what = f"the weights are no longer finite (first in {name}), so they were not saved"
-            raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+            raise NumericsError(what)
 
 
 def _refuse_unreadable(state: Any) -> None:

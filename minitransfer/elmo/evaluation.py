@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.elmo.bilm import LSTMStack, one_after_the_other
 from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.words import PAD_ID, UNK_ID
 
 ROWS, WINDOW = 16, 128  # a text is laid out in rows side by side, and predicted one window of tokens at a time
+MOST_NATS = 700.0  # e to a higher power is no longer a number
 
 
 def held_out_loss(stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tensor, token_ids: np.ndarray,
@@ -39,6 +41,12 @@ def held_out_loss(stacks: Sequence[LSTMStack], softmax: WordSoftmax, table: Tens
                             for d in (0, 1)))  # the backward model begins at the end
     ahead, back = (total / len(token_ids) for total in totals)
     return ahead, back
+
+
+def check_nats(what: str, *nats: float) -> None:
+    """Raises: NumericsError, which says `what`, for losses in nats that have no perplexity: e to them is no number."""
+    if not all(abs(loss) < MOST_NATS for loss in nats):  # nan is not smaller either
+        raise NumericsError(what)
 
 
 def as_targets(token_ids: np.ndarray, vocab_size: int) -> np.ndarray:

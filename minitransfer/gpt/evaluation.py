@@ -20,12 +20,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.evaluation import masked_loss
+from minitransfer.elmo.evaluation import check_nats
 from minitransfer.gpt.causal import CausalLM, next_pieces
-
-MOST_NATS = 700.0  # e to a higher power is no longer a number
 
 
 def in_own_order(rows: Tensor, seed: int) -> Tensor:
@@ -47,9 +45,7 @@ def next_piece_loss(model: CausalLM, rows: Tensor, pieces_per_word: float, batch
     """
     metrics = masked_loss(model, *next_pieces(rows), batch_size, check)
     loss = metrics["held_out_loss"]
-    if not abs(loss) * pieces_per_word < MOST_NATS:  # nan is not smaller either
-        what = f"the loss on held-out text is {loss:.4g} nats per piece"
-        raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+    check_nats(f"the loss on held-out text is {loss:.4g} nats per piece", loss * pieces_per_word)
     return {"held_out_loss": loss, "held_out_accuracy": metrics["held_out_accuracy"],
             "held_out_pieces": metrics["held_out_masked"], "perplexity_piece": math.exp(loss),
             "perplexity_word": math.exp(loss * pieces_per_word)}

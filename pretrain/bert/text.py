@@ -150,8 +150,7 @@ def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None 
     metrics = masked_loss(model, inputs, labels, batch_size, check)
     loss = metrics["held_out_loss"]
     if not math.isfinite(loss):
-        what = f"the loss on held-out text is {loss:.4g} nats per masked piece"
-        raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+        raise NumericsError(f"the loss on held-out text is {loss:.4g} nats per masked piece")
     total = sum(map(text.by_frequency, labels.split(batch_size)))
     return {**metrics, "frequency_loss": total / max(metrics["held_out_masked"], 1), "unigram_entropy": text.entropy}
 

@@ -16,18 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minitransfer.apparatus.errors import DataError, NumericsError
+from minitransfer.apparatus.errors import DataError
 from minitransfer.apparatus.progress import Progress, say
 from minitransfer.elmo.bilm import BiLM
 from minitransfer.elmo.charcnn import word_vectors
-from minitransfer.elmo.evaluation import ROWS, WINDOW, as_targets, held_out_loss
+from minitransfer.elmo.evaluation import ROWS, WINDOW, as_targets, check_nats, held_out_loss
 from minitransfer.elmo.softmax import proposal
 from minitransfer.text.batching import as_rows, windows
 from minitransfer.text.corpora import Corpus
 from minitransfer.text.words import Vocabulary, spell_all, token_stream
 
 PerDirection = list[Tensor]  # one for the forward model, one for the backward model
-MOST_NATS = 700.0  # e to a higher power is no longer a number
 
 
 @dataclass(frozen=True)
@@ -148,9 +147,8 @@ def perplexity(model: BiLM, table: Tensor, token_ids: np.ndarray, run_both: Call
     Raises: NumericsError if the loss is no number that it could be worked out from.
     """
     ahead, back = held_out_loss(model.stacks(), model.softmax, table, token_ids, run_both, check)
-    if not (abs(ahead) < MOST_NATS and abs(back) < MOST_NATS):  # nan is not smaller either
-        what = f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token"
-        raise NumericsError(what, "begin again with a smaller --learning-rate and another --out")
+    check_nats(f"the loss on held-out text is {ahead:.4g} forwards and {back:.4g} backwards, in nats per token",
+               ahead, back)
     return {"perplexity_forward": math.exp(ahead), "perplexity_backward": math.exp(back),
             "perplexity": math.exp((ahead + back) / 2), "held_out_tokens": len(token_ids)}
 

@@ -95,8 +95,7 @@ def falling_rate(settings: Settings, keeper: Keeper, steps_of_epoch: int) -> flo
 def count_step(keeper: Keeper, steps_of_epoch: int, num_units: int, loss: float, rate: float) -> None:
     """Record a step. Raises: NumericsError for a loss that is not finite: a step here cannot be taken back."""
     if not keeper.may_step(loss, 0.0):
-        raise NumericsError(f"step {keeper.step + 1} gave a loss of {loss:.4g}, and has already moved the vectors",
-                            "begin again with a smaller --learning-rate and another --out")
+        raise NumericsError(f"step {keeper.step + 1} gave a loss of {loss:.4g}, and has already moved the vectors")
     units_done = int((keeper.epoch + (keeper.in_epoch + 1) / steps_of_epoch) * num_units)
     keeper.done(units_done - keeper.progress.done, loss=loss, learning_rate=rate)
 
