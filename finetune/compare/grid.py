@@ -170,8 +170,9 @@ def with_model_lifted(config: Mapping[str, Any]) -> dict[str, Any]:
 def results_of(cell: Cell, expected: Mapping[str, Any]) -> dict[str, Any] | None:
     """What results.json of a cell holds, if the run is complete, whole, and of the `expected` config; None otherwise.
 
-    To it comes the precision that the run was trained in, since `auto` means another one on another machine.
-    Where something else is found, the command of the cell says what. The weights are not read: a table needs none.
+    The results also contain the precision that the run was trained in, since `auto` means another one on another
+    machine. Where something else is found, the command of the cell says what. The weights are not read: a table needs
+    none.
     """
     if not (cell.out / COMPLETE).is_file():
         return None

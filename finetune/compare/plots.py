@@ -126,7 +126,7 @@ def convergence(rows: Sequence[Row]) -> Figure:
 def cost(rows: Sequence[Row]) -> Figure:
     """Test accuracy against minutes, means over seeds; along a line the labels grow, and so do its markers.
 
-    To the minutes come those of pretraining, where the rows know them (`seconds_pretraining`).
+    The minutes include those of pretraining, where the rows have them (`seconds_pretraining`).
     """
     figure, (axes,) = _figure()
     lines, styles = by_line(rows), line_styles(rows)

@@ -37,8 +37,8 @@ def door(command: str) -> ModuleType:
 def call(command: str, values: Mapping[str, Any]) -> Any:
     """Run a command, and return its results. Raises: what the command does.
 
-    values: its flags, by their names. To the message of a KeyboardInterrupt, by which a run ends that was asked to stop
-    and has saved its state, comes the call that goes on with it.
+    values: its flags, by their names. If the run was stopped after saving, the KeyboardInterrupt's message contains
+    the call that resumes it.
     """
     module = door(command)
     settings = module.Settings.from_values(values)
@@ -46,5 +46,5 @@ def call(command: str, values: Mapping[str, Any]) -> Any:
         return module.main(settings)
     except Stopped as stop:
         flags = [f"{name}={value!r}" for name, value in {**values, "resume": True}.items()]
-        stop.args = (f"{stop.state}; to go on: minitransfer.run({', '.join([repr(command), *flags])})",)
+        stop.args = (f"{stop.message}; to go on: minitransfer.run({', '.join([repr(command), *flags])})",)
         raise

@@ -135,7 +135,7 @@ def _verdict(failure: BaseException) -> tuple[int, str]:
         return failure.exit_code, f"error: {failure}"
     if isinstance(failure, KeyboardInterrupt):
         stop = failure if isinstance(failure, Interrupted) else Interrupted(signal.SIGINT)
-        return 128 + stop.signal, stop.state
+        return 128 + stop.signal, stop.message
     if isinstance(failure, BrokenPipeError):
         return 141, ""  # as if SIGPIPE had ended us
     if isinstance(failure, ModuleNotFoundError) and failure.name in DEPENDENCIES:

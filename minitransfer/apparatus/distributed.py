@@ -122,7 +122,7 @@ def _find_others(number: int, size: int) -> dist.Store:
 
 
 def _reported_before(store: dist.Store, failure: BaseException) -> bool:
-    """Whether another process has failed in these words; for one that is only bereft, whether any has failed."""
+    """Whether another process has failed in these words; for PeerLost, whether any has failed."""
     try:
         same, all_told = store.add(f"{type(failure).__name__}: {failure}", 1), store.add("failures", 1)
     except RuntimeError:  # the store has gone, and with it the process that kept it, which has told its own failure
@@ -166,13 +166,13 @@ def agree(stop: Stop, due: bool = False) -> tuple[bool, bool]:
     return signal > 0, any_due > 0
 
 
-def stop_together(stop: Stop, state: str = "stopped and saved") -> None:
-    """Raises: Stopped, in all processes at once, if any of them has been asked to stop."""
+def stop_together(stop: Stop, message: str = "stopped and saved") -> None:
+    """Raises: Stopped, with this message in all processes at once, if any of them has been asked to stop."""
     if agree(stop)[0]:
-        raise Stopped(stop.requested, state, agreed=True)
+        raise Stopped(stop.requested, message, agreed=True)
 
 
-def on_first(stop: Stop, work: Callable[[], Result], state: str = "stopped and saved") -> Result | None:
+def on_first(stop: Stop, work: Callable[[], Result], message: str = "stopped and saved") -> Result | None:
     """Have the first process do some work while the others wait, for which there is None.
 
     Asked to stop, the work must end by itself, by Stopped or otherwise, or the others would wait for ever.
@@ -186,7 +186,7 @@ def on_first(stop: Stop, work: Callable[[], Result], state: str = "stopped and s
             result = work() if _alone else None
         finally:
             _alone = False
-    stop_together(stop, state)
+    stop_together(stop, message)
     return result
 
 

@@ -72,19 +72,19 @@ class NetworkError(MinitransferError):
 class Interrupted(OneLine, KeyboardInterrupt):
     """A signal that ends the work at once, where there is nothing to save: as Ctrl-C does, in a notebook too."""
 
-    def __init__(self, signal: int, state: str = "stopped at once; what was saved before is kept"):
-        super().__init__(state)
-        self.signal, self.state = signal, state
+    def __init__(self, signal: int, message: str = "stopped at once; what was saved before is kept"):
+        super().__init__(message)
+        self.signal, self.message = signal, message
 
 
 class Stopped(Interrupted):
-    """A run that was asked to stop, and can go on: `state` says in a few words how much of it is kept.
+    """A run that was asked to stop, and can go on: `message` says in a few words how much of it is kept.
 
     agreed: whether it is raised in all processes of a run at once.  reported: set once it has been said.
     """
 
     reported: bool
 
-    def __init__(self, signal: int, state: str = "stopped and saved", *, agreed: bool = False):
-        super().__init__(signal, state)
+    def __init__(self, signal: int, message: str = "stopped and saved", *, agreed: bool = False):
+        super().__init__(signal, message)
         self.agreed = agreed

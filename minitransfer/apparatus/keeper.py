@@ -115,7 +115,7 @@ class Keeper:
         self._saved, self._saved_step = time.monotonic(), self.step
 
     def save_or_stop(self) -> None:
-        """Save if it is time in the first process, in all of them, since what is saved may be gathered from all.
+        """Save in every process when the first says that it is time: a state may be gathered from all.
 
         To be called in long work between two steps, too: a step that has been saved is not saved again.
         Raises: Stopped, once the state is saved, if asked to stop.

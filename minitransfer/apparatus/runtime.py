@@ -189,10 +189,10 @@ class Stop:
         self.requested: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def check(self, state: str = "stopped and saved") -> None:
-        """Raises: Stopped if a signal has come; `state` says how much of the run is kept."""
+    def check(self, message: str = "stopped and saved") -> None:
+        """Raises: Stopped if a signal has come; `message` says how much of the run is kept."""
         if self.requested:
-            raise Stopped(self.requested, state)
+            raise Stopped(self.requested, message)
 
     def __enter__(self) -> "Stop":
         """Take the three signals over, but leave a SIGHUP that is ignored as it is."""

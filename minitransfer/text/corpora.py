@@ -68,7 +68,10 @@ class Reviews:
 
 
 def find_data_dir(flag: str | None) -> Path:
-    """Return the data folder: --data-dir if given, else $MINITRANSFER_DATA, else `UNNAMED`. It need not exist yet."""
+    """Return the data folder: --data-dir if given, else $MINITRANSFER_DATA, else `UNNAMED`. It need not exist yet.
+
+    Raises: UsageError for a path that is a file, may not be read, or cannot be one.
+    """
     named = flag or os.environ.get("MINITRANSFER_DATA")
     path = Path(named) if named else UNNAMED
     try:

@@ -87,7 +87,7 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training went: the steps and epochs that it took, and the epoch that it ended with the weights of."""
+    """How a training went: the steps and epochs that it took, and the epoch whose weights were kept."""
 
     step: int = 0
     epochs_run: int = 0

@@ -142,8 +142,8 @@ def measure(model: MaskedLM, text: Text, batch_size: int, most_rows: int | None 
             check: Callable[[], None] = lambda: None) -> dict[str, float]:
     """How well masked held-out pieces are guessed, of all rows or the first few; `check` may raise Stopped.
 
-    To what `minitransfer.bert.evaluation.masked_loss` tells come frequency_loss, what guessing these pieces by their
-    frequency would cost, and unigram_entropy, what it costs on the training text; mean per piece, in nats.
+    The metrics of `masked_loss`, plus frequency_loss: what guessing these pieces by their frequency would cost; and
+    unigram_entropy: what it costs on the training text. All losses are means per piece, in nats.
     Raises: NumericsError if the loss is no finite number.
     """
     inputs, labels = (part[:most_rows] for part in text.held_out)
