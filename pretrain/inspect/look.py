@@ -18,13 +18,15 @@ Read next: `pretrain.inspect.occurrences`, the first of the files around this on
 import re
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.durable import disk_errors, probe, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.figures import INSTALL, can_draw
+from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import choose_device, generator, set_threads
@@ -34,7 +36,7 @@ from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder, load_with_head
-from pretrain.inspect import pictures, pmi, showing
+from pretrain.inspect import pmi, showing
 from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
 from pretrain.inspect.filling import ask, guesses
@@ -56,8 +58,40 @@ def picture(settings: Settings, name: str) -> Path | None:
     run = Path(settings.runs[0]).absolute().name
     name = "-".join(re.sub(r"\W+", "-", part).strip("-")[:40] or "x" for part in ("inspect", run, name))
     path = Path(settings.out or f"runs/{name}.png")
-    pictures.make_room(path)
+    make_room(path)
     return path
+
+
+def require_matplotlib() -> None:
+    """Raises: UsageError if matplotlib is not installed, saying how it is."""
+    if not can_draw():
+        raise UsageError("pictures need matplotlib, which is not installed", INSTALL)
+
+
+def make_room(path: Path) -> None:
+    """Make the folder of a picture, and write there once, so that what is wrong with it is said before work is done.
+
+    Raises: UsageError or ResourceError if no picture can be written at this path.
+    """
+    with disk_errors(path):
+        if path.is_dir():
+            raise UsageError(f"--out {path} is a directory", "name the file to write, ending in .png")
+        if path.parent.exists() and not path.parent.is_dir():
+            raise UsageError(f"--out {path}: {path.parent} is a file", "name another folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    probe(path.parent, size=1)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all; one that was there before is replaced."""
+    write_file(path, png(figure))
+
+
+def drawings() -> ModuleType:
+    """The file that draws. matplotlib, which is optional, is imported at its top."""
+    from pretrain.inspect import pictures
+
+    return pictures
 
 
 def machine(settings: Settings) -> torch.device:
@@ -78,9 +112,12 @@ def look_at_word(settings: Settings) -> Path | None:
     words, others = encode(encoder, *windows_of(occurrences, encoder, corpus.marks_unknown))
     points, shares = principal_components(words[layer])
     chosen = far_apart(points, showing.EXAMPLES)
+    if len(chosen) == 1:  # all points are one
+        path = None
     if path is not None:  # before anything is printed: the reader of a pipe may not stay to the end
+        contexts = [occurrences[i].in_context(showing.WIDTH) for i in chosen]
         title = f"{word} in {len(occurrences):,} lines of {corpus.name}, layer {layer} of {run.path}"
-        path = showing.draw(points, shares, chosen, occurrences, path, title)
+        save(drawings().draw_occurrences(points.tolist(), shares.tolist(), chosen, contexts, title), path)
     print(f"{one_line(word)}: {len(occurrences):,} lines of {len({o.document for o in occurrences}):,} documents of "
           f"{corpus.name}, encoded by {run.path}")
     showing.tell_layers(words, others, word)
@@ -103,7 +140,7 @@ def look_at_senses(settings: Settings) -> dict[str, float]:
         points = [principal_components(h)[0].tolist() for h in words]
         titles = [f"layer {name}\nnearest of the same sense: {share:.0%}" for name, share in zip(names, shares)]
         title = f"{word} in {len(senses):,} sentences of the built-in articles, by {run.path}"
-        pictures.save(pictures.draw_senses(points, senses, titles, title), path)
+        save(drawings().draw_senses(points, senses, titles, title), path)
     counts = ", ".join(f"{n:,} {sense}" for sense, n in Counter(senses).items())
     print(f"{word}: {len(senses):,} sentences of the built-in articles ({counts}), encoded by {run.path}\n")
     print(f"how often the nearest use has the same sense (one drawn at random: {same_sense_by_chance(senses):.3f})")
@@ -122,8 +159,7 @@ def look_at_attention(settings: Settings) -> Path | None:
     maps = [attentions(run, settings.attention, settings.layer, device) for run in runs]
     path, shown = picture(settings, "attention"), [maps[0][0], *(of_run for _, of_run in maps)]
     if path is not None:
-        figure = pictures.draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in shown])
-        pictures.save(figure, path)
+        save(drawings().draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in shown]), path)
     for each in shown:
         print(f"{each.name}: mean weight on\n  head    " + "".join(f"{place:<10}" for place in PLACES))
         for head, shares in enumerate(each.shares(), start=1):
@@ -179,7 +215,7 @@ def look_at_mix(settings: Settings) -> dict[str, float]:
         print(f"  {name:<24} {s:.3f}  {'#' * round(40 * s)}")
     print(f"each s_k of γ Σ_k s_k h_k, which sum to one; γ = {gamma:.3f}")
     if path is not None:
-        pictures.save(pictures.draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
+        save(drawings().draw_mix(names, weights, f"how {run.path} mixes its layers, γ = {gamma:.2f}"), path)
     tell_picture(path)
     return {**dict(zip(names, weights)), "γ": gamma}
 
@@ -193,20 +229,20 @@ def look_at_products(settings: Settings) -> dict[str, list[pmi.Row]]:
     path = picture(settings, "pmi")
     found = {str(run.path): pmi.tell(run, settings) for run in runs}
     if path is not None:
-        pictures.save(pictures.draw_products([(name, *points) for name, (_, points) in found.items()]), path)
+        save(drawings().draw_products([(name, *points) for name, (_, points) in found.items()]), path)
     tell_picture(path)
     return {name: rows for name, (rows, _) in found.items()}
 
 
 def look_at_curves(settings: Settings) -> Path | None:
     """Draw how runs went, and say where each of them is."""
-    pictures.require_matplotlib()  # before anything is read
+    require_matplotlib()  # before anything is read
     histories = [read_history(run) for run in settings.runs]
     path, axis = picture(settings, "curves"), common_axis(histories)
     for history in histories:
         tell_history(history)
     names = [f"{history.name} ({history.kind})" for history in histories]
-    pictures.save(pictures.draw_curves(drawn(histories, axis), names, axis), path)
+    save(drawings().draw_curves(drawn(histories, axis), names, axis), path)
     tell_picture(path)
     return path
 

@@ -1,54 +1,26 @@
 """Parts II to V, around inspecting: pictures. What can be seen at a glance?
 
 The occurrences of a word as points, or its senses; the weights of layers as bars, and those of attention as maps; the
-course of runs as lines. Nothing is told by colour alone.
+course of runs as lines. Nothing is told by colour alone. All of this needs matplotlib, an optional package, so `look`
+imports this file only to draw.
 
 Read next: `pretrain.inspect.filling`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from minitransfer.apparatus.durable import disk_errors, probe, write_file
-from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.figures import BLACK, COLOURS, GREY, INSTALL, as_drawn, can_draw, png
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from minitransfer.apparatus.figures import BLACK, COLOURS, GREY, as_drawn
 from minitransfer.apparatus.options import one_line
-
-if TYPE_CHECKING:  # an optional package: all that is not a picture works without it
-    from matplotlib.figure import Figure
 
 RUN_COLOURS = (*COLOURS, BLACK)
 MARKERS = ("o", "^", "s", "D")  # of senses
 ABREAST = 3  # panels side by side
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))  # of as many runs as colours
-
-
-def require_matplotlib() -> None:
-    """Raises: UsageError if matplotlib is not installed, saying how it is."""
-    if not can_draw():
-        raise UsageError("pictures need matplotlib, which is not installed", INSTALL)
-
-
-def make_room(path: Path) -> None:
-    """Make the folder of a picture, and write there once, so that what is wrong with it is said before work is done.
-
-    Raises: UsageError or ResourceError if no picture can be written at this path.
-    """
-    with disk_errors(path):
-        if path.is_dir():
-            raise UsageError(f"--out {path} is a directory", "name the file to write, ending in .png")
-        if path.parent.exists() and not path.parent.is_dir():
-            raise UsageError(f"--out {path}: {path.parent} is a file", "name another folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-    probe(path.parent, size=1)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all; one that was there before is replaced."""
-    write_file(path, png(figure))
 
 
 def plain(text: str, most: int = 80) -> str:
@@ -58,10 +30,8 @@ def plain(text: str, most: int = 80) -> str:
     return as_drawn(text)
 
 
-def blank(width: float, height: float, rows: int = 1, **settings) -> tuple[Figure, list]:
+def blank(width: float, height: float, rows: int = 1, **settings: Any) -> tuple[Figure, list[Axes]]:
     """A figure of this size in inches, and its axes, without frames at the top and on the right."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, 1, squeeze=False, **settings)[:, 0])
     for ax in axes:
@@ -69,19 +39,31 @@ def blank(width: float, height: float, rows: int = 1, **settings) -> tuple[Figur
     return figure, axes
 
 
+def side_by_side(count: int, width: float, height: float, around: float,
+                 **settings: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, ABREAST in a row, each of this size in inches; `around`: the height of all else."""
+    across, down = min(count, ABREAST), -(-count // ABREAST)
+    figure = Figure(figsize=(width * across, around + height * down), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False, **settings).flat)
+    for unused in panels[count:]:
+        unused.remove()
+    return figure, panels[:count]
+
+
 def draw_occurrences(points: Sequence[Sequence[float]], shares: Sequence[float], chosen: Sequence[int],
                      contexts: Sequence[str], title: str) -> Figure:
     """Occurrences as points (N, 2); those `chosen` bear numbers, and their `contexts` stand below, where no two
     labels can meet."""
     figure, (ax,) = blank(8, 5 + 0.22 * len(chosen))
-    ax.scatter(*zip(*points), s=22, color=COLOURS[0], alpha=0.55, linewidths=0)
-    ax.scatter(*zip(*(points[i] for i in chosen)), s=210, color="white", edgecolors=COLOURS[1], linewidths=1.5,
-               zorder=3)
+    x, y = zip(*points)
+    ax.scatter(x, y, s=22, color=COLOURS[0], alpha=0.55, linewidths=0)
+    ax.scatter([x[i] for i in chosen], [y[i] for i in chosen], s=210, color="white", edgecolors=COLOURS[1],
+               linewidths=1.5, zorder=3)
     for label, i in enumerate(chosen, start=1):
-        ax.annotate(str(label), points[i], ha="center", va="center_baseline", fontsize=10, color="black", zorder=4)
+        ax.annotate(str(label), (x[i], y[i]), ha="center", va="center_baseline", fontsize=10, color="black", zorder=4)
     ax.set_title(plain(title))
-    for name, share, set_label in zip(("first", "second"), shares, (ax.set_xlabel, ax.set_ylabel)):
-        set_label(f"{name} principal component ({share:.0%} of the variance)")
+    first, second = (f"principal component ({share:.0%} of the variance)" for share in shares)
+    ax.set(xlabel=f"first {first}", ylabel=f"second {second}")
     ax.margins(0.08)
     lines = [f"{label}  {context}" for label, context in enumerate(contexts, start=1)]
     figure.supxlabel("\n".join(lines), fontsize=8, family="monospace", multialignment="left", parse_math=False)
@@ -91,13 +73,7 @@ def draw_occurrences(points: Sequence[Sequence[float]], shares: Sequence[float],
 def draw_senses(layers: Sequence[Sequence[Sequence[float]]], senses: Sequence[str], titles: Sequence[str],
                 title: str) -> Figure:
     """Uses of a word as points (N, 2), a panel for each layer; a sense has a colour and a marker."""
-    from matplotlib.figure import Figure
-
-    across, down = min(len(layers), ABREAST), -(-len(layers) // ABREAST)
-    figure = Figure(figsize=(3.3 * across, 0.7 + 3.2 * down), layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False).flat)
-    for unused in panels[len(layers) :]:
-        unused.remove()
+    figure, panels = side_by_side(len(layers), width=3.3, height=3.2, around=0.7)
     for ax, points, name in zip(panels, layers, titles):
         for sense, colour, marker in zip(dict.fromkeys(senses), COLOURS, MARKERS):
             x, y = zip(*(point for point, own in zip(points, senses) if own == sense))
@@ -116,8 +92,6 @@ def draw_senses(layers: Sequence[Sequence[Sequence[float]]], senses: Sequence[st
 def draw_attention(maps: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Sequence[float]]]]]) -> Figure:
     """Attention weights as heat maps: a row for each network (its name, its T tokens, weights (H, T, T)), a column for
     each head; the darker a cell, the more its row's token draws on its column's."""
-    from matplotlib.figure import Figure
-
     across, T = max(len(weights) for _, _, weights in maps), max(len(tokens) for _, tokens, _ in maps)
     side = 1.2 + 0.12 * T
     figure = Figure(figsize=(1.0 + side * across, (side + 0.4) * len(maps)), layout="constrained")
@@ -151,13 +125,7 @@ def draw_mix(names: Sequence[str], weights: Sequence[float], title: str) -> Figu
 
 def draw_products(runs: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Figure:
     """Products c·o of pairs of words over their PMI, a panel for each run; the darker, the more pairs are there."""
-    from matplotlib.figure import Figure
-
-    across, down = min(len(runs), ABREAST), -(-len(runs) // ABREAST)
-    figure = Figure(figsize=(4 * across, 0.4 + 3.5 * down), layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)
-    for unused in panels[len(runs) :]:
-        unused.remove()
+    figure, panels = side_by_side(len(runs), width=4, height=3.5, around=0.4, sharex=True, sharey=True)
     for ax, (name, of_pmi, products) in zip(panels, runs):
         ax.hexbin(of_pmi, products, gridsize=60, bins="log", mincnt=1, cmap="Blues", linewidths=0)
         ax.axline((0, 0), slope=1, color=GREY, linestyle="--", linewidth=1, label="c·o = PMI")
@@ -171,8 +139,6 @@ def draw_curves(panels: Mapping[str, Sequence[tuple[int, str, Sequence[float], S
                 runs: Sequence[str], axis: str) -> Figure:
     """The course of runs: a panel for each quantity, a colour and a dash for each run, points for what was measured
     on text held out."""
-    from matplotlib.ticker import EngFormatter
-
     figure, axes = blank(8, 0.6 + 2.4 * len(panels) + 0.2 * len(runs), len(panels), sharex=True)
     for ax, (name, lines) in zip(axes, panels.items()):
         for i, label, x, y in lines:

@@ -27,7 +27,6 @@ from minitransfer.transfer.encoders import BertEncoder, Encoder
 from pretrain.inspect.curves import PANELS, History
 from pretrain.inspect.geometry import cosines, nearest, self_similarity
 from pretrain.inspect.occurrences import Occurrence, find, pieces_of
-from pretrain.inspect.pictures import draw_occurrences, save
 from pretrain.inspect.settings import Settings
 
 MOST_WORDS = 10_000  # of the vocabulary, the most frequent, among which static neighbours are looked for
@@ -140,16 +139,6 @@ def tell_history(history: History) -> None:
             if y:
                 ends.append(f"{name} {y[0]:.4g}" + (f" to {y[-1]:.4g}" if len(y) > 1 else ""))
     print(f"{history.name} ({history.kind}), {len(history.rows):,} rows: {', '.join(ends)}")
-
-
-def draw(points: Tensor, shares: Tensor, chosen: Sequence[int], occurrences: Sequence[Occurrence], path: Path,
-         title: str) -> Path | None:
-    """Draw the occurrences of a word as points; returns where the picture is, None where all points are one."""
-    if len(chosen) == 1:
-        return None
-    contexts = [occurrences[i].in_context(WIDTH) for i in chosen]
-    save(draw_occurrences(points.tolist(), shares.tolist(), chosen, contexts, title), path)
-    return path
 
 
 def tell_picture(path: Path | None) -> None:

@@ -21,7 +21,6 @@ from minitransfer.text.sample import SENSES, articles, sense_contexts
 from minitransfer.text.words import SPECIAL_WORDS
 from minitransfer.transfer.loading import load_encoder
 from pretrain.inspect import look as inspect
-from pretrain.inspect import pictures
 from pretrain.inspect.attention import attentions
 from pretrain.inspect.curves import History, common_axis, read_history
 from pretrain.inspect.geometry import cosines
@@ -142,7 +141,8 @@ def test_senses_are_told_of_layer_by_layer_in_text_and_in_a_picture(runs, capsys
 def test_in_the_picture_a_sense_is_a_colour_and_a_marker_and_layer_0_one_point():
     pytest.importorskip("matplotlib")
     layers = [[[0.0, 0.0]] * 3, [[1.0, 2.0], [3.0, 1.0], [-4.0, 0.5]]]
-    figure = pictures.draw_senses(layers, ["river", "money", "river"], ["0, table\n50%", "1, LSTM $\n100%"], "bank $")
+    titles = ["0, table\n50%", "1, LSTM $\n100%"]
+    figure = inspect.drawings().draw_senses(layers, ["river", "money", "river"], titles, "bank $")
     below, above = figure.axes
     assert [[tuple(xy) for xy in dots.get_offsets().tolist()] for dots in above.collections] == [
         [(1.0, 2.0), (-4.0, 0.5)], [(3.0, 1.0)]]
@@ -323,7 +323,7 @@ def test_a_map_has_its_weights_and_tokens():
     pytest.importorskip("matplotlib")
     maps = [("new $", ["[CLS]", "a$", "[SEP]"], torch.eye(3).repeat(2, 1, 1).tolist()),
             ("run", ["[CLS]", "[SEP]"], [[[0.25, 0.75], [0.5, 0.5]]])]
-    figure = pictures.draw_attention(maps)
+    figure = inspect.drawings().draw_attention(maps)
     drawn = figure.axes
     assert [ax.images[0].get_array().tolist() for ax in drawn] == [*maps[0][2], *maps[1][2]]
     assert [ax.get_title() for ax in drawn] == ["head 1", "head 2", "head 1"]
@@ -457,10 +457,10 @@ def test_too_many_runs_and_a_picture_that_cannot_be_written_are_one_line(runs, c
 def test_letters_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_path):
     pytest.importorskip("matplotlib")
     title, contexts = "_$x^ \\frac{ \x1b \u4e2d " + "long " * 50, ["costs $5 [bank] and $", "\\alpha_ [bank] ^"]
-    figure = pictures.draw_occurrences([[0.0, 1.0], [2.0, 0.5]], [0.75, 0.25], [0, 1], contexts, title)
-    pictures.save(figure, tmp_path / "a.png")
+    figure = inspect.drawings().draw_occurrences([[0.0, 1.0], [2.0, 0.5]], [0.75, 0.25], [0, 1], contexts, title)
+    inspect.save(figure, tmp_path / "a.png")
     panels = {"loss, nats": [(0, "training", [1.0, 2.0], [3.0, math.nan]), (1, "held out", [1.0], [2.0])]}
-    pictures.save(pictures.draw_curves(panels, ["_hidden $", title], "steps"), tmp_path / "a.png")
+    inspect.save(inspect.drawings().draw_curves(panels, ["_hidden $", title], "steps"), tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 

@@ -51,6 +51,7 @@ LATE = {  # imported inside functions, though neither by a door nor of something
     (FRONT, "minitransfer.transfer.api.load"): "torch; `import minitransfer` takes a moment, and --help begins with it",
     (FRONT, "minitransfer.apparatus.calling.call"): "so that a Python which is too old is told so first",
     ("finetune.compare.run", "finetune.compare.plots"): "has matplotlib, which is optional, at its top",
+    ("pretrain.inspect.look", "pretrain.inspect.pictures"): "the same",
 }
 MOST_LATE = 15  # statements inside functions, those of doors and of optional packages included
 
