@@ -88,7 +88,7 @@ class Results:
 
 
 def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, test_labels: Tensor) -> bytes:
-    """What logits.safetensors holds: what a run says of the reviews to choose by and of those it is scored on.
+    """What logits.safetensors holds: what a run says of the validation set and of the reviews that it is scored on.
 
     Shapes: logits (n, Y) and (N, Y), kept in float32, labels (n,) and (N,) int64. `finetune.average` reads it.
     """

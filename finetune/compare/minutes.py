@@ -26,7 +26,7 @@ from minitransfer.transfer import CLASSIFIERS
 
 ACCURACIES = (80, 83, 85, 87, 88, 90, 91.5, 92.5, 93)  # %, of the test half
 SCORED = (*CLASSIFIERS, "average")  # kinds of runs that were scored on a test half
-NOT_OF_A_RECIPE = ("seed", "environment")  # of a config: what may differ between runs of one line
+NOT_OF_A_RECIPE = ("seed", "environment")  # of a config: what may differ between runs of one recipe
 OF_A_PASS = ("encoder_fingerprint", "data", "max_tokens", "precision", "mode")  # what decides how long it takes
 Records = Mapping[str, "Record"]  # by fingerprint
 
@@ -49,7 +49,7 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Recipe:
     """One recipe over its seeds: accuracy in %, minutes of all stages, and those of each stage by its directory."""
 
     runs: Sequence[Record]
@@ -70,19 +70,20 @@ def main(root: Path) -> list[dict[str, Any]]:
     Raises: CheckpointError if there is nothing to tell.
     """
     records = read_records(root)
-    lines: dict[tuple[str, int], list[Line]] = {}  # by reviews and number of labels
-    for runs in recipes(records):
+    tried: dict[tuple[str, int], list[Recipe]] = {}  # by reviews and number of labels
+    for runs in runs_by_recipe(records):
         costs = costs_of(runs, records)
         if costs:
             first = next(iter(costs))
-            lines.setdefault((str(first.results.get("data")), int(first.number("labels"))), []).append(line_of(costs))
-    if not lines:
+            reviews_and_labels = str(first.results.get("data")), int(first.number("labels"))
+            tried.setdefault(reviews_and_labels, []).append(recipe_of(costs))
+    if not tried:
         raise CheckpointError(f"no finished classifier in {root} whose every stage is there",
                               "give an --out beside which the runs lie, encoders included")
-    for data in dict.fromkeys(data for data, _ in lines):
-        print(table(data, {labels: of_data for (of, labels), of_data in sorted(lines.items()) if of == data}), end="")
-    return [{"run": str(line.runs[0].path), "data": data, "labels": labels, "accuracy": line.accuracy,
-             "minutes": line.minutes} for (data, labels), of_data in lines.items() for line in of_data]
+    for data in dict.fromkeys(data for data, _ in tried):
+        print(table(data, {labels: recipes for (of, labels), recipes in sorted(tried.items()) if of == data}), end="")
+    return [{"run": str(recipe.runs[0].path), "data": data, "labels": labels, "accuracy": recipe.accuracy,
+             "minutes": recipe.minutes} for (data, labels), recipes in tried.items() for recipe in recipes]
 
 
 def read_records(root: Path) -> dict[str, Record]:
@@ -99,7 +100,7 @@ def read_records(root: Path) -> dict[str, Record]:
     return records
 
 
-def recipes(records: Records) -> list[list[Record]]:
+def runs_by_recipe(records: Records) -> list[list[Record]]:
     """The classifiers that were scored on a test half, those that differ in nothing but their seed together."""
     alike: dict[str, list[Record]] = {}
     for record in records.values():
@@ -138,13 +139,13 @@ def costs_of(runs: Sequence[Record], records: Records) -> dict[Record, dict[Reco
     return costs
 
 
-def line_of(costs: Mapping[Record, Mapping[Record, float]]) -> Line:
+def recipe_of(costs: Mapping[Record, Mapping[Record, float]]) -> Recipe:
     """One recipe with all its stages, as `costs_of` gives them, each at its mean over the seeds, by the names of the
     first; what seeds share is counted once for each, as a reader would run them."""
     first, accuracy = next(iter(costs)), mean([run.number("test_accuracy") for run in costs])
     names = ["itself", *(str(record.path) for record in list(costs[first])[1:])]
     minutes = [mean(stage) for stage in zip(*(cost.values() for cost in costs.values()))]
-    return Line(list(costs), 100 * accuracy, sum(minutes), dict(reversed(list(zip(names, minutes)))))
+    return Recipe(list(costs), 100 * accuracy, sum(minutes), dict(reversed(list(zip(names, minutes)))))
 
 
 def stages(run: Record, records: Records) -> list[Record]:
@@ -195,18 +196,18 @@ def keeps_its_pass(record: Record) -> bool:
     return frozen and not (isinstance(model, dict) and model.get("head") == "bilstm")
 
 
-def table(data: str, lines: Mapping[int, Sequence[Line]]) -> str:
+def table(data: str, recipes: Mapping[int, Sequence[Recipe]]) -> str:
     """Accuracies downwards, numbers of labels across, in each cell the least minutes and whose; below, what these took.
     """
     body, used = [], []
     for accuracy in ACCURACIES:
         row = [f"{accuracy:g} %"]
-        for of_count in lines.values():
-            enough = [line for line in of_count if line.accuracy >= accuracy]
-            least = min(enough, key=lambda line: line.minutes) if enough else None
+        for of_count in recipes.values():
+            enough = [recipe for recipe in of_count if recipe.accuracy >= accuracy]
+            least = min(enough, key=lambda recipe: recipe.minutes) if enough else None
             row.append(f"{plain(least.minutes)} {least.runs[0].path.name}" if least else "—")
             used += [least] if least and least not in used else []
         body.append(row)
-    head = ["test accuracy", *(f"{labels:,} labels" for labels in lines)]
-    costs = "".join(f"{line}\n" for line in used)
+    head = ["test accuracy", *(f"{labels:,} labels" for labels in recipes)]
+    costs = "".join(f"{recipe}\n" for recipe in used)
     return f"# Minutes to accuracy on {data}\n\n{markdown(head, body)}\n{costs}"

@@ -65,7 +65,7 @@ def _kind(of: Mapping[int, Sequence[Row]]) -> Any:
     return next(iter(of.values()))[0].get("encoder_kind")
 
 
-def shown(line: Line) -> str:
+def drawn_title(line: Line) -> str:
     """A line's title, so that matplotlib neither reads $ as a formula nor hides a name that begins with _."""
     text = as_drawn(title(line))
     return f" {text}" if text.startswith("_") else text
@@ -85,7 +85,8 @@ def accuracy(rows: Sequence[Row]) -> Figure:
         middle = [mean(s) for s in scores]
         bars = [[m - min(s) for m, s in zip(middle, scores)], [max(s) - m for m, s in zip(middle, scores)]]
         x = [n * shift for n in of]
-        axes.errorbar(x, middle, bars, label=shown(line), elinewidth=0.8, capsize=2, linestyle="none", **styles[line])
+        axes.errorbar(x, middle, bars, label=drawn_title(line), elinewidth=0.8, capsize=2, linestyle="none",
+                      **styles[line])
         _join(axes, x, middle, list(of), counts, styles[line])
     _shade(axes, lines, telling_lines(rows))
     _log_axis(axes, "labelled reviews", counts)
@@ -114,7 +115,7 @@ def convergence(rows: Sequence[Row]) -> Figure:
             scores = [100 * curve[epoch - 1] for curve in curves if len(curve) >= epoch]
             axes.plot(scores, [place] * len(scores), **styles[line] | {"alpha": 0.8, "linewidth": 1})
         axes.set_title(f"epoch {epoch}")
-        axes.set_yticks(range(len(drawn)), [shown(line) for line in drawn])
+        axes.set_yticks(range(len(drawn)), [drawn_title(line) for line in drawn])
         axes.grid(alpha=0.25)
     if drawn:
         panels[0].set_ylim(len(drawn) - 0.5, -0.5)
@@ -135,7 +136,7 @@ def cost(rows: Sequence[Row]) -> Figure:
         before = [max(run.get("seconds_pretraining", 0) for run in runs) / 60 for runs in of.values()]
         x = [max(minutes(runs, of.values()) + m, 1e-4) for runs, m in zip(of.values(), before)]
         y = [mean(accuracies(runs)) for runs in of.values()]
-        axes.plot(x, y, label=shown(line), linestyle="none", **styles[line])
+        axes.plot(x, y, label=drawn_title(line), linestyle="none", **styles[line])
         _join(axes, x, y, list(of), counts, styles[line] | {"linewidth": 0.8})
         sizes = [20 + 60 * counts.index(n) / max(1, len(counts) - 1) for n in of]
         axes.scatter(x, y, sizes, styles[line]["color"], marker=styles[line]["marker"], zorder=styles[line]["zorder"])
@@ -187,10 +188,10 @@ def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
 def _legend(figure: Figure, axes: Axes, lines: Mapping[Line, Mapping[int, Sequence[Row]]],
             chosen: Sequence[Line]) -> None:
     """A legend beside the axes: the chosen line that ends highest first, what is shaded, one entry for all others."""
-    ends = {shown(line): mean(accuracies(lines[line][max(lines[line])])) for line in chosen}
+    ends = {drawn_title(line): mean(accuracies(lines[line][max(lines[line])])) for line in chosen}
     handles, names = axes.get_legend_handles_labels()
     entries = dict(zip(names, handles))
-    pale = [shown(line) for line in lines if line not in chosen]
+    pale = [drawn_title(line) for line in lines if line not in chosen]
     listed = {name: entries[name] for name in sorted(ends, key=lambda name: -ends[name])}
     listed |= {GAP: entries[GAP]} if GAP in entries else {}
     listed |= {f"{len(pale)} more, in table.md": entries[pale[0]]} if pale else {}

@@ -59,6 +59,7 @@ def piece_loss(network: MaskedLM, model: Classifier, batch: Batch) -> Tensor:
 
     BERT is asked for those that are masked; a GPT for a share of all, each from what stands before it. The [SEP] at the
     end is never asked for, as in pretraining.
+    Shapes: token_ids (B, T) int64 of the batch, mask (B, T) bool -> scalar.
     """
     device = model.device
     token_ids, mask = (torch.from_numpy(array).to(device) for array in (batch.token_ids, batch.mask))
@@ -77,6 +78,7 @@ def word_loss(softmax: WordSoftmax, ids: Mapping[str, int], model: Classifier, b
 
     Each over the full vocabulary of its run, where other words are <unk>. A text begins and ends with a blank memory,
     as in every task, so the forward model is not asked for the first word, nor the backward model for the last.
+    Shapes: token_ids (B, T) int64 of the batch, mask (B, T) bool -> scalar.
     """
     x = model.token_vectors(batch)
     mask = torch.from_numpy(batch.mask).to(x.device)

@@ -108,7 +108,10 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
 
 
 def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for a biLM, which is asked for each word by the softmax of its run."""
+    """Held-out text for a biLM, which is asked for each word by the softmax of its run.
+
+    Raises: CheckpointError as `hold_out`.
+    """
     vocabulary, softmax = run.parsed("vocab.txt", Vocabulary.from_text), softmax_of(run, encoder)
     device = softmax.bias.device
     stream = vocabulary.encode(token_stream(corpus.validation, corpus.marks_unknown), grow=True)
@@ -126,7 +129,10 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 
 
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there."""
+    """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there.
+
+    Raises: DataError if no piece came to be masked; CheckpointError as `hold_out`.
+    """
     T, batch_size = row_sizes(run, encoder)
     masked = mask_once(rows_of(corpus, encoder, T), masker(encoder.wordpiece), config_value(run, int, "seed"))
     inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
@@ -142,7 +148,10 @@ def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
 
 
 def of_next_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for a GPT, which is asked for each next piece by the head of its run."""
+    """Held-out text for a GPT, which is asked for each next piece by the head of its run.
+
+    Raises: CheckpointError as `hold_out`.
+    """
     T, batch_size = row_sizes(run, encoder)
     rows = in_own_order(rows_of(corpus, encoder, T + 2), config_value(run, int, "seed"))
     inputs, labels = next_pieces(rows[: max(1, MOST_TOKENS // T)])

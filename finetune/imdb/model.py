@@ -56,8 +56,8 @@ def build(encoder: Encoder, settings: Settings, classes: Sequence[str] = CLASSES
     return Classifier(encoder, **settings.of_head(), classes=classes)
 
 
-def let_learn(encoder: Encoder, settings: Settings, epoch: int) -> None:
-    """Let those layers of an encoder learn that the mode says for an epoch, counted from 0, and no others."""
+def unfreeze(encoder: Encoder, settings: Settings, epoch: int) -> None:
+    """Unfreeze the layers of an encoder that the mode trains in an epoch, counted from 0, and freeze all others."""
     unfreeze_top(encoder, learning_depth(settings.mode, len(encoder.groups()), settings.unfreeze, epoch))
 
 

@@ -16,7 +16,7 @@ import torch
 from finetune.imdb.auxiliary import LMLoss, lm_loss_of
 from finetune.imdb.data import LabelledExamples, prepare_halves, score
 from finetune.imdb.forgetting import HeldOut, hold_out
-from finetune.imdb.model import build, build_encoder, fit_to_encoder, let_learn
+from finetune.imdb.model import build, build_encoder, fit_to_encoder, unfreeze
 from finetune.imdb.settings import Settings
 from finetune.imdb.train import train
 from finetune.labelled import LabelledReviews, labelled_reviews
@@ -88,7 +88,7 @@ def assemble(settings: Settings, reviews: Reviews | None = None) -> Transfer:
     data = labelled_reviews(settings, reviews)
     model = build(encoder, settings, data.reviews.classes).to(device)
     settings = settings.with_epochs(len(data.rows))
-    let_learn(encoder, settings, settings.epochs - 1)
+    unfreeze(encoder, settings, settings.epochs - 1)
     return Transfer(settings, encoder_run, model, data, held_out, lm_loss)
 
 

@@ -20,7 +20,7 @@ import torch
 from finetune.imdb.adversarial import adversarial_loss
 from finetune.imdb.auxiliary import LMLoss
 from finetune.imdb.data import LabelledExamples
-from finetune.imdb.model import let_learn, parameter_groups
+from finetune.imdb.model import parameter_groups, unfreeze
 from finetune.imdb.settings import Settings
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import RunDirectory
@@ -30,7 +30,7 @@ from minitransfer.apparatus.runtime import Stop, derived_seed, generator
 from minitransfer.transfer import heads
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import TokenExamples, classify, fit_standardise, minibatches
-from minitransfer.transfer.stopping import Changing, EarlyStopping, Outcome, loss_and_accuracy
+from minitransfer.transfer.stopping import EarlyStopping, Outcome, TrainableState, loss_and_accuracy
 
 MAX_GRAD_NORM = 1.0
 WARMUP = 0.05  # of all steps
@@ -50,16 +50,16 @@ def train(model: Classifier, labelled: LabelledExamples, settings: Settings, run
     examples, train_rows = labelled.examples, labelled.train_rows
     optimizer = optim.adamw(parameter_groups(model, settings))
     learning = [p for p in model.parameters() if p.requires_grad]  # in one epoch or another
-    changing = Changing(model)
-    stopping = EarlyStopping(changing, settings.patience)
+    trainable = TrainableState(model)
+    stopping = EarlyStopping(trainable, settings.patience)
     total = settings.epochs * math.ceil(len(train_rows) / settings.batch_size)
-    with Keeper(run, stop, settings, steps=total, total=total, unit="steps", description="training", model=changing,
+    with Keeper(run, stop, settings, steps=total, total=total, unit="steps", description="training", model=trainable,
                 optimizer=optimizer, stopping=stopping) as keeper:
         for epoch in keeper.epochs(settings.epochs):
             if stopping.is_over:
                 break
             model.train()
-            let_learn(model.encoder, settings, epoch)
+            unfreeze(model.encoder, settings, epoch)
             order = generator(settings.seed, "order", epoch)
             for rows in keeper.steps(minibatches(train_rows, examples.lengths, settings.batch_size, order)):
                 torch.manual_seed(derived_seed(settings.seed, "dropout", keeper.step, *rank_seed()))

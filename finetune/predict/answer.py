@@ -178,7 +178,7 @@ def lines(one: Asked, answer: dict[str, Any]) -> Iterator[str]:
     if answer["label"] is None:
         yield f"no answer  ({one.fault.what if one.fault else 'an empty text'})"
         return
-    yield f"{one_line(answer['label'])} {answer['probability']:.2f}  {shown(one.text)}"
+    yield f"{one_line(answer['label'])} {answer['probability']:.2f}  {beginning(one.text)}"
     if "words" in answer:
         yield from weightiest(answer["words"])
 
@@ -190,13 +190,13 @@ def weightiest(words: Sequence[tuple[str, float]]) -> Iterator[str]:
              "against it": [word for word in reversed(ranked) if word[1] <= -LEAST]}
     for side, most in sides.items():
         if most:
-            weights = (f'"{shown(word, LONGEST)}" {weight:+.2f}' for word, weight in most[:WORDS])
+            weights = (f'"{beginning(word, LONGEST)}" {weight:+.2f}' for word, weight in most[:WORDS])
             yield f"  {side}:  " + "  ".join(weights)
     if not any(sides.values()):
         yield "  no word moved it by itself"
 
 
-def shown(text: str, most: int = SHOWN) -> str:
+def beginning(text: str, most: int = SHOWN) -> str:
     """The beginning of a text on one line, safe for any terminal: at most so many characters."""
     text = one_line(text[: 4 * most])
     return text if len(text) <= most else text[: most - 1] + "…"

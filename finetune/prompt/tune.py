@@ -30,7 +30,7 @@ from minitransfer.transfer.examples import minibatches
 from minitransfer.transfer.heads import cross_entropy
 from minitransfer.transfer.labels import split_validation
 from minitransfer.transfer.prompts import scores, word_logits
-from minitransfer.transfer.stopping import Changing, EarlyStopping, loss_and_accuracy
+from minitransfer.transfer.stopping import EarlyStopping, TrainableState, loss_and_accuracy
 
 MAX_GRAD_NORM, WARMUP, WEIGHT_DECAY = 1.0, 0.05, 0.01  # as `finetune.imdb` has them for the head cls
 PATIENCE = 4  # epochs without a lower validation loss
@@ -51,7 +51,7 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
     words = torch.tensor(pair[::-1], device=device)  # in the order of the classes
     model.requires_grad_(True)
     optimizer = optim.adamw(optim.weight_decay_groups(model, settings.learning_rate, WEIGHT_DECAY))
-    stopping, step = EarlyStopping(Changing(model), PATIENCE), 0
+    stopping, step = EarlyStopping(TrainableState(model), PATIENCE), 0
     guard = optim.FiniteGuard(fix="use a smaller --learning-rate")
     total = settings.epochs * math.ceil(len(train_rows) / settings.batch_size)
     with Progress(total, "steps", description="tuning") as progress:

@@ -67,6 +67,8 @@ def export_run(path: Path, folder: Path) -> None:
 def language_model_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     """Weights and config of the BertForMaskedLM that a run of BERT is, or the BertLMHeadModel that one of GPT is, and
     how many tokens a text may have.
+
+    Raises: CheckpointError for a run of another kind, or one whose parts do not fit together.
     """
     if run.kind not in ("bert", "gpt"):
         what = f"{run.path} holds a run of kind {run.kind!r}, for which the transformers library has no model"

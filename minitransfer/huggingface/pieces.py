@@ -20,7 +20,7 @@ from minitransfer.text.wordpiece import AROUND, CLS_ID, LONGEST_WORD, PREFIX, SP
 
 TOKENIZER, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 MOST_BYTES = 2**26  # of either list: a hundred times that of the usual 30,000 pieces
-ANOTHER = "give an uncased English BERT, such as bert-base-uncased"
+ENGLISH_BERT = "give an uncased English BERT, such as bert-base-uncased"
 FAST = ("PreTrainedTokenizerFast", "TokenizersBackend")  # these do what tokenizer.json says, and nothing else
 
 # What may stand in tokenizer_config.json, and in tokenizer.json under dotted names; None is nothing at all.
@@ -52,7 +52,7 @@ def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
         if name == VOCABULARY and settings.get("tokenizer_class") in FAST:
             raise ValueError(f"a {settings['tokenizer_class']} without a {TOKENIZER}")
     except ValueError as failure:
-        raise CheckpointError(f"{folder / SETTINGS}: {failure}", ANOTHER) from failure
+        raise CheckpointError(f"{folder / SETTINGS}: {failure}", ENGLISH_BERT) from failure
     text = read_text(folder / name)
     with contextlib.suppress(ValueError):  # it may be one of ours, by rules that no uncased BERT has
         wordpiece = WordPiece.from_json(closed(text))
@@ -61,7 +61,7 @@ def read_pieces(folder: Path) -> tuple[WordPiece, list[int]]:
         lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")  # of a vocab.txt, in the order of ids
         return specials_first(pieces_of_json(text) if name == TOKENIZER else lines)
     except ValueError as failure:
-        raise CheckpointError(f"{folder / name}: {failure}", ANOTHER) from failure
+        raise CheckpointError(f"{folder / name}: {failure}", ENGLISH_BERT) from failure
 
 
 def left_open(tokenizer: bytes) -> bytes:
@@ -94,12 +94,12 @@ def read_text(path: Path) -> str:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise CheckpointError(f"{path} has more than {MOST_BYTES:,} bytes, too many for pieces", ANOTHER)
+            raise CheckpointError(f"{path} has more than {MOST_BYTES:,} bytes, too many for pieces", ENGLISH_BERT)
         return data.decode()
     except OSError as failure:
         raise CheckpointError(f"cannot read {path}: {failure.strerror}", "make it readable") from failure
     except UnicodeDecodeError as failure:
-        raise CheckpointError(f"{path} is not UTF-8 text, at byte {failure.start}", ANOTHER) from failure
+        raise CheckpointError(f"{path} is not UTF-8 text, at byte {failure.start}", ENGLISH_BERT) from failure
 
 
 def pieces_of_json(text: str) -> list[str]:

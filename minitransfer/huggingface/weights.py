@@ -32,7 +32,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 LARGEST = 2**31  # beyond this nothing is a size
 UNSAID = {"dropout": 0.1, "layer_norm_eps": 1e-12}  # what that library takes where a config says nothing
 DOWNLOAD = "download config.json, model.safetensors and vocab.txt of a BERT into one folder, and give that"
-ANOTHER = "give an uncased BERT, such as bert-base-uncased"
+ANOTHER_BERT = "give an uncased BERT, such as bert-base-uncased"
 
 
 def check_folder(folder: Path) -> None:
@@ -74,7 +74,7 @@ def read_shape(path: Path) -> tuple[BertConfig, str]:
                 raise ValueError(f"{there} is {value!r:.60}")
         return BertConfig(**sizes), "gpt" if decodes else "bert"
     except ValueError as failure:
-        raise CheckpointError(f"{path} describes no BERT that can be read: {failure}", ANOTHER) from failure
+        raise CheckpointError(f"{path} describes no BERT that can be read: {failure}", ANOTHER_BERT) from failure
 
 
 def read_weights(path: Path, shape: BertConfig, order: Sequence[int]) -> dict[str, Tensor]:

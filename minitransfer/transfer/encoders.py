@@ -276,7 +276,7 @@ class BertEncoder(Encoder):
         """The embeddings of pieces, not yet in any position. Shapes: inputs (U,) int64 ids -> (U, D)."""
         return self.bert.embeddings.tokens.weight[inputs]
 
-    def gathering(self, mask: Tensor) -> Tensor:
+    def head_token_position(self, mask: Tensor) -> Tensor:
         """Where in each text the token stands that `token_head` takes: mask (B, T) -> (B,) int64; here the first."""
         return torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
 
@@ -286,7 +286,7 @@ class BertEncoder(Encoder):
         Shapes: as `encode`, but -> (B, D).
         """
         B, T = mask.shape
-        wanted = torch.arange(B, device=x.device) * T + self.gathering(mask)
+        wanted = torch.arange(B, device=x.device) * T + self.head_token_position(mask)
         with autocast(x.device, self.precision):
             return self.bert.layers_above(x, mask, generator, wanted)[-1]
 
@@ -307,6 +307,6 @@ class GptEncoder(BertEncoder):
     token_head = "last"
     network = Gpt
 
-    def gathering(self, mask: Tensor) -> Tensor:
+    def head_token_position(self, mask: Tensor) -> Tensor:
         """The place of each text's own last token: mask (B, T) -> (B,) int64."""
         return mask.sum(dim=1).clamp(min=1) - 1

@@ -98,6 +98,7 @@ def minibatches(rows: np.ndarray, lengths: np.ndarray, batch_size: int,
     """Deal the rows out in batches drawn at random, each of texts of about one length, so that little is padding.
 
     The rows are shuffled, sorted by length within stretches of 16 batches, cut, and the batches shuffled once more.
+    Shapes: rows (n,) int64, lengths (N,) int64 of all N texts -> arrays of up to `batch_size` rows, int64.
     """
     shuffled = rows[torch.randperm(len(rows), generator=generator).numpy()]
     batches = []

@@ -65,7 +65,8 @@ def split_validation(chosen: np.ndarray, labels: np.ndarray, seed: int,
                      classes: Sequence[str] = CLASSES) -> tuple[np.ndarray, np.ndarray]:
     """Hold out a slice of the chosen reviews, a fifth of up to 2,000, a tenth of more, the same share of each class.
 
-    Shapes: chosen (n,) positions, labels (N,) -> positions to learn from and positions to choose by, both rising.
+    Shapes: chosen (n,) int64 positions, labels (N,) int64 -> positions to learn from, positions of the validation set,
+    both rising, int64.
     Raises: UsageError if a class has fewer than two reviews.
     """
     share = 0.2 if len(chosen) <= FEW else 0.1

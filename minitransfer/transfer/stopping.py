@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from minitransfer.transfer.heads import cross_entropy
 
 
-class Changing:
+class TrainableState:
     """What training changes of a model: its buffers, and the parameters that learn when this is made.
 
     A frozen encoder is no part of it, so that neither a state nor the best weights hold it once more.
@@ -48,8 +48,8 @@ class EarlyStopping:
     best     the weights of `best_epoch`, by name; epochs are counted from 1, and 0 is none
     """
 
-    def __init__(self, changing: Changing, patience: int):
-        self.changing, self.patience = changing, patience
+    def __init__(self, trainable: TrainableState, patience: int):
+        self.trainable, self.patience = trainable, patience
         self.stale = self.best_epoch = 0
         self.best_loss, self.best_accuracy = math.inf, 0.0
         self.best: dict[str, Tensor] = {}
@@ -69,16 +69,16 @@ class EarlyStopping:
         self.stale += 1
         if self.patience == 0 or loss < self.best_loss:
             self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, epoch, loss, accuracy
-            self.best = {name: tensor.clone() for name, tensor in self.changing.state_dict().items()}
+            self.best = {name: tensor.clone() for name, tensor in self.trainable.state_dict().items()}
 
     def take_best(self) -> None:
         """Take the weights back that did best, if any epoch did."""
         if self.best:
-            self.changing.load_state_dict(self.best)
+            self.trainable.load_state_dict(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes, and so all that a new process needs to go on."""
-        return {name: value for name, value in vars(self).items() if name not in ("changing", "patience")}
+        return {name: value for name, value in vars(self).items() if name not in ("trainable", "patience")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to what `state_dict` gave."""
@@ -98,7 +98,10 @@ class Outcome:
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """The mean loss in nats, and the share of texts whose largest logit is that of the right class."""
+    """The mean loss in nats, and the share of texts whose largest logit is that of the right class.
+
+    Shapes: logits (N, Y) float, labels (N,) int64, positions among the classes.
+    """
     return cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).float().mean().item()
 
 

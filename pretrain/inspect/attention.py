@@ -24,7 +24,7 @@ from minitransfer.transfer.loading import load_encoder
 from pretrain.inspect.showing import check_layer
 
 MOST_PIECES = 40  # of a text, [CLS] and [SEP] among them: more cannot be told apart in a picture
-ANOTHER = "give a run of pretrain.bert or gpt, or one of finetune.imdb on such a run"
+ANOTHER_WITH_ATTENTION = "give a run of pretrain.bert or gpt, or one of finetune.imdb on such a run"
 PLACES = ("itself", "1 before", "1 after", "[CLS]", "[SEP]")
 
 
@@ -47,7 +47,7 @@ def load_bert(run: LoadedRun, device: torch.device) -> BertEncoder:
     encoder = load_classifier(run, device).encoder if run.kind == "transfer" else load_encoder(run, device)
     if not isinstance(encoder, BertEncoder):
         what = f"{run.path} holds no BERT and no GPT, and of all encoders only these have attention"
-        raise CheckpointError(what, ANOTHER)
+        raise CheckpointError(what, ANOTHER_WITH_ATTENTION)
     return encoder
 
 

@@ -157,10 +157,10 @@ def look_at_attention(settings: Settings) -> Path | None:
     """
     device, runs = machine(settings), [load_run(path) for path in settings.runs]
     maps = [attentions(run, settings.attention, settings.layer, device) for run in runs]
-    path, shown = picture(settings, "attention"), [maps[0][0], *(of_run for _, of_run in maps)]
+    path, networks = picture(settings, "attention"), [maps[0][0], *(of_run for _, of_run in maps)]
     if path is not None:
-        save(drawings().draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in shown]), path)
-    for each in shown:
+        save(drawings().draw_attention([(each.name, each.tokens, each.weights.tolist()) for each in networks]), path)
+    for each in networks:
         print(f"{each.name}: mean weight on\n  head    " + "".join(f"{place:<10}" for place in PLACES))
         for head, shares in enumerate(each.shares(), start=1):
             print(f"  {head:<8}" + "".join(f"{share:<10.3f}" for share in shares))
@@ -185,7 +185,10 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
 
 
 def write_on(settings: Settings) -> str:
-    """Let a GPT go on with a text; print and return both."""
+    """Let a GPT go on with a text; print and return both.
+
+    Raises: CheckpointError if the run is no GPT; UsageError if the text fills all of its positions.
+    """
     model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings), CausalLM)
     pieces, given = encoder.wordpiece.pieces, encoder.wordpiece.encode([settings.write])[0].tolist()
     room = encoder.max_tokens - 1 - len(given)  # [CLS] has a place, too
@@ -202,7 +205,10 @@ def write_on(settings: Settings) -> str:
 
 
 def look_at_mix(settings: Settings) -> dict[str, float]:
-    """Say how a task weighs the layers of its encoder."""
+    """Say how a task weighs the layers of its encoder; returns the weights by the names of the layers, and γ.
+
+    Raises: CheckpointError if the run is no classifier on an encoder, or has no mix.
+    """
     run = load_run(settings.runs[0], "transfer")
     mix = load_classifier(run, machine(settings)).mix
     if mix is None:

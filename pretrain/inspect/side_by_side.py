@@ -55,18 +55,18 @@ def settings_and_results(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def table(rows: Mapping[str, Sequence[Any]]) -> Iterator[str]:
     """The lines of the table."""
-    cells = [[one_line(name), *map(shown, row)] for name, row in rows.items()]
+    cells = [[one_line(name), *map(cell_text, row)] for name, row in rows.items()]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for name, *row in cells:
         yield f"{name:{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row, widths[1:]))
 
 
-def shown(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A value in a few characters: of a fingerprint and of a long name the end."""
     if value is None:
         return NOTHING
     if isinstance(value, list):
-        return " ".join(map(shown, value))[:WIDEST]
+        return " ".join(map(cell_text, value))[:WIDEST]
     if isinstance(value, float):
         return f"{value:.4g}"
     text = one_line(str(value))

@@ -233,7 +233,7 @@ def test_without_patience_all_epochs_run_and_the_last_weights_stay(encoders, tmp
 
 def test_an_epoch_that_is_no_better_leaves_the_best_alone():
     model = torch.nn.ParameterDict({"w": torch.zeros(2)})
-    at = stopping.EarlyStopping(stopping.Changing(model), patience=3)
+    at = stopping.EarlyStopping(stopping.TrainableState(model), patience=3)
     for epoch, loss in enumerate([0.7, 0.5, 0.6, float("nan")], start=1):
         model["w"].data.fill_(epoch)
         at.end_epoch(epoch, loss, 0.5)

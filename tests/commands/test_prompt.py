@@ -117,7 +117,7 @@ def test_a_gpt_is_asked_where_the_gap_follows_the_review(gpt, capsys, few):
 
 @pytest.mark.parametrize("network", [MaskedLM, CausalLM])
 def test_the_loss_of_tuning_is_the_formula_and_some_steps_bring_it_down(network):
-    """L = −log (exp z_y / (exp z⁺ + exp z⁻)), of the reviews to choose by; pieces 6 make class 1."""
+    """L = −log (exp z_y / (exp z⁺ + exp z⁻)), of the validation set; pieces 6 make class 1."""
     torch.manual_seed(2)
     shape = BertConfig(23, hidden_size=10, num_layers=2, num_heads=5, intermediate_size=9, max_positions=20)
     model = network(shape)

@@ -118,7 +118,7 @@ def test_any_bytes_on_a_line_are_a_text_to_answer_or_an_error_with_their_place(r
         return
     clean = predict.clean(text)
     assert clean == predict.clean(clean) or "<br" in clean  # which may stand in another <br />
-    assert predict.shown(text).isprintable() and len(predict.shown(text)) <= predict.SHOWN
+    assert predict.beginning(text).isprintable() and len(predict.beginning(text)) <= predict.SHOWN
 
 
 @pytest.fixture(scope="module")
