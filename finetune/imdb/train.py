@@ -15,7 +15,9 @@ Around this file: `settings`, `model`, `data`, `run`, `auxiliary`, `adversarial`
 
 import math
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from finetune.imdb.adversarial import adversarial_loss
 from finetune.imdb.auxiliary import LMLoss
@@ -29,7 +31,7 @@ from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.runtime import Stop, derived_seed, generator
 from minitransfer.transfer import heads
 from minitransfer.transfer.classifier import Classifier
-from minitransfer.transfer.examples import TokenExamples, classify, fit_standardise, minibatches
+from minitransfer.transfer.examples import Examples, TokenExamples, classify, fit_standardise, minibatches
 from minitransfer.transfer.stopping import EarlyStopping, Outcome, TrainableState, loss_and_accuracy
 
 MAX_GRAD_NORM = 1.0
@@ -64,13 +66,7 @@ def train(model: Classifier, labelled: LabelledExamples, settings: Settings, run
             for rows in keeper.steps(minibatches(train_rows, examples.lengths, settings.batch_size, order)):
                 torch.manual_seed(derived_seed(settings.seed, "dropout", keeper.step, *rank_seed()))
                 optim.set_learning_rate(optimizer, optim.warmup_linear(keeper.step, total, math.ceil(WARMUP * total)))
-                batch = examples.batch(rows)
-                labels = examples.labels[rows].to(model.device)
-                objective = loss = heads.cross_entropy(model(batch), labels)
-                if lm_loss is not None:
-                    objective = objective + settings.lm_weight * lm_loss(model, batch)
-                if settings.adversarial:
-                    objective = objective + adversarial_loss(model, batch, labels, settings.adversarial)
+                loss, objective = losses(model, examples, rows, settings, lm_loss)
                 optimizer.zero_grad()
                 objective.backward()
                 average_gradients(learning)
@@ -88,6 +84,21 @@ def train(model: Classifier, labelled: LabelledExamples, settings: Settings, run
     model.eval()
     return Outcome(keeper.step, keeper.epoch, keeper.seconds, stopping.best_epoch, stopping.best_loss,
                    stopping.best_accuracy)
+
+
+def losses(model: Classifier, examples: Examples, rows: np.ndarray, settings: Settings,
+           lm_loss: LMLoss | None) -> tuple[Tensor, Tensor]:
+    """The loss of the task, in nats, and the objective, which has the auxiliary losses added that the settings ask for.
+
+    Shapes: rows (B,) int64 of `examples` -> two scalars.
+    """
+    batch, labels = examples.batch(rows), examples.labels[rows].to(model.device)
+    objective = loss = heads.cross_entropy(model(batch), labels)
+    if lm_loss is not None:
+        objective = objective + settings.lm_weight * lm_loss(model, batch)
+    if settings.adversarial:
+        objective = objective + adversarial_loss(model, batch, labels, settings.adversarial)
+    return loss, objective
 
 
 def validate(model: Classifier, labelled: LabelledExamples, stopping: EarlyStopping, keeper: Keeper,
