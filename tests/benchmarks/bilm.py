@@ -94,5 +94,6 @@ def main(args) -> None:
 
 if __name__ == "__main__":
     parser = flags("tests.benchmarks.bilm", __doc__)
-    parser.add_argument("--vocab-size", type=positive_int, metavar="N", default=30_000, help="words in the softmax")
+    parser.add_argument("--vocab-size", type=positive_int, metavar="N", default=30_000,
+                        help="words in the softmax (default: %(default)s)")
     sys.exit(run_command(main, parser))

@@ -109,9 +109,10 @@ def report(whole: dict[str, list[float]], words: float) -> None:
 def parser():
     """The flags of this benchmark."""
     p = flags("tests.benchmarks.frozen_pass", __doc__)
-    p.add_argument("--reviews", type=positive_int, metavar="N", default=400, help="how many are timed")
+    p.add_argument("--reviews", type=positive_int, metavar="N", default=400,
+                   help="how many are timed (default: %(default)s)")
     p.add_argument("--vocab-size", type=positive_int, metavar="N", default=130_000,
-                   help="different words of all 50,000 reviews, each spelled once for the cache")
+                   help="different words of all 50,000 reviews, each spelled once for the cache (default: %(default)s)")
     return p
 
 

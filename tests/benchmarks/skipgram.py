@@ -80,9 +80,12 @@ def main(args) -> None:
 def parser():
     """The flags of this benchmark."""
     p = flags("tests.benchmarks.skipgram", __doc__, network=False)
-    p.add_argument("--words", type=positive_int, metavar="N", default=2_000_000, help="running words of a pass")
-    p.add_argument("--vocab-size", type=positive_int, metavar="N", default=50_000, help="different words")
-    p.add_argument("--hidden-size", type=positive_int, metavar="N", default=256, help="width of a vector")
+    p.add_argument("--words", type=positive_int, metavar="N", default=2_000_000,
+                   help="running words of a pass (default: %(default)s)")
+    p.add_argument("--vocab-size", type=positive_int, metavar="N", default=50_000,
+                   help="different words (default: %(default)s)")
+    p.add_argument("--hidden-size", type=positive_int, metavar="N", default=256,
+                   help="width of a vector (default: %(default)s)")
     return p
 
 

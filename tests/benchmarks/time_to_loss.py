@@ -130,13 +130,16 @@ def main(args) -> None:
 def parser():
     """The flags of this benchmark."""
     p = flags("tests.benchmarks.time_to_loss", __doc__, repeats=False)
-    p.add_argument("--corpus", nargs="+", default=["sample"], metavar="NAME", help="text, as for pretrain.bert")
+    p.add_argument("--corpus", nargs="+", default=["sample"], metavar="NAME",
+                   help="text, as for pretrain.bert (default: %(default)s)")
     p.add_argument("--data-dir", metavar="DIR", help="where WikiText and IMDB are")
     p.add_argument("--epochs", type=positive_int, metavar="N", help="of ours (default: by preset)")
     p.add_argument("--times", nargs="+", type=positive_float, metavar="X", default=[1.0, 4.0, 15.0],
-                   help="how many times as long as ours theirs may learn")
-    p.add_argument("--rate", type=positive_float, metavar="X", default=5e-5, help="their learning rate")
-    p.add_argument("--rows", type=positive_int, metavar="N", default=8, help="rows in a step of theirs")
+                   help="how many times as long as ours theirs may learn (default: %(default)s)")
+    p.add_argument("--rate", type=positive_float, metavar="X", default=5e-5,
+                   help="their learning rate (default: %(default)s)")
+    p.add_argument("--rows", type=positive_int, metavar="N", default=8,
+                   help="rows in a step of theirs (default: %(default)s)")
     return p
 
 

@@ -28,10 +28,12 @@ def flags(prog: str, description: str, network: bool = True, repeats: bool = Tru
     p = Parser(prog=f"python -m {prog}", description=description)
     p.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, and measures nothing")
     if repeats:
-        p.add_argument("--rounds", type=positive_int, metavar="N", default=5, help="how often each job is timed")
+        p.add_argument("--rounds", type=positive_int, metavar="N", default=5,
+                       help="how often each job is timed (default: %(default)s)")
     p.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: all cores)")
     if network:
-        p.add_argument("--precision", choices=PRECISIONS, default="auto", help="numbers to multiply matrices in")
+        p.add_argument("--precision", choices=PRECISIONS, default="auto",
+                       help="numbers to multiply matrices in (default: %(default)s)")
     return p
 
 

@@ -162,7 +162,8 @@ def main(args) -> None:
 def parser():
     """The flags of this benchmark."""
     p = flags("tests.benchmarks.transfer", __doc__)
-    p.add_argument("--reviews", type=positive_int, metavar="N", default=512, help="how many are read in a pass")
+    p.add_argument("--reviews", type=positive_int, metavar="N", default=512,
+                   help="how many are read in a pass (default: %(default)s)")
     return p
 
 
