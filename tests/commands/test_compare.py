@@ -114,7 +114,7 @@ def test_the_grid_is_exactly_these_cells_each_with_its_command(whole, encoders):
         asked = module.Settings.parse_args(words[3:])
         config = json.loads((whole / row["cell"] / "config.json").read_text())
         for name in ("mode", "labels", "seed", *(["precision"] if row["mode"] != "bag" else [])):
-            assert getattr(asked, name) == config[name] == row[name]
+            assert asked.config()[name] == config[name] == row[name]
         assert words[:2] == ["python", "-m"] and asked.out == str(whole / row["cell"]) and asked.data == ("sample",)
         assert row["mode"] == "bag" or asked.encoder == str({e.name: e for e in encoders}[row["model"]])
     assert Counter((row["model"], row["mode"]) for row in found) == {line: 4 for line in LINES}
