@@ -17,6 +17,8 @@ from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
 from minitransfer.transfer.labels import choose_labelled, set_aside, split_validation
 
+COPIES = 0.01  # share of texts that may be met twice without a word: film reviews and short remarks have a few
+
 
 @dataclass(frozen=True)
 class LabelledReviews:
@@ -25,11 +27,13 @@ class LabelledReviews:
     reviews            in a trial some reviews of the training half stand in for the test half
     train_rows         the labelled reviews to learn from: rising positions in the training half, (n,) int64
     validation_rows    the validation set, likewise
+    trial              whether it is one
     """
 
     reviews: Reviews
     train_rows: np.ndarray
     validation_rows: np.ndarray
+    trial: bool = False
 
     @property
     def rows(self) -> np.ndarray:
@@ -37,10 +41,16 @@ class LabelledReviews:
         return np.sort(np.concatenate([self.train_rows, self.validation_rows]))
 
     def say_sizes(self) -> None:
-        """Say how many reviews there are, and what for."""
+        """Say how many reviews there are, and what for; warn if many of the validation set are learned from, too."""
         reviews = self.reviews
         say(f"data: {reviews.name} ({reviews.source}): {len(self.train_rows):,} labelled reviews to learn from, "
             f"{len(self.validation_rows):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+        for what, texts in (("validation", [reviews.train_texts[i] for i in self.validation_rows]),
+                            ("trial", reviews.test_texts if self.trial else [])):
+            copies = len(set(texts) & {reviews.train_texts[i] for i in self.train_rows})
+            if copies > COPIES * len(texts):
+                say(f"warning: {copies:,} of {len(texts):,} {what} texts are learned from as well, word for word, so "
+                    "that their accuracy is too good; leave copies out of your texts")
 
 
 def labelled_reviews(settings: ImdbSettings | BagSettings, reviews: Reviews | None = None) -> LabelledReviews:
@@ -53,4 +63,5 @@ def labelled_reviews(settings: ImdbSettings | BagSettings, reviews: Reviews | No
         reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
     reviews = set_aside(reviews, settings.trial)
     chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed, reviews.classes)
-    return LabelledReviews(reviews, *split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes))
+    split = split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes)
+    return LabelledReviews(reviews, *split, trial=settings.trial is not None)

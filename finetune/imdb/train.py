@@ -80,7 +80,7 @@ def train(model: Classifier, labelled: LabelledExamples, settings: Settings, run
             if isinstance(examples, TokenExamples):
                 fit_standardise(model, examples.texts, train_rows[:: math.ceil(len(train_rows) / STANDARDISED_BY)])
             validate(model, labelled, stopping, keeper, run, optimizer)
-    stopping.take_best()
+    stopping.take_best("begin again with a smaller --learning-rate or --encoder-rate, and another --out")
     model.eval()
     return Outcome(keeper.step, keeper.epoch, keeper.seconds, stopping.best_epoch, stopping.best_loss,
                    stopping.best_accuracy)

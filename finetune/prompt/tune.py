@@ -22,7 +22,6 @@ import torch
 
 from finetune.prompt.settings import Settings
 from minitransfer.apparatus import optim
-from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import generator
 from minitransfer.bert.encoder import MaskedLM
@@ -72,8 +71,6 @@ def tune(model: MaskedLM, questions: Sequence[np.ndarray], labels: np.ndarray, p
             stopping.end_epoch(epoch + 1, *loss_and_accuracy(logits, y[validation_rows]))
             if stopping.is_over:
                 break
-    if stopping.best_epoch == 0:
-        raise NumericsError("no epoch ended with a loss that is a number", "use a smaller --learning-rate")
-    stopping.take_best()
+    stopping.take_best("use a smaller --learning-rate")
     return {"epochs": stopping.best_epoch, "epochs_run": epoch + 1, "validation_loss": stopping.best_loss,
             "validation_accuracy": stopping.best_accuracy}

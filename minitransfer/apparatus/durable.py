@@ -83,8 +83,11 @@ def probe(directory: Path, size: int = 2**20) -> None:
 
 
 def to_json(value: Any) -> bytes:
-    """The bytes of a JSON file, indented for readers, with its keys in the order given."""
-    return (json.dumps(value, indent=2, default=plain_number) + "\n").encode()
+    """The bytes of a JSON file, indented for readers, with its keys in the order given.
+
+    Raises: ValueError for nan and infinity, which JSON does not have.
+    """
+    return (json.dumps(value, indent=2, default=plain_number, allow_nan=False) + "\n").encode()
 
 
 def plain_number(value: Any) -> int | float:

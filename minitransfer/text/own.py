@@ -8,6 +8,7 @@ Read next: `minitransfer.text.words`.
 """
 
 import difflib
+import math
 import os
 import random
 from collections import Counter
@@ -30,6 +31,8 @@ def check_data(data: Sequence[str]) -> None:
     """Raises: UsageError for a --data that is neither a name of REVIEWS, nor a folder, nor one or two tables."""
     if len(data) == 1 and data[0] in REVIEWS:
         return
+    if set(data) <= set(REVIEWS):
+        raise UsageError(f"--data takes one name, and not {' '.join(data)}", f"write --data {data[0]}")
     for path in data:
         if not os.path.exists(path):
             near = difflib.get_close_matches(path, [*REVIEWS, *_beside(path)], n=1)
@@ -102,12 +105,14 @@ def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:
 def _number(label: str) -> int | float:
     """The number that a label is, an int if it is whole: floats are the same for many numbers of 17 digits.
 
-    Raises: ValueError if it is none.
+    Raises: ValueError if it is none, and for nan and infinity.
     """
     try:
         return int(label)
     except ValueError:
         x = float(label)
+    if not math.isfinite(x):
+        raise ValueError(label)
     return int(x) if x.is_integer() else x
 
 
@@ -150,6 +155,9 @@ def _remark(names: dict[str, list[str]], train: Pairs, test: Pairs, say: Say) ->
     tested = {label for _, label in test}
     for name in (name for name, labels in names.items() if tested.isdisjoint(labels)):
         say(f"warning: class {name!r} has no text to test on")
+    for name, labels in names.items():
+        if len(labels) > 1:
+            say(f"labels {', '.join(map(repr, labels))} are one class, {name}: as numbers they are equal")
     spelled = Counter(name.casefold() for name in names)
     for name in (name for name in names if spelled[name.casefold()] > 1):
         say(f"warning: class {name!r} has a name that another one has but for capital letters")

@@ -142,16 +142,16 @@ def split_documents(text: str) -> list[str]:
 def hold_out(documents: Sequence[str], name: str) -> tuple[list[str], list[str]]:
     """Part documents into those to train on and those held out, always the same of the same documents.
 
-    Raises: DataError for a single line, which cannot be parted.
+    Copies of a document are all held out, or none is. Raises: DataError for a single line, which cannot be parted.
     """
-    room, held_out = HELD_OUT * sum(map(len, documents)), set()
-    for i in sorted(range(len(documents)), key=lambda i: hashlib.sha256(documents[i].encode()).digest()):
-        if len(documents[i]) <= room:
-            held_out.add(i)
-            room -= len(documents[i])
+    room, held_out, copies = HELD_OUT * sum(map(len, documents)), set(), Counter(documents)
+    for document in sorted(copies, key=lambda document: hashlib.sha256(document.encode()).digest()):
+        if (size := len(document) * copies[document]) <= room:
+            held_out.add(document)
+            room -= size
     if held_out:
-        return ([document for i, document in enumerate(documents) if i not in held_out],
-                [documents[i] for i in sorted(held_out)])
+        return ([document for document in documents if document not in held_out],
+                [document for document in documents if document in held_out])
     *whole, last = documents  # no document is that small: the last lines of the last one are held out
     lines = last.split("\n")
     if not whole and len(lines) == 1:

@@ -23,6 +23,7 @@ from minitransfer.text.cleaning import Say, clean_text, decode, say_normalised
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 USUAL = {"--text-column": ("text", "review", "sentence", "content"),
          "--label-column": ("label", "sentiment", "class", "category")}
+LONGEST_FIELD = 2**31 - 1  # characters of a text in CSV, as far as any system lets csv go; it stops at 2**17 by itself
 INSTALL = 'pip install -e ".[parquet]"'
 
 Row = tuple[str, list[Any] | str]  # where it stands, and its values in the order of the columns, or what is wrong
@@ -102,7 +103,7 @@ def as_label(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
-        return str(value) if math.isfinite(value) else None
+        return str(value) if isinstance(value, int) or math.isfinite(value) else None
     return " ".join(clean_text(value, Counter()).split()) or None if isinstance(value, str) else None
 
 
@@ -117,6 +118,7 @@ def _flaw(values: Sequence[Any], num_columns: int, text: int, label: int) -> str
 
 def _read_csv(path: Path, tally: Counter, delimiters: str) -> tuple[list[str], Iterator[Row]]:
     """The columns and rows of a CSV file, whose delimiter is the most frequent one of its first line."""
+    csv.field_size_limit(LONGEST_FIELD)
     lines = _decoded_lines(path, tally)
     first = next(lines, "")
     delimiter = max(delimiters, key=first.count)

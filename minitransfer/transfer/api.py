@@ -286,19 +286,19 @@ class BagOfNgrams(Predicting):
             grams = {" ".join(words[i : i + n]) for n in range(1, self._longest + 1) for i in range(len(words) - n + 1)}
             members += [self._numbers[gram] for gram in grams if gram in self._numbers]
             starts.append(len(members))
-        bags = Bags(torch.tensor(members, dtype=torch.int64), torch.tensor(starts))
-        tensors = self.fit()._run.tensors
-        return bags.logits(tensors["weights"], tensors["b"]).softmax(dim=-1).float()
+        device, tensors = self._device, self.fit()._run.tensors
+        bags = Bags(torch.tensor(members, dtype=torch.int64, device=device), torch.tensor(starts, device=device))
+        return bags.logits(tensors["weights"].to(device), tensors["b"].to(device)).softmax(dim=-1).float().cpu()
 
     @cached_property
     def _longest(self) -> int:
         """Words of the longest n-gram."""
-        return max(gram.count(" ") for gram in self._numbers) + 1
+        return max((gram.count(" ") for gram in self._numbers), default=0) + 1
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         """The number of each n-gram."""
-        return {gram: i for i, gram in enumerate(self._run.text("ngrams.txt").removesuffix("\n").split("\n"))}
+        return {gram: i for i, gram in enumerate(filter(None, self._run.text("ngrams.txt").split("\n")))}
 
 
 def load(run: str | os.PathLike, **options: Any) -> Any:

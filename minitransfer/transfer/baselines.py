@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.text.words import Vocabulary
 from minitransfer.transfer.tokens import TokenisedTexts, tokenise_words
 
@@ -87,7 +88,11 @@ def ngrams(token_ids: Sequence[np.ndarray], num_words: int, longest: int = 2) ->
     code(w) = w,  code(w_1 … w_n) = (code(w_1 … w_{n−1}) + 1) · num_words + w_n
 
     N-grams with a word of id −1 are left out. Shapes: N arrays of token ids -> rows (the text) and codes, (M,) int64.
+    Raises: UsageError for more words than n-grams so long can be told apart of in 63 bits.
     """
+    if (num_words + 1) ** longest >= 2**63:
+        raise UsageError(f"n-grams of {longest} words out of {num_words:,} are too many to be told apart",
+                         "use shorter --ngrams, or fewer texts")
     lengths = [len(text) for text in token_ids]
     words = np.concatenate([np.empty(0, np.int64), *token_ids])
     rows = np.repeat(np.arange(len(lengths)), lengths)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.transfer.heads import cross_entropy
 
 
@@ -71,10 +72,14 @@ class EarlyStopping:
             self.stale, self.best_epoch, self.best_loss, self.best_accuracy = 0, epoch, loss, accuracy
             self.best = {name: tensor.clone() for name, tensor in self.trainable.state_dict().items()}
 
-    def take_best(self) -> None:
-        """Take the weights back that did best, if any epoch did."""
-        if self.best:
-            self.trainable.load_state_dict(self.best)
+    def take_best(self, fix: str) -> None:
+        """Take the weights back that did best; `fix` is the advice where there are none.
+
+        Raises: NumericsError if no epoch ended with a loss that is a number, or the last one did not and is kept.
+        """
+        if not math.isfinite(self.best_loss):
+            raise NumericsError("no epoch was kept whose validation loss is a number", fix)
+        self.trainable.load_state_dict(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes, and so all that a new process needs to go on."""

@@ -24,6 +24,7 @@ from finetune.imdb.settings import DEFAULTS, MODES, Defaults
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.errors import NumericsError
 from minitransfer.text import corpora
 from minitransfer.transfer import examples, heads, stopping
 
@@ -240,8 +241,18 @@ def test_an_epoch_that_is_no_better_leaves_the_best_alone():
     assert (at.best_epoch, at.best_loss, at.stale, at.is_over) == (2, 0.5, 2, False)
     at.end_epoch(5, 0.5, 0.5)
     assert at.is_over
-    at.take_best()
+    at.take_best("none is needed")
     assert model["w"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_where_no_epoch_has_a_loss_that_is_a_number_nothing_is_scored(patience):
+    """Weights may all be finite where the loss is not: a run in bfloat16 with --encoder-rate 1e30 ended so."""
+    at = stopping.EarlyStopping(stopping.TrainableState(torch.nn.ParameterDict({"w": torch.zeros(2)})), patience)
+    for epoch, loss in enumerate([float("inf"), float("nan")], start=1):
+        at.end_epoch(epoch, loss, 0.5)
+    with pytest.raises(NumericsError, match="no epoch was kept.*Fix: try less"):
+        at.take_best("try less")
 
 
 SCRATCH = ("--mode", "scratch", "--labels", "60", "--batch-size", "7", "--epochs", "3")  # 48 to learn from: 7 steps

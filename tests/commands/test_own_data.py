@@ -180,7 +180,8 @@ def test_what_cannot_be_done_with_three_classes_is_said_in_one_line(
 @pytest.mark.parametrize("module", [imdb, bag, compare])
 def test_columns_are_for_tables_and_a_misspelt_name_is_answered_at_once(module, tmp_path, capsys):
     for flags, told in ((["--data", "sample", "--text-column", "x"], "--text-column is for tables of your own"),
-                        (["--data", "smaple"], "write sample, if"), (["--data", str(tmp_path / "x.csv")], "no such")):
+                        (["--data", "smaple"], "write sample, if"), (["--data", "sample", "sample"], "--data sample."),
+                        (["--data", str(tmp_path / "x.csv")], "no such")):
         assert run_command(module.main, module.Settings, flags) == 2
         assert told in last_line(capsys)
 
@@ -206,3 +207,25 @@ def test_a_named_data_folder_without_reviews_is_never_replaced_by_the_sample(pla
             assert run_command(module.main, module.Settings, argv) == 2
             assert told in last_line(capsys)
     assert not (tmp_path / "run").exists() and not (tmp_path / "reviws").exists()
+
+
+def test_copies_that_are_validated_or_scored_on_and_learned_from_are_warned_of(tmp_path, capsys):
+    rows = [f"{kind} text {n},{kind}" for n in range(20) for kind in ("good", "bad")]
+    for copies, warned in ((1, False), (4, True)):
+        (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows * copies]))
+        for flags in ((), ("--trial", "10")):
+            argv = ["--data", str(tmp_path / "a.csv"), "--out", str(tmp_path / f"{copies}{len(flags)}"), *flags]
+            assert run_command(bag.main, bag.Settings, argv) == 0
+            err = capsys.readouterr().err
+            assert ("validation texts are learned from as well" in err) == warned
+            assert ("trial texts are learned from as well" in err) == (warned and bool(flags))
+
+
+def test_a_bag_of_texts_that_share_no_word_is_a_bag_like_any_other(tmp_path, capsys):
+    rows = [f"a{n} b{n} c{n},{'xy'[n % 2]}" for n in range(10)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
+    argv = ["--data", str(tmp_path / "a.csv"), "--out", str(tmp_path / "bag")]
+    assert run_command(bag.main, bag.Settings, argv) == 0
+    capsys.readouterr()
+    code, out, _ = answer(capsys, tmp_path / "bag", "a1 b1")
+    assert code == 0 and out == ["x 0.50  a1 b1"]

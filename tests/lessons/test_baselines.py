@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.text.words import SPECIAL_WORDS, Vocabulary, tokenize
 from minitransfer.transfer.baselines import (
     Bags,
@@ -90,6 +91,15 @@ def test_every_ngram_has_a_number_of_its_own():
     assert len(set(pairs)) == 25 and set(codes) - set(pairs) == set(range(5))
     triples = [np.array([u, *pair]) for u in range(5) for pair in ids]
     assert sorted(set(ngrams(triples, 5, 3)[1])) == list(range(5 + 25 + 125))
+
+
+def test_ngrams_that_63_bits_cannot_tell_apart_are_refused():
+    """The largest number is that of the last word three times: (V + 1) V² + … < 2^63."""
+    V = 2_000_000
+    last = [np.array([V - 1, V - 1, V - 1])]
+    assert max(ngrams(last, V, 3)[1].tolist()) == ((V - 1 + 1) * V + V - 1 + 1) * V + V - 1
+    with pytest.raises(UsageError, match="too many to be told apart"):
+        ngrams(last, 3_000_000, 3)
 
 
 def test_other_texts_decide_nothing():

@@ -96,6 +96,12 @@ def test_where_no_document_is_small_the_last_lines_are_held_out():
     assert hold_out(["first", "second"], "x") == (["first"], ["second"])
 
 
+def test_copies_of_a_document_are_all_held_out_or_none_is():
+    documents = [f"{n} " * 9 for n in range(100) for _ in range(3)]
+    train, held_out = hold_out(documents, "x")
+    assert held_out and not set(train) & set(held_out) and sorted(train + held_out) == sorted(documents)
+
+
 # As a corpus
 
 
