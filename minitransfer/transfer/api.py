@@ -22,6 +22,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -126,11 +127,11 @@ class FrozenEncoder(FromRun):
     def fit(self, texts: object = None, labels: object = None) -> Self:
         """Learn nothing; returns itself, loaded. Raises: UsageError for an option that the run cannot serve."""
         encoder = self._encoder
-        if self.layer is not None and self.layer not in range(encoder.num_layers):
+        if self.layer is not None and not (is_integer(self.layer) and 0 <= self.layer < encoder.num_layers):
             raise UsageError(f"layer is {self.layer!r:.60}, and {self.run} has layers 0 to {encoder.num_layers - 1}",
                              "choose one of these, or None for the mean of all")
-        if self.max_tokens is not None and not encoder.accepts(self.max_tokens):
-            raise UsageError(f"max_tokens is {self.max_tokens}, and {self.run} encodes {encoder.accepted}",
+        if self.max_tokens is not None and not (is_integer(self.max_tokens) and encoder.accepts(self.max_tokens)):
+            raise UsageError(f"max_tokens is {self.max_tokens!r:.60}, and {self.run} encodes {encoder.accepted}",
                              "choose a number among these, or None")
         return self
 
@@ -159,7 +160,11 @@ class FrozenEncoder(FromRun):
 
     @torch.no_grad()
     def layers(self, text: str) -> tuple[list[str], np.ndarray]:
-        """The tokens of a text as the encoder sees them, and the layers of each: (L + 1, T, D) float32."""
+        """The tokens of a text as the encoder sees them, and the layers of each: (L + 1, T, D) float32.
+
+        Raises: UsageError for what is no text.
+        """
+        [text], _ = as_list([text])
         tokenised = self.tokenise([text])
         layers, mask = self._layers(tokenised.batch(np.array([0])))
         return [tokenised.tokens[i] for i in tokenised.token_ids[0]], layers[:, 0, mask[0]].cpu().numpy()
@@ -322,6 +327,11 @@ def as_list(texts: Texts) -> tuple[list[str], bool]:
             raise UsageError(f"text {i} is of type {type(text).__name__}, and not a string: {text!r:.60}",
                              "give a list of strings")
     return listed, False
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number, of Python or numpy, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def clean(text: str) -> str:

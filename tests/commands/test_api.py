@@ -146,6 +146,10 @@ def test_texts_are_cleaned_and_shortened_as_those_of_a_corpus_are(runs):
 @pytest.mark.parametrize("run, options, told", [
     ("bilm", {"layer": 3}, "layers 0 to 2"),
     ("bilm", {"layer": -1}, "layers 0 to 2"),
+    ("bilm", {"layer": True}, "layers 0 to 2"),
+    ("bilm", {"layer": 1.0}, "layers 0 to 2"),
+    ("bilm", {"max_tokens": "a"}, "max_tokens is 'a'"),
+    ("bert", {"max_tokens": 9.0}, "encodes 3 to 70"),
     ("bilm", {"max_tokens": 0}, "encodes 1 or more"),
     ("bert", {"max_tokens": 2}, "encodes 3 to 70"),
     ("bert", {"max_tokens": 71}, "encodes 3 to 70"),
