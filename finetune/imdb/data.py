@@ -44,7 +44,7 @@ def encode_or_tokenise(model: Classifier, encoder_run: LoadedRun, texts: list[st
         cache = None if settings.no_cache else Path(settings.out).absolute().parent / "cache"
         features, shortened = pooled_features(
             model, texts, chosen, max_tokens=settings.max_tokens, source=encoder_run.fingerprint, cache=cache,
-            log_every=settings.log_every, say=say)
+            log_every=settings.log_every)
         return PooledExamples(features.to(model.device), labels[chosen], shortened)
     tokenised = model.encoder.tokenise([texts[i] for i in chosen], settings.max_tokens)
     return TokenExamples(tokenised, labels[chosen])

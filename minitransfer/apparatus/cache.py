@@ -17,6 +17,7 @@ from torch import Tensor
 from minitransfer.apparatus.distributed import all_reduce_max, is_first
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
+from minitransfer.apparatus.progress import say
 
 
 def cache_key(*parts: str | int) -> str:
@@ -24,8 +25,8 @@ def cache_key(*parts: str | int) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def cached(directory: Path | None, what: str, key: str, compute: Callable[[], dict[str, Tensor]], *,
-           say: Callable[[str], None]) -> dict[str, Tensor]:
+def cached(directory: Path | None, what: str, key: str, compute: Callable[[], dict[str, Tensor]]
+           ) -> dict[str, Tensor]:
     """The tensors kept under `key`, if they are whole; else those computed now, which are kept for the next run.
 
     In `directory` there are `WHAT-KEY.safetensors` and a manifest with its sha256; None keeps nothing. A damaged file

@@ -20,7 +20,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from minitransfer.apparatus.durable import (
 )
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.metrics import METRICS
-from minitransfer.apparatus.progress import say as say_on_stderr
+from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import CONFIG, FORMAT_VERSION, WEIGHTS, LoadedRun, load_run, load_weights, read_config
 from minitransfer.apparatus.states import finite
 
@@ -69,19 +69,18 @@ class RunDirectory:
         run.save_state(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], lock: BaseFileLock | None, say: Callable[[str], None]):
+    def __init__(self, path: Path, config: dict[str, Any], lock: BaseFileLock | None):
         """Take over what `create` has made: the directory's `config` as read back from JSON, and its `lock`, held.
 
         Without a lock (None) another process holds the directory, and this one writes nothing.
         """
         self.path, self.config = path, config
-        self._lock, self._say = lock, say
+        self._lock = lock
         self._opened, self._earlier = time.monotonic(), 0.0  # the latter: seconds before the state that it goes on from
         self._damaged: set[str] = set()  # the states that load_state had to pass over
 
     @classmethod
-    def create(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool,
-               say: Callable[[str], None] = say_on_stderr) -> RunDirectory:
+    def create(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool) -> RunDirectory:
         """Begin a run in a new or empty directory, or go on with the one that is there.
 
         `config` holds "kind", every setting that decides the result, and runtime.environment() under "environment".
@@ -102,8 +101,8 @@ class RunDirectory:
                 what = f"{path} holds a run of kind {saved['kind']!r}, and not one of kind {config['kind']!r} to resume"
                 raise CheckpointError(what, "give the --out of the run that was stopped")
             else:
-                compare_settings(saved, config, path, say)
-            run = cls(path, saved or config, lock, say)
+                compare_settings(saved, config, path)
+            run = cls(path, saved or config, lock)
             if run.completed is None:  # a finished run is only looked at
                 sign_lock(lock)
                 probe(path)
@@ -183,7 +182,7 @@ class RunDirectory:
         with disk_errors(path):
             unchanged = path.is_file() and path.read_bytes() == config
         if not unchanged:
-            self._say(f"warning: {path} was changed while the run trained; it is written again as it was")
+            say(f"warning: {path} was changed while the run trained; it is written again as it was")
             write_file(path, config)
         return config
 
@@ -200,7 +199,7 @@ class RunDirectory:
 
         A damaged state is passed over with a warning, the first time. Raises: CheckpointError if all are damaged.
         """
-        state, self._damaged = states.load_newest(self.path / STATES, self._say, self._damaged)
+        state, self._damaged = states.load_newest(self.path / STATES, self._damaged)
         self._earlier = (state or {}).get("seconds", 0.0)  # which a keeper saves with all else
         return state
 
@@ -266,8 +265,7 @@ def as_saved(config: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(to_json({"kind": config["kind"], "format_version": FORMAT_VERSION, **config}))
 
 
-def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: Path,
-                     say: Callable[[str], None]) -> None:
+def compare_settings(saved: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
     """Compare the settings of a run with those it is resumed with; warn of another environment.
 
     Raises: CheckpointError listing each setting that differs, as it was and as it was asked for.

@@ -31,7 +31,6 @@ from torch import Tensor, nn
 
 from minitransfer.apparatus.checkpoint import RunDirectory, as_saved, compare_settings
 from minitransfer.apparatus.errors import ResourceError, Stopped, UsageError
-from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop
 from minitransfer.apparatus.saved import read_config
 
@@ -294,5 +293,5 @@ def open_run(path: str, config: Mapping[str, Any], *, resume: bool) -> Iterator[
     else:
         barrier()
         saved = read_config(Path(path))
-        compare_settings(saved, as_saved(config), Path(path), say)
-        yield ReadOnlyRun(Path(path), saved, None, say)
+        compare_settings(saved, as_saved(config), Path(path))
+        yield ReadOnlyRun(Path(path), saved, None)

@@ -19,7 +19,7 @@ import re
 import shutil
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from minitransfer.apparatus.durable import (
     write_file,
 )
 from minitransfer.apparatus.errors import CheckpointError, NumericsError
+from minitransfer.apparatus.progress import say
 
 STATE, LATEST = "state.pt", "latest"
 STATE_NAME = re.compile(r"step-(\d{8,})(?:\.(\d+))?")  # a state saved again at the same step is step-00001234.2
@@ -66,11 +67,10 @@ def save(states: Path, step: int, state: Mapping[str, Any], damaged: Collection[
     _delete_all_but(states, [target, *before[:1]])
 
 
-def load_newest(states: Path, say: Callable[[str], None], known: Collection[str] = ()
-                ) -> tuple[dict[str, Any] | None, set[str]]:
+def load_newest(states: Path, known: Collection[str] = ()) -> tuple[dict[str, Any] | None, set[str]]:
     """The newest state that is whole, its "step" included, with tensors on the CPU; and the names of damaged ones.
 
-    The state is None if none was saved. A damaged one is passed over, with a warning by `say` unless it is `known`.
+    The state is None if none was saved. A damaged one is passed over, with a warning unless it is `known`.
     Raises: CheckpointError naming the files if there are states, but none can be used.
     """
     _refuse_other(states)

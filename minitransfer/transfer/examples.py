@@ -110,7 +110,7 @@ def minibatches(rows: np.ndarray, lengths: np.ndarray, batch_size: int,
 
 
 def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray, *, max_tokens: int, source: str,
-                    cache: Path | None, log_every: float, say: Callable[[str], None]) -> tuple[Tensor, int]:
+                    cache: Path | None, log_every: float) -> tuple[Tensor, int]:
     """The pooled layers of the chosen texts, (len(chosen), L + 1, W), and how many of these texts were shortened.
 
     One rule: with a cache all texts are encoded and kept, so each half of the data is encoded once per encoder,
@@ -125,7 +125,7 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
         return {"features": features, "shortened": torch.from_numpy(tokenised.shortened)}
 
     key = cache_key(VERSION, source, fingerprint(texts), max_tokens, model.pool, model.encoder.precision)
-    kept = cached(cache, "features", key, compute, say=say)
+    kept = cached(cache, "features", key, compute)
     rows = torch.from_numpy(chosen) if cache else slice(None)
     return kept["features"][rows], int(kept["shortened"][rows].sum())
 

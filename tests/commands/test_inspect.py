@@ -64,7 +64,7 @@ def runs(tmp_path_factory):
         argv = ["--data", "sample", "--encoder", str(path / encoder), "--head", head, "--labels", "40",
                 "--epochs", "2", "--max-tokens", "9", "--no-cache", "--out", str(path / out)]
         assert run_command(imdb.main, imdb.Settings, argv) == 0
-    with RunDirectory.create(path / "begun", {"kind": "bert"}, resume=False, say=lambda text: None) as run:
+    with RunDirectory.create(path / "begun", {"kind": "bert"}, resume=False) as run:
         for row in [{"step": 2, "tokens": 100, "loss": 5.0, "learning_rate": 0.1}, {"step": 3, "held_out_loss": 4.5},
                     {"step": 9, "tokens": 500, "loss": 4.0}]:
             run.log_metrics(row)

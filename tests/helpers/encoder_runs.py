@@ -24,7 +24,7 @@ WORDS = [*SPECIAL_WORDS, "the", "film"]
 
 def save_run(path: Path, config: dict, tensors: dict, files: dict) -> Path:
     """A finished run directory with this config, these weights and these files."""
-    with RunDirectory.create(path, config, resume=False, say=lambda text: None) as run:
+    with RunDirectory.create(path, config, resume=False) as run:
         run.save_model(tensors, files)
         run.mark_complete(1, {})
     return path

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
+from hearing import heard
 
 from minitransfer.apparatus import durable, states
 from minitransfer.apparatus.checkpoint import RunDirectory
@@ -35,8 +36,9 @@ def value_of(state: dict) -> float:
 
 
 @contextlib.contextmanager
-def begin(path: Path, *, resume: bool = False, config: dict = CONFIG, say=lambda text: None):
-    with RunDirectory.create(path, config, resume=resume, say=say) as run:
+def begin(path: Path, *, resume: bool = False, config: dict = CONFIG, said: list[str] | None = None):
+    """A run directory, begun or gone on with; what is said meanwhile goes into `said`."""
+    with heard(said), RunDirectory.create(path, config, resume=resume) as run:
         yield run
 
 

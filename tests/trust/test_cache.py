@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hearing import heard
 
 from minitransfer.apparatus.cache import cache_key, cached
 
@@ -13,7 +14,8 @@ def keep(directory, value, said):
         calls.append(value)
         return {"features": torch.full((5, 2, 3), value)}
 
-    return cached(directory, "features", "k", compute, say=said.append)["features"][0, 0, 0].item(), len(calls)
+    with heard(said):
+        return cached(directory, "features", "k", compute)["features"][0, 0, 0].item(), len(calls)
 
 
 def test_what_is_kept_is_computed_once_and_read_back_bit_for_bit(tmp_path):

@@ -70,7 +70,7 @@ def test_a_name_longer_than_the_system_allows_is_a_usage_error(tmp_path):
 @pytest.mark.parametrize("harm", ["another number", "deleted"])
 def test_a_config_that_is_changed_while_the_run_trains_is_written_again_as_it_was(tmp_path, harm):
     said = []
-    with begin(tmp_path / "run", say=said.append) as run:
+    with begin(tmp_path / "run", said=said) as run:
         before = (run.path / "config.json").read_bytes()
         if harm == "deleted":
             (run.path / "config.json").unlink()
@@ -135,7 +135,7 @@ def test_resuming_in_another_environment_is_only_warned_of(tmp_path):
     with begin(tmp_path):
         pass
     heard = []
-    with begin(tmp_path, resume=True, config={**CONFIG, "environment": {"threads": 4}}, say=heard.append):
+    with begin(tmp_path, resume=True, config={**CONFIG, "environment": {"threads": 4}}, said=heard):
         pass
     assert len(heard) == 1 and "environment.threads: 2 there, 4 now" in heard[0] and "bit for bit" in heard[0]
 

@@ -149,7 +149,7 @@ def test_a_damaged_state_is_passed_over_with_a_warning_and_the_one_before_is_use
         path, heard = tmp_path / "run", []
         shutil.copytree(unfinished, path)
         damage(path / name)
-        with begin(path, resume=True, say=heard.append) as run:
+        with begin(path, resume=True, said=heard) as run:
             value = value_of(run.load_state())
             assert value == 1.0 and len(heard) == 1 and "step-00000002" in heard[0] or not heard and value == 2.0
             assert value == 1.0 or name.endswith("manifest.json")  # where a space or a line end may be another
@@ -186,7 +186,7 @@ def test_the_config_of_an_unfinished_run_is_held_against_the_flags(unfinished, t
         shutil.copytree(unfinished, path)
         damage(path / "config.json")
         try:
-            with begin(path, resume=True, say=heard.append) as run:
+            with begin(path, resume=True, said=heard) as run:
                 told = {key: value for key, value in run.config.items() if key != "environment"}
                 expected = {**CONFIG, "widths": [1, 2, 3], "format_version": 1}
                 assert told == {key: value for key, value in expected.items() if key != "environment"}
@@ -218,6 +218,6 @@ def test_where_states_were_and_none_is_left_nothing_is_begun_anew_in_silence(unf
 def test_the_newest_state_gone_the_one_before_is_used_with_a_warning(unfinished):
     heard = []
     shutil.rmtree(unfinished / "state" / "step-00000002")
-    with begin(unfinished, resume=True, say=heard.append) as run:
+    with begin(unfinished, resume=True, said=heard) as run:
         assert value_of(run.load_state()) == value_of(run.load_state()) == 1.0  # told of once
     assert len(heard) == 1 and "step-00000002" in heard[0] and "Going on from step-00000001" in heard[0]
