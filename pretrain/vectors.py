@@ -31,10 +31,10 @@ from pretrain.static.train import learn_vectors
 Network = TypeVar("Network", bound=NetworkSettings)
 
 
-def places(settings: NetworkSettings) -> tuple[Path, Path]:
-    """Where vectors may be: in the run that all share, and in one that belongs to --out alone."""
-    out, name = Path(settings.out), "static-pieces" if settings.pieces else "static"
-    return out.absolute().parent / name, out.absolute().parent / f"{out.absolute().name}-{name}"
+def places(settings: NetworkSettings) -> tuple[Path, ...]:
+    """Where vectors may be: in the run that all share, unless it is --out itself, and in one that is --out's alone."""
+    out, name = Path(settings.out).absolute(), "static-pieces" if settings.pieces else "static"
+    return tuple(place for place in (out.parent / name, out.parent / f"{out.name}-{name}") if place != out)
 
 
 def as_begun(settings: Network) -> Network:
@@ -104,7 +104,7 @@ def _place(settings: NetworkSettings, as_saved: Mapping[str, Any]) -> Path:
     for place in places(settings):
         if not is_begun(place) or suits(place, settings, as_saved):
             return place
-    raise CheckpointError(f"{' and '.join(map(str, places(settings)))} hold other vectors than are needed here",
+    raise CheckpointError(f"vectors other than those needed here are in {' and '.join(map(str, places(settings)))}",
                           "give another --out, or a run of pretrain.static with --warm-start")
 
 

@@ -104,6 +104,14 @@ def test_vectors_of_another_text_width_or_unit_are_left_alone_and_others_learned
     assert same(tmp_path / "bilm", whole / "bilm")
 
 
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_run_by_the_name_that_vectors_have_leaves_that_place_to_itself(name, whole, data, tmp_path):
+    out = tmp_path / BESIDE[name]
+    assert run(name, data, out) == 0
+    assert same(out, whole / name) and same(tmp_path / f"{BESIDE[name]}-{BESIDE[name]}", whole / BESIDE[name])
+    assert run(name, data, out, "--resume") == 0
+
+
 def test_vectors_that_have_read_this_text_and_more_suit(data, tmp_path, capsys):
     assert run("static", data, tmp_path / "static", "--corpus", "wikitext-2", "sample", "--epochs", "1") == 0
     assert run("bilm", data, tmp_path / "bilm") == 0
