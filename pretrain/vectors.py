@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, load_run, read_completion
+from minitransfer.apparatus.checkpoint import LoadedRun, held, load_run, make_directory, read_completion
 from minitransfer.apparatus.distributed import check_batch_size, on_first
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
@@ -26,7 +26,7 @@ from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.settings import NetworkSettings
 from pretrain.shared import already_complete, check_out, is_begun, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings as StaticSettings
-from pretrain.static.train import learn_vectors
+from pretrain.static.train import learn_vectors, read_units
 
 Network = TypeVar("Network", bound=NetworkSettings)
 
@@ -38,10 +38,13 @@ def places(settings: NetworkSettings) -> tuple[Path, ...]:
 
 
 def as_begun(settings: Network) -> Network:
-    """The settings of a run as it was begun, which may have been stopped while its vectors were learned."""
-    vectors_only = not is_begun(Path(settings.out)) and any(map(is_begun, places(settings)))
-    if settings.resume and settings.warm_start == "auto" and vectors_only:
-        return settings.but(resume=False)
+    """The settings of a run as it was begun: where it was stopped while its vectors were learned, it begins only now.
+
+    Such a run has left an empty directory, so that an --out that is mistyped, and not there, is not taken for one.
+    """
+    out = Path(settings.out)
+    if settings.resume and settings.warm_start == "auto" and out.is_dir() and not held(out):
+        return settings.but(resume=not any(map(is_begun, places(settings))))
     return with_corpus_begun(settings)
 
 
@@ -109,13 +112,16 @@ def _place(settings: NetworkSettings, as_saved: Mapping[str, Any]) -> Path:
 
 
 def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], stages: int, stop: Stop) -> None:
-    """Learn the vectors, or go on learning them, unless they are there."""
+    """Learn the vectors, or go on learning them, unless they are there; --out is made then, for `as_begun` to find."""
     place = _place(settings, as_saved)
     if is_begun(place) and read_completion(place) is not None:
         say(f"stage 1 of {stages}: the static vectors are in {place}")
         return
     say(f"stage 1 of {stages}: static vectors, into {place}")
-    learn_vectors(settings_of_vectors(settings, place), corpus, as_saved, stop)
+    of_vectors = settings_of_vectors(settings, place)
+    units = read_units(of_vectors, corpus)
+    make_directory(Path(settings.out))
+    learn_vectors(of_vectors, units, as_saved, stop)
 
 
 def load_origin(settings: Any, check: Callable[[LoadedRun, Any], None]) -> LoadedRun | None:

@@ -92,7 +92,7 @@ class RunDirectory:
         config = as_saved(config)
         saved = read_config(path, BEGIN_INSTEAD) if resume else None
         if saved is None:
-            _make_directory(path)
+            make_directory(path)
         lock = take_lock(path).lock
         try:
             if saved is None:
@@ -239,7 +239,7 @@ def results(path: str | Path) -> dict[str, Any]:
     return {"out": str(path), **(read_completion(Path(path)) or {})}
 
 
-def _make_directory(path: Path) -> None:
+def make_directory(path: Path) -> None:
     """Make the directory of a new run, unless it is there. Raises: UsageError if something else is there already."""
     if not os.path.isdir(path):
         check_free(path)
@@ -254,10 +254,14 @@ def refuse_if_taken(path: Path, what_is_there: str = "run", fix: str | None = No
 
     fix: what to do about it, where nothing can be gone on with.
     """
-    names = sorted(e.name for e in path.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
-    if names:
+    if names := held(path):
         what = f"{path} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
         raise UsageError(what, fix or f"add --resume to go on with the {what_is_there} there, or choose another --out")
+
+
+def held(path: Path) -> list[str]:
+    """The names in a directory, but for a lock and what a killed process left behind."""
+    return sorted(e.name for e in path.iterdir() if e.name != LOCK and not e.name.startswith(TEMPORARY))
 
 
 def as_saved(config: Mapping[str, Any]) -> dict[str, Any]:

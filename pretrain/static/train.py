@@ -111,25 +111,31 @@ def main(settings: Settings) -> dict[str, Any]:
     corpus = read_corpus(settings)
     settings = settings.but(corpus=tuple(corpus.name.split("+")))
     with Stop() as stop:
-        learn_vectors(settings, corpus, as_saved_corpus(corpus), stop)
+        learn_vectors(settings, read_units(settings, corpus), as_saved_corpus(corpus), stop)
     reader = "bilm" if settings.pieces is None else "bert"
     following = next_command(settings, f"pretrain.{reader}", "--warm-start", settings.out)
     say(f"vectors are in {settings.out}. Next: {following}")
     return results(settings.out)
 
 
-def learn_vectors(settings: Settings, corpus: Corpus, as_saved: dict[str, Any], stop: Stop) -> None:
-    """Count words or pieces, train, save, and show the neighbours of a few. Raises: Stopped if asked to stop.
+def read_units(settings: Settings, corpus: Corpus) -> Units:
+    """Count the words or pieces of a text.
 
-    as_saved: what config.json has of the corpus.
+    Raises: DataError for too little text, before anything is written; Stopped if asked to stop.
     """
     with interruptible():
         if settings.pieces is None:
             say(f"{corpus.name}: splitting the text into words and counting them")
-            units = count_words(corpus, settings.min_count)
-        else:
-            say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
-            units = count_pieces(corpus, settings.pieces)
+            return count_words(corpus, settings.min_count)
+        say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
+        return count_pieces(corpus, settings.pieces)
+
+
+def learn_vectors(settings: Settings, units: Units, as_saved: dict[str, Any], stop: Stop) -> None:
+    """Train, save, and show the neighbours of a few words or pieces. Raises: Stopped if asked to stop.
+
+    as_saved: what config.json has of the corpus.
+    """
     say(f"{len(units.stream):,} running {units.kind}, {len(units.names):,} different ones, "
         f"{of_processes(torch.get_num_threads())}, {settings.out}")
     config = {**settings.config(), **units.facts, "corpus": as_saved, "environment": environment()}

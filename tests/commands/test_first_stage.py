@@ -12,6 +12,7 @@ import bert_runs
 import pretrain_runs
 import pytest
 import torch
+from commands import last_line
 from pretrain_runs import make_wikitext, signal_at
 from processes import together
 
@@ -152,6 +153,30 @@ def test_killed_in_any_stage_resume_ends_with_the_same_bits(name, stage, step, w
         assert run(name, data, tmp_path / name) == 1
     assert run(name, data, tmp_path / name, "--resume") == 0
     assert same(tmp_path / name, whole / name)
+
+
+def test_killed_between_vectors_and_network_resume_ends_with_the_same_bits(whole, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("pretrain.bilm.run.read_text", lambda *_: 1 / 0)
+        assert run("bilm", data, tmp_path / "bilm") == 1
+    assert (tmp_path / "static" / "complete.json").is_file() and not (tmp_path / "bilm" / "config.json").exists()
+    assert run("bilm", data, tmp_path / "bilm", "--resume") == 0
+    assert same(tmp_path / "bilm", whole / "bilm")
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("vectors", ["finished", "stopped"])
+def test_a_mistyped_out_is_no_run_to_resume_though_vectors_are_beside_it(name, vectors, whole, data, tmp_path, capsys):
+    if vectors == "finished":
+        shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    else:
+        with pytest.MonkeyPatch.context() as patched:
+            signal_at("static", 3, signal.SIGTERM, patched.setattr)
+            assert run(name, data, tmp_path / name) == 143
+    before = sorted(tmp_path.iterdir())
+    assert run(name, data, tmp_path / "typo", "--resume") == 4
+    assert "there is no such directory. Fix: leave out --resume" in last_line(capsys)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_of_two_processes_the_first_learns_the_vectors_and_both_go_on_from_them(whole, data, tmp_path):
