@@ -31,7 +31,7 @@ from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, n
 from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.shared import already_complete, check_out, next_command, read_corpus, with_corpus_begun
 from pretrain.static.settings import Settings
-from pretrain.static.units import Units, count_pieces, count_units, count_words, cut_blocks
+from pretrain.static.units import Units, check_blocks, count_pieces, count_units, count_words, cut_blocks
 
 SLOWEST = 0.05  # the learning rate falls in a straight line to this share of the first one
 EXAMPLES = ("good", "bad", "bank", "river")
@@ -126,9 +126,12 @@ def read_units(settings: Settings, corpus: Corpus) -> Units:
     with interruptible():
         if settings.pieces is None:
             say(f"{corpus.name}: splitting the text into words and counting them")
-            return count_words(corpus, settings.min_count)
-        say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
-        return count_pieces(corpus, settings.pieces)
+            units = count_words(corpus, settings.min_count)
+        else:
+            say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
+            units = count_pieces(corpus, settings.pieces)
+        check_blocks(units, settings.seed, 1 if settings.method == "glove" else settings.epochs)
+    return units
 
 
 def learn_vectors(settings: Settings, units: Units, as_saved: dict[str, Any], stop: Stop) -> None:

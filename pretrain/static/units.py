@@ -23,6 +23,7 @@ from minitransfer.text.wordpiece import SPECIAL_PIECES, train_wordpiece
 from minitransfer.text.words import EOS_WORD, SPECIAL_WORDS, Vocabulary, token_stream
 
 LEAST = 64  # running words or pieces: as many as a block of skip-gram has
+PLENTY = 20_000  # thinned out, so many are 200 or more in any text: a share of √t at least is kept, t = 10⁻⁴
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ def cut_blocks(config: SkipGramConfig, units: Units, seed: int, epoch: int) -> t
         raise DataError(what, "give more text")
     order = torch.randperm(len(blocks), generator=generator(seed, "order", epoch))
     return blocks[order].split(config.blocks_per_step)
+
+
+def check_blocks(units: Units, seed: int, epochs: int) -> None:
+    """Raises: DataError if in some epoch not one block will be left, so that this is said before a run is begun."""
+    if len(units.stream) < PLENTY:
+        for epoch in range(epochs):
+            cut_blocks(SkipGramConfig(), units, seed, epoch)
 
 
 def count_units(units: Units, window: int, seed: int, check: Callable[[], None] = lambda: None) -> Pairs:

@@ -168,13 +168,34 @@ def test_too_little_text_is_refused_with_the_counts(data, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_text_that_thins_out_to_nothing_is_refused(tmp_path, capsys):
-    folder = tmp_path / "wikitext-2"
-    folder.mkdir()
+def make_repetitive(data_dir, lines):
+    """A WikiText-2 folder whose text says the same line so many times."""
+    folder = data_dir / "wikitext-2"
+    folder.mkdir(exist_ok=True)
     for name in ("train", "valid"):
-        (folder / f"wiki.{name}.tokens").write_text(" \n = a = \n \n" + " b c d e f g h \n" * 30)
-    assert pretrain("static", tmp_path, tmp_path / "run") == 3
-    assert "thinned out, the text has" in last_line(capsys)
+        (folder / f"wiki.{name}.tokens").write_text(" \n = a = \n \n" + " b c d e f g h \n" * lines)
+
+
+@pytest.mark.parametrize("begins", [
+    ("static", "--method", "skipgram"), ("static", "--method", "glove"), ("bilm", "--warm-start", "auto"),
+])  # fmt: skip
+def test_text_that_thins_out_to_nothing_is_refused_and_with_more_of_it_the_run_begins(tmp_path, capsys, begins):
+    command, *flags = begins
+    for lines in (30, 60, 90):
+        make_repetitive(tmp_path, lines)
+        assert pretrain(command, tmp_path, tmp_path / "runs" / "run", *flags) == 3
+        assert "thinned out, the text has" in last_line(capsys) and not (tmp_path / "runs").exists()
+    make_repetitive(tmp_path, 900)
+    assert pretrain(command, tmp_path, tmp_path / "runs" / "run", *flags) == 0
+
+
+def test_text_that_thins_out_to_nothing_in_a_late_epoch_is_refused_before_the_first(tmp_path, capsys):
+    for lines in range(150, 450, 10):
+        make_repetitive(tmp_path, lines)
+        if pretrain("static", tmp_path, tmp_path / "one", "--epochs", "1") == 0:
+            break  # as many as the first epoch needs just now
+    assert pretrain("static", tmp_path, tmp_path / "twenty", "--epochs", "20") == 3
+    assert "thinned out, the text has" in last_line(capsys) and not (tmp_path / "twenty").exists()
 
 
 MODEL, TENSORS = BILM.to_dict(), BiLM(BILM).state_dict()
