@@ -14,7 +14,8 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import read_config
-from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus, names_of
+from minitransfer.text import CORPORA
+from minitransfer.text.corpora import Corpus, find_data_dir, is_unchanged, load_corpus, names_of
 from pretrain.settings import PretrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=PretrainSettings)
@@ -51,8 +52,9 @@ def check_out(out: str, kind: str, *, resume: bool) -> None:
 def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bool:
     """Whether --resume names a finished run of just these settings; says so if it does, and touches nothing.
 
-    known: what of the run's config is known before any text is read. Where it differs the answer is no, and
-    RunDirectory.create will tell in a moment what differs.
+    known: what of the run's config is known before any text is read. Where it differs, or own text has changed since,
+    the answer is no, and RunDirectory.create will tell in a moment what differs. Of text only one's own is read here.
+    Raises: DataError for own text that can no longer be read.
     """
     out = Path(settings.out)
     completion = read_completion(out) if settings.resume else None
@@ -61,6 +63,8 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
     config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
     same_corpus = "auto" in settings.corpus or entry(config, "corpus.name") == "+".join(settings.corpus)
     if not same_corpus or any(config.get(k, ADDED.get(k)) != v for k, v in known.items()):
+        return False
+    if not all(is_unchanged(name, config.get("corpus")) for name in settings.corpus if name not in CORPORA):
         return False
     say(f"already complete (step {completion['step']}): {out}")
     return True

@@ -148,6 +148,18 @@ def names_of(saved: Any) -> list[str]:
     return names if set(names) <= corpora and len(set(names)) == len(names) else []
 
 
+def is_unchanged(name: str, saved: Any) -> bool:
+    """Whether own text is still what it was when `as_saved_corpus` told of it; a file that is gone is not missed.
+
+    Raises: DataError for text that is no longer any.
+    """
+    if not os.path.exists(name):
+        return True
+    own_text = saved.get("own_text") if isinstance(saved, dict) else None
+    sha256 = own_text.get(name) if isinstance(own_text, dict) else None
+    return sha256 == fingerprint(_own_documents(name, lambda line: None))
+
+
 def fingerprint(documents: Iterable[str]) -> str:
     """Return the sha256, in hex, of texts and of where each one ends."""
     digest = hashlib.sha256()
@@ -177,12 +189,17 @@ def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
 
 def _own_text(name: str, say: Say) -> Corpus:
     """Load a file or folder of plain text, and hold a slice of it out."""
-    documents = _unmarked(plain.read_documents(name, say))
+    documents = _own_documents(name, say)
     train, validation = plain.hold_out(documents, name)
     characters = sum(map(len, validation))
     say(f"{name}: {characters:,} of {characters + sum(map(len, train)):,} characters are held out, "
         f"{len(validation):,} documents")
     return Corpus(name, train, validation, False, name, {name: fingerprint(documents)})
+
+
+def _own_documents(name: str, say: Say) -> list[str]:
+    """The documents of a file or folder of plain text."""
+    return _unmarked(plain.read_documents(name, say))
 
 
 def _sample_texts() -> tuple[list[str], list[str]]:

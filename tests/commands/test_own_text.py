@@ -132,6 +132,26 @@ def test_a_run_is_not_resumed_with_text_that_has_changed(tmp_path, capsys, monke
     assert "corpus" in last_line(capsys)
 
 
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_finished_run_is_complete_only_for_the_text_that_it_was_learned_from(tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(own_text(["german"]))
+    flags = ("--out", "run", "--epochs", 1, *(["--warm-start", "none"] if kind != "static" else []))
+    assert pretrain(kind, "--corpus", "text.txt", *flags) == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+    assert pretrain(kind, "--corpus", "text.txt", *flags, "--resume") == 0
+    assert "already complete" in capsys.readouterr().err
+    with open("text.txt", "a") as file:
+        file.write("Und noch mehr, und mehr.\n" * 50)
+    for named in (["--corpus", "text.txt"], []):
+        assert pretrain(kind, *named, *flags, "--resume") == 4
+        assert "corpus.own_text.text.txt" in last_line(capsys)
+    (tmp_path / "text.txt").unlink()
+    assert pretrain(kind, *flags, "--resume") == 0  # nobody says that it is another
+    assert "already complete" in capsys.readouterr().err
+    assert before == {file: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+
+
 def test_vectors_of_other_text_under_the_same_name_are_not_taken(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(own_text(["german"]))
