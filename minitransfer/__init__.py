@@ -47,6 +47,7 @@ The dimension key, used in every shape:
 
 import sys
 from importlib.util import find_spec
+from os import PathLike
 
 if sys.version_info < (3, 11):  # said in words that any Python 3 can read, before anything that it cannot
     sys.stderr.write("error: Python 3.11 or newer is needed, and this is %d.%d. " % sys.version_info[:2]
@@ -80,8 +81,12 @@ def load(run, **options):
 
     Raises: CheckpointError for a directory that holds no finished run; UsageError for what cannot be meant.
     """
+    from minitransfer.apparatus.errors import UsageError
     from minitransfer.transfer.api import load as load_run
 
+    if not isinstance(run, (str, PathLike)):
+        raise UsageError(f"the run to load is of type {type(run).__name__}",
+                         "give the directory of a finished run, as a string or a path")
     return load_run(run, **options)
 
 

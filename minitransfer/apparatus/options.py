@@ -106,7 +106,13 @@ fraction = _number(float, lambda p: 0 < p < 1, "a number above 0 and below 1")
 
 
 def directory_name(text: str) -> str:
-    """An argparse `type`: the text itself, unless it is empty, which would quietly mean the current directory."""
+    """An argparse `type`: the text itself, unless no directory can have this name, which only Python can give.
+
+    Nor may it be empty, which would quietly mean the current directory.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError("must name a directory, not be empty")
-    return text
+    with contextlib.suppress(UnicodeEncodeError):
+        if b"\0" not in os.fsencode(text):
+            return text
+    raise argparse.ArgumentTypeError(f"{ascii(text):.60} can be the name of no directory. Fix: give another.")

@@ -94,6 +94,8 @@ def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypa
     ("finetune.imdb", {"resume": "yes"}, "resume is 'yes'. Fix: give True or False"),
     ("finetune.imdb", {"learning_rate": float("nan")}, "must be a finite number above 0"),
     ("finetune.imdb", {"out": ""}, "must name a directory"),
+    ("pretrain.static", {"out": "x\0y"}, r"--out: 'x\x00y' can be the name of no directory"),
+    ("finetune.imdb", {"encoder": "x\ud800y"}, r"--encoder: 'x\ud800y' can be the name of no directory"),
     ("pretrain.bilm", {"corpus": ["sample", "smple"]}, "did you mean sample?"),
     ("pretrain.bilm", {"corpus": []}, "expected at least one argument"),
     ("pretrain.bilm", {"warm_start": "a", "init_from": "b"}, "not allowed with"),
@@ -106,6 +108,14 @@ def test_a_call_that_cannot_be_meant_raises_one_line(command, flags, told, capsy
         minitransfer.run(command, **flags)
     line = str(refused.value)
     assert told in line and ". Fix: " in line and "\n" not in line and capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("run", [123, None, b"runs/bilm", ["runs/bilm"], {}])
+def test_what_names_no_directory_is_not_loaded(run):
+    with pytest.raises(UsageError) as refused:
+        minitransfer.load(run)
+    assert str(refused.value) == (f"the run to load is of type {type(run).__name__}. Fix: give the directory of a "
+                                  "finished run, as a string or a path.")
 
 
 def test_what_a_command_fails_by_is_raised_and_not_printed(tmp_path, capsys):

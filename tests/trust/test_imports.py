@@ -50,6 +50,7 @@ LATE = {  # imported inside functions, though neither by a door nor of something
     ("minitransfer.apparatus.progress", "tqdm.tqdm"): "a door that needs tqdm could not say that it is missing",
     (FRONT, "minitransfer.transfer.api.load"): "torch; `import minitransfer` takes a moment, and --help begins with it",
     (FRONT, "minitransfer.apparatus.calling.call"): "so that a Python which is too old is told so first",
+    (FRONT, "minitransfer.apparatus.errors.UsageError"): "the same",
     ("finetune.compare.run", "finetune.compare.plots"): "has matplotlib, which is optional, at its top",
     ("pretrain.inspect.look", "pretrain.inspect.pictures"): "the same",
 }
