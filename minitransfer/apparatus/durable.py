@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,11 +60,14 @@ def sync_directory(directory: Path) -> None:
 
 
 def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a file so that it is there whole, on the disk, or not at all. Raises: see `disk_errors`."""
-    temporary = path.with_name(TEMPORARY + path.name)
+    """Write a file so that it is there whole, on the disk, or not at all. Raises: see `disk_errors`.
+
+    Several processes may write one file: the last to be done leaves its own.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with disk_errors(path, len(data)):
         try:
-            temporary.unlink(missing_ok=True)
+            _clear_away(path)
             with open(temporary, "xb") as file:  # x refuses to follow a link that somebody left under this name
                 file.write(data)
                 file.flush()
@@ -75,11 +79,33 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
             raise
 
 
+def _clear_away(path: Path) -> None:
+    """Delete what earlier tries to write `path` have left, unless the process that tries is still at it."""
+    of_process = re.compile(rf"{re.escape(TEMPORARY)}(\d{{1,9}})-{re.escape(path.name)}")
+    for entry in path.parent.iterdir():
+        if (found := of_process.fullmatch(entry.name)) and not _is_at_work(int(found[1])):
+            with contextlib.suppress(OSError):  # as Windows refuses to delete what a process has open
+                entry.unlink()
+
+
+def _is_at_work(process: int) -> bool:
+    """Whether another process of this machine has this number. Windows cannot be asked."""
+    if process == os.getpid() or os.name == "nt":
+        return False
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
 def probe(directory: Path, size: int = 2**20) -> None:
     """Write `size` bytes and remove them, so that a full or read-only disk is found before any work is done."""
     path = directory / f"{TEMPORARY}probe"
     write_file(path, bytes(size))
-    path.unlink()
+    path.unlink(missing_ok=True)  # another process may have looked at the same moment
 
 
 def to_json(value: Any) -> bytes:

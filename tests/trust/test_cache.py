@@ -1,9 +1,13 @@
 """Claims about the cache: what is read from it is what was kept, and whatever goes wrong with it costs time only."""
 
+import signal
+
 import pytest
 import torch
+from faults import in_a_child, killed_at
 from hearing import heard
 
+from minitransfer.apparatus import durable
 from minitransfer.apparatus.cache import cache_key, cached
 
 
@@ -59,6 +63,33 @@ def test_a_disk_that_takes_nothing_costs_time_only(tmp_path):
     said = []
     assert keep(tmp_path / "file", 1.0, said) == (1.0, 1)
     assert "not kept" in said[-1]
+
+
+def test_two_processes_may_keep_the_same_features_at_once(tmp_path, monkeypatch):
+    """The second begins and ends while the first has its file written, and not yet renamed."""
+    flush, calls, said = durable.os.fsync, [], []
+
+    def in_the_first(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            assert in_a_child(lambda: keep(tmp_path, 1.0, said) == (1.0, 1) and said == [] or 1 / 0) == 0
+        flush(descriptor)
+
+    monkeypatch.setattr(durable.os, "fsync", in_the_first)
+    assert keep(tmp_path, 1.0, said) == (1.0, 1) and said == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["features-k.json", "features-k.safetensors"]
+    assert keep(tmp_path, 2.0, said) == (1.0, 0)
+
+
+def test_what_a_killed_process_left_half_written_is_deleted_by_the_next(tmp_path, monkeypatch):
+    def keep_and_die():
+        killed_at(0, monkeypatch, cut=True)
+        keep(tmp_path, 1.0, [])
+
+    assert in_a_child(keep_and_die) == signal.SIGKILL
+    assert [file.name.partition("-")[0] for file in tmp_path.iterdir()] == [".tmp"]
+    assert keep(tmp_path, 2.0, []) == (2.0, 1)
+    assert not list(tmp_path.glob(".tmp-*"))
 
 
 def test_the_key_changes_with_each_part_that_decides():

@@ -186,6 +186,13 @@ def test_a_disk_that_takes_nothing_is_found_before_the_first_step(tmp_path, monk
         pass  # nothing was left that stands in the way
 
 
+def test_two_processes_may_try_one_disk_at_once(tmp_path, monkeypatch):
+    write = durable.write_file
+    monkeypatch.setattr(durable, "write_file", lambda path, data: (write(path, data), path.unlink()))
+    durable.probe(tmp_path)  # whose file the other has deleted
+    assert not os.listdir(tmp_path)
+
+
 def test_rows_come_back_in_order_and_a_torn_last_line_is_forgiven(tmp_path, capsys):
     with begin(tmp_path) as run:
         run.log_metrics({"step": 1, "loss": torch.tensor(2.5), "note": "ça"})
