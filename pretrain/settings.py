@@ -16,7 +16,7 @@ from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
 WEIGHT_DECAY = 0.01
 
 
-def training_flag(help: str, convert: Callable[[str], Any], metavar: str, **more: Any) -> Any:
+def training_flag(help: str, convert: Callable[[str], Any] = str, metavar: str | None = None, **more: Any) -> Any:
     """A flag of the training; where it is not given, the preset decides."""
     return flag(help, convert, metavar=metavar, group="training (default: by preset)", by_preset=True, **more)
 

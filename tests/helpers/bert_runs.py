@@ -28,7 +28,7 @@ from pretrain.gpt import run as gpt  # noqa: E402
 SHAPE = dict(hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17, max_positions=31, vocab_size=151,
              seq_length=23, epochs=2, batch_size=7, learning_rate=5e-3, dropout=0.2)
 PRESET = {**SHAPE, "mask_probability": 0.15}  # of BERT
-PRESETS = {"bert": PRESET, "gpt": {**SHAPE, "negatives": 37}}
+PRESETS = {"bert": PRESET, "gpt": {**SHAPE, "softmax": "full", "negatives": 37}}
 COMMANDS = {"bert": bert, "gpt": gpt}
 TEXTS = ["the film was worth watching , and watching again", "nobody watches what was not worth a film"]
 
