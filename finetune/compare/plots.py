@@ -179,6 +179,7 @@ def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
     axes.set_xscale("log")
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+        axes.tick_params(axis="x", labelsize="small")  # so that 10,000 and 25,000 stand apart
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
     axes.set_xlabel(name)
