@@ -34,6 +34,7 @@ LINES = {  # how a row of the table in docs/worth.md begins -> its model and mod
     "frozen BERT, pretrained further": ("bert-imdb", "frozen"),
     "frozen BERT of the better recipe": ("bert-reviews", "frozen"),
     "frozen GPT": ("gpt-reviews", "frozen"),
+    "GPT that has read WikiText-2": ("gpt-wiki", "frozen"),
     "fine-tuned BERT of the better recipe": ("bert-reviews", "finetune"),
     "fine-tuned GPT, read at": ("gpt-reviews", "finetune"),
     "fine-tuned GPT in rows of 512": ("gpt-512", "finetune"),
