@@ -45,9 +45,10 @@ class LabelledReviews:
         reviews = self.reviews
         say(f"data: {reviews.name} ({reviews.source}): {len(self.train_rows):,} labelled reviews to learn from, "
             f"{len(self.validation_rows):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+        learned = {reviews.train_texts[i] for i in self.train_rows}
         for what, texts in (("validation", [reviews.train_texts[i] for i in self.validation_rows]),
                             ("trial", reviews.test_texts if self.trial else [])):
-            copies = len(set(texts) & {reviews.train_texts[i] for i in self.train_rows})
+            copies = len(learned.intersection(texts))
             if copies > COPIES * len(texts):
                 say(f"warning: {copies:,} of {len(texts):,} {what} texts are learned from as well, word for word, so "
                     "that their accuracy is too good; leave copies out of your texts")
