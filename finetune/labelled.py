@@ -1,4 +1,4 @@
-"""Part V, around the commands: labelled reviews. Which reviews does a run learn from, and on which is it scored?
+"""Part VI, around the commands: labelled reviews. Which reviews does a run learn from, and on which is it scored?
 
 They follow from --data, --labels, --trial and --seed alone, so they are the same for every encoder, every mode and the
 baseline.

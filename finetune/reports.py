@@ -1,4 +1,4 @@
-"""Part V, around the command: reports. What does a run say of itself, before, afterwards, and for good?
+"""Part VI, around the command: reports. What does a run say of itself, before, afterwards, and for good?
 
 Read next: `finetune.imdb.forgetting`.
 """

@@ -1,4 +1,4 @@
-"""Part V, around the commands: the flags that say which reviews, the same in all of them. Nothing here imports torch.
+"""Part VI, around the commands: the flags that say which reviews, the same in all of them. Nothing here imports torch.
 
 Read next: `finetune.imdb.settings`.
 """

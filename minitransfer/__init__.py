@@ -20,15 +20,15 @@ Contents, in reading order (each module opens with the question it answers and n
                                      elmo.evaluation               command: pretrain.bilm
     Part IV   BERT                   bert.masking · bert.encoder · bert.softmax · bert.evaluation
                                                                    command: pretrain.bert
-    Part V    transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
+    Part V    GPT                    gpt.causal · gpt.evaluation · gpt.writing
+                                                                   command: pretrain.gpt
+    Looking into runs                                              command: pretrain.inspect
+    Part VI   transfer               transfer.tokens · transfer.encoders · transfer.loading · transfer.labels
                                      transfer.features · transfer.heads · transfer.freezing · transfer.classifier
                                      transfer.examples · transfer.stopping · transfer.erasure · transfer.api
                                      transfer.baselines · transfer.prompts · bert.distillation
                         commands: finetune.imdb · finetune.predict · finetune.bag · finetune.prompt · pretrain.distil
                                                                    finetune.average · finetune.compare
-    Part VI   GPT                    gpt.causal · gpt.evaluation · gpt.writing
-                                                                   command: pretrain.gpt
-    Looking into runs                                              command: pretrain.inspect
     To and from elsewhere            huggingface.exchange · names · weights · pieces
                                                                    command: minitransfer.huggingface
     Apparatus, when first needed     errors · options · settings · commands · calling · runtime · progress

@@ -1,4 +1,4 @@
-"""Part V, the average. Do models that err differently know more together than the best of them alone?
+"""Part VI, the average. Do models that err differently know more together than the best of them alone?
 
     python -m finetune.average runs/finetuned runs/bag --out runs/average
 

@@ -1,4 +1,4 @@
-"""Part V, around the average: its flags. Nothing here imports torch.
+"""Part VI, around the average: its flags. Nothing here imports torch.
 
 Read next: `finetune.average.average`.
 """

@@ -1,4 +1,4 @@
-"""Part V, around the baseline's command: its flags. Nothing here imports torch.
+"""Part VI, around the baseline's command: its flags. Nothing here imports torch.
 
 Read next: `finetune.bag.train`.
 """

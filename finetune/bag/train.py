@@ -1,4 +1,4 @@
-"""Part V, the baseline's command: a bag of words and pairs of words. What has pretraining to beat?
+"""Part VI, the baseline's command: a bag of words and pairs of words. What has pretraining to beat?
 
     python -m finetune.bag                                          # all labels of IMDB: a minute
     python -m finetune.bag --labels 500 --out runs/bag-500

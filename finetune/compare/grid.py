@@ -1,4 +1,4 @@
-"""Part V, around the comparison: the grid. Which runs is the lecture's experiment made of, and which are done?
+"""Part VI, around the comparison: the grid. Which runs is the lecture's experiment made of, and which are done?
 
 A cell is one run of `finetune.imdb` or `finetune.bag`: a model, a mode, a number of labels and a seed. It is nothing
 but its command, and has a run directory of its own, so that whatever is true of those commands is true of it.

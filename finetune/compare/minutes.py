@@ -1,4 +1,4 @@
-"""Part V, around the comparison: minutes to accuracy. How long from raw text to so many right, whatever was tried?
+"""Part VI, around the comparison: minutes to accuracy. How long from raw text to so many right, whatever was tried?
 
     python -m finetune.compare --minutes --out runs/compare        # of all finished runs in runs/ and runs/*/
 
@@ -6,7 +6,7 @@ The cost of an answer is that of all that it needs: static vectors, pretraining,
 tells how long it took, and by a fingerprint which run it began with; so each is followed to its beginning, as long as
 the runs that it goes back to lie beside it. Seeds of one recipe are one line, at its mean accuracy and mean minutes.
 
-This is the end of the comparison. Read next: `minitransfer.gpt.causal`, Part VI.
+This is the end of the comparison. Read next: `minitransfer.huggingface.exchange`.
 """
 
 import hashlib

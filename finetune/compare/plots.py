@@ -1,4 +1,4 @@
-"""Part V, around the comparison: figures. How does accuracy grow with labels, with epochs and with minutes?
+"""Part VI, around the comparison: figures. How does accuracy grow with labels, with epochs and with minutes?
 
 A line has one colour and one marker in all figures; of more than `MOST` lines those that say most are coloured, and all
 others are grey. Where a line passes a number of labels that it was not run with, it is dashed. Legends stand beside the

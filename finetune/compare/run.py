@@ -1,4 +1,4 @@
-"""Part V, the lecture's experiment. Where does pretraining pay, by how many points, and what does it cost?
+"""Part VI, the lecture's experiment. Where does pretraining pay, by how many points, and what does it cost?
 
     python -m finetune.compare                                            # runs/static and runs/bilm, on IMDB
     python -m finetune.compare --encoders runs/static runs/bilm runs/bert --labels 500 2000 --seeds 0 1 2

@@ -1,4 +1,4 @@
-"""Part V, around the comparison: running. How does a grid of runs get done, whatever happens on the way?
+"""Part VI, around the comparison: running. How does a grid of runs get done, whatever happens on the way?
 
 The cells are run in this process, one after the other, each by the very command that stands in the table. A cell that
 is done is not run again, one that was begun goes on where it was, and one that fails takes no other with it.

@@ -1,4 +1,4 @@
-"""Part V, around the comparison: its flags. Nothing here imports torch.
+"""Part VI, around the comparison: its flags. Nothing here imports torch.
 
 Read next: `finetune.compare.run`.
 """

@@ -1,4 +1,4 @@
-"""Part V, around the comparison: tables. What is pretraining worth, in points of accuracy and in minutes?
+"""Part VI, around the comparison: tables. What is pretraining worth, in points of accuracy and in minutes?
 
 From the rows of results.jsonl, one for each run, come two tables: accuracies side by side, and the same once more
 with minutes, epochs and the command that makes each. Means are over seeds, and beside a mean stand the least and the

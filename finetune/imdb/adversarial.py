@@ -1,4 +1,4 @@
-"""Part V, around the command: adversarial training. Does a decision hold if every word is shifted a little?
+"""Part VI, around the command: adversarial training. Does a decision hold if every word is shifted a little?
 
     L = L_task + L_adv,   L_adv = −log p(y | x + r),   r = ε ‖x‖ g / ‖g‖,   g = −∇_x log p(y | x)
 

@@ -1,4 +1,4 @@
-"""Part V, around the command: the auxiliary loss. Can an encoder learn a task while it is still asked about language?
+"""Part VI, around the command: the auxiliary loss. Can an encoder learn a task while it is still asked about language?
 
     L = L_task + λ L_lm        (Radford et al. 2018, eq. 5; λ is --lm-weight)
 

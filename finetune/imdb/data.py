@@ -1,4 +1,4 @@
-"""Part V, around the command: the reviews. What becomes of a review before the training loop, and after it?
+"""Part VI, around the command: the reviews. What becomes of a review before the training loop, and after it?
 
 Of a frozen encoder's reviews the pooled layers are all that is needed, and are kept in a cache; otherwise the tokens
 are, and are encoded anew in every epoch.

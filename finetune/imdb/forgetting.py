@@ -1,4 +1,4 @@
-"""Part V, around the command: forgetting. What does an encoder lose of its language while it learns a task?
+"""Part VI, around the command: forgetting. What does an encoder lose of its language while it learns a task?
 
 **Catastrophic forgetting**: fine-tuning moves weights that were good at predicting text, and nothing in the task's
 loss holds them there; a frozen encoder cannot forget (lecture 3.2, 3.3). How much is lost can be measured: the

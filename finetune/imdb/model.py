@@ -1,4 +1,4 @@
-"""Part V, around the command: the model. What is put together, and what of it learns, in each mode of transfer?
+"""Part VI, around the command: the model. What is put together, and what of it learns, in each mode of transfer?
 
 An encoder from a pretraining run, or one of its shape with random weights; above it the mix and the head. Learning
 rates are **discriminative**: the head has its own, the encoder's layers have smaller ones towards the input.

@@ -1,4 +1,4 @@
-"""Part V, around the command: the run. What happens before the training loop, and what after it?
+"""Part VI, around the command: the run. What happens before the training loop, and what after it?
 
 Model and reviews are put together, and the run directory is opened; the loop trains; the test half is scored, once,
 and what came of it is written down.

@@ -1,4 +1,4 @@
-"""Part V: the flags of `python -m finetune.imdb`, and what each kind of run begins with.
+"""Part VI: the flags of `python -m finetune.imdb`, and what each kind of run begins with.
 
 Which reviews, which encoder, which head, and how to train: all of it can be said on the command line, and what is
 not said comes from one table, `DEFAULTS`. Nothing here imports torch, so `--help` and a mistyped flag are answered

@@ -1,4 +1,4 @@
-"""Part V, the command: transfer. How much does a pretrained encoder know about a task it was never trained for?
+"""Part VI, the command: transfer. How much does a pretrained encoder know about a task it was never trained for?
 
     python -m finetune.imdb --mode frozen                                  # on runs/bilm: the lecture's recipe
     python -m finetune.imdb --mode frozen --encoder runs/static --labels 500 --out runs/static-500

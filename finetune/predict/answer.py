@@ -1,4 +1,4 @@
-"""Part V, the second command: use. What does a trained classifier say of a text that nobody has labelled?
+"""Part VI, the second command: use. What does a trained classifier say of a text that nobody has labelled?
 
     python -m finetune.predict runs/imdb "A moving film, superbly acted." "A boring film with a predictable story."
     python -m finetune.predict runs/imdb --words "Slow, but moving."        # and which words moved the decision

@@ -1,4 +1,4 @@
-"""Part V, around the second command: its flags. Nothing here imports torch.
+"""Part VI, around the second command: its flags. Nothing here imports torch.
 
 Read next: `finetune.predict.answer`.
 """

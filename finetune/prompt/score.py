@@ -1,4 +1,4 @@
-"""Part V, prompting: the command. What does a language model say of a review before it has seen a single label?
+"""Part VI, prompting: the command. What does a language model say of a review before it has seen a single label?
 
     python -m finetune.prompt runs/bert-imdb
     python -m finetune.prompt runs/bert --reviews 2000       # an encoder that never saw a review, for comparison

@@ -1,4 +1,4 @@
-"""Part V, around prompting: its flags. Nothing here imports torch.
+"""Part VI, around prompting: its flags. Nothing here imports torch.
 
 Read next: `finetune.prompt.score`.
 """

@@ -1,4 +1,4 @@
-"""Part V, prompting: tuning. What do a few labels bring to a network that has an answer already?
+"""Part VI, prompting: tuning. What do a few labels bring to a network that has an answer already?
 
 **Pattern-exploiting training** (PET; Schick and Schütze 2021, section 3.1) keeps the question. Network and head learn
 to give the word of the right class y rather than that of the other,

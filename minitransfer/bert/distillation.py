@@ -1,4 +1,4 @@
-"""Part V, distillation. Can half the layers know nearly as much, if the whole network shows them how it answers?
+"""Part VI, distillation. Can half the layers know nearly as much, if the whole network shows them how it answers?
 
 By **knowledge distillation**, as in DistilBERT (Sanh et al. 2019): a **student** with every second layer of a finished
 BERT, its **teacher**, begins with these very layers and learns on from three things at once: which piece was masked,

@@ -1,4 +1,4 @@
-"""Part VI, chapter 1: the causal mask. What can be asked of a model that may look back, and never ahead?
+"""Part V, chapter 1: the causal mask. What can be asked of a model that may look back, and never ahead?
 
 The next word, of every text and at every place of it: an **autoregressive language model** (Radford et al. 2018, GPT).
 BERT sees both sides, and so must have words hidden from it; here nothing is hidden, but each token attends only to

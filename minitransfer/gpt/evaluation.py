@@ -1,4 +1,4 @@
-"""Part VI, chapter 2: perplexity. How well does a GPT predict a text, and how can it be compared with a biLM?
+"""Part V, chapter 2: perplexity. How well does a GPT predict a text, and how can it be compared with a biLM?
 
 By the **cross-entropy loss** of held-out text, as for BERT, but of every piece and not of the masked ones. As in Part
 III its exponential is the **perplexity**; but there it is of words, and a word of three pieces costs three times here.

@@ -1,4 +1,4 @@
-"""Part VI, chapter 3: writing. How does a model that predicts the next piece become one that writes?
+"""Part V, chapter 3: writing. How does a model that predicts the next piece become one that writes?
 
 One piece is drawn from what it predicts, is taken for the next piece of the text, and so on: **autoregressive
 generation**. The likeliest piece each time makes dull text that soon goes round in circles; a piece drawn from all of

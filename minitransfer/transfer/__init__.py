@@ -1,4 +1,4 @@
-"""Part V, transfer: a pretrained encoder, a head, and what is learned of them."""
+"""Part VI, transfer: a pretrained encoder, a head, and what is learned of them."""
 
 CLASSIFIERS = ("transfer", "bag")  # kinds of runs that classify: those of finetune.imdb and finetune.bag
 FEWEST = 2  # labels of each class: one to learn from, and one for validation

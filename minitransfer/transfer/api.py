@@ -1,4 +1,4 @@
-"""Part V, from Python. How does a run become an object that takes texts and gives numbers?
+"""Part VI, from Python. How does a run become an object that takes texts and gives numbers?
 
     encoder = minitransfer.load("runs/bilm")             # a run of pretrain.static, bilm, bert or gpt
     encoder.encode(["A film.", "Another film."])         # (2, D) float32

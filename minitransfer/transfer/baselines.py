@@ -1,4 +1,4 @@
-"""Part V, chapter 12: baselines. How far does counting words and pairs of words go, with no pretraining at all?
+"""Part VI, chapter 12: baselines. How far does counting words and pairs of words go, with no pretraining at all?
 
 Far: on film reviews a linear classifier over a bag of uni- and bigrams is hard to beat, as Wang and Manning (2012)
 showed with the recipe below, so whoever claims that pretraining pays has to be compared with it. A text is the set

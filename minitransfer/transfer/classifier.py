@@ -1,4 +1,4 @@
-"""Part V, chapter 8: the classifier. How do encoder, mix and head become one model, and what is it fed?
+"""Part VI, chapter 8: the classifier. How do encoder, mix and head become one model, and what is it fed?
 
     logits = model(batch)
 

@@ -1,4 +1,4 @@
-"""Part V, chapter 2, aside: coverage. Does an encoder know the language of the texts that it is given?
+"""Part VI, chapter 2, aside: coverage. Does an encoder know the language of the texts that it is given?
 
 **Out-of-vocabulary rate**: the share of running tokens that an encoder has learned nothing of. A word that static
 vectors have not met counts as zeros; a biLM knows it by its bytes, and those of another language say little; BERT and

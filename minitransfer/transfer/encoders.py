@@ -1,4 +1,4 @@
-"""Part V, chapter 2: encoders. What does a finished pretraining run become when a task is built on it?
+"""Part VI, chapter 2: encoders. What does a finished pretraining run become when a task is built on it?
 
 An **encoder**. Whatever was pretrained, a task sees the same few things: how many layers there are and how wide, the
 vector of each distinct token, and the layers of whole texts made of such vectors. A biLM gives its character CNN and

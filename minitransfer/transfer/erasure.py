@@ -1,4 +1,4 @@
-"""Part V, chapter 11: erasure. Which words moved the decision?
+"""Part VI, chapter 11: erasure. Which words moved the decision?
 
 A classifier says what a text is, and not why. But it can be asked again: without one of the words it is a little less
 sure of its answer, or a little more, and by that much the word has spoken for the answer or against it. One word

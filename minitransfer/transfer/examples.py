@@ -1,4 +1,4 @@
-"""Part V, chapter 9: examples. What is a model given at once, and in which order does it see the texts?
+"""Part VI, chapter 9: examples. What is a model given at once, and in which order does it see the texts?
 
 A loop asks for a **batch** of some rows and gives it to the model, `logits = model(examples.batch(rows))`, whether it
 holds tokens or features that were worked out before. Texts of about one length share a batch; which ones, and when,

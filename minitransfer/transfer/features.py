@@ -1,4 +1,4 @@
-"""Part V, chapter 5: features. What does a frozen encoder make of a review, and how often must it do so?
+"""Part VI, chapter 5: features. What does a frozen encoder make of a review, and how often must it do so?
 
 Once: **feature-based transfer** needs a single forward pass. The encoder's weights never change, so neither does what
 it gives for a text, and that can be kept: not every token, but

@@ -1,4 +1,4 @@
-"""Part V, chapter 7: freezing. Which parameters of an encoder learn from the labels of a task, and how fast?
+"""Part VI, chapter 7: freezing. Which parameters of an encoder learn from the labels of a task, and how fast?
 
 **Discriminative learning rates** and **gradual unfreezing**: between an encoder that is left as it is and one that
 learns anew from top to bottom lie the lecture's tips for fine-tuning (4.2): only the upper layers; or all layers, the

@@ -1,4 +1,4 @@
-"""Part V, chapter 6: heads. How little must be learnt on top of an encoder to answer a question about a text?
+"""Part VI, chapter 6: heads. How little must be learnt on top of an encoder to answer a question about a text?
 
 The lecture's three **classification heads**. The first takes one vector for a whole text, the mean of its words'
 vectors, and is two small matrices. The second takes the vector of every word, in order, with a small LSTM of its own.

@@ -1,4 +1,4 @@
-"""Part V, chapter 4: labels. Which reviews may a run learn from, and which of them only choose?
+"""Part VI, chapter 4: labels. Which reviews may a run learn from, and which of them only choose?
 
 Labels are what transfer saves (lecture 1), so runs are compared by how many they use. The choice has as many reviews
 of each class, is the same for every encoder, and nested: the 500 reviews of a seed are among its 2,000, so that more

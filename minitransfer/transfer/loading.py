@@ -1,4 +1,4 @@
-"""Part V, chapter 3: loading. How does a run directory become an encoder, and what if its files do not fit together?
+"""Part VI, chapter 3: loading. How does a run directory become an encoder, and what if its files do not fit together?
 
 A run says in its config what network it holds, in its vocabulary what tokens that network takes, and has the weights.
 Each may be damaged, or from somewhere else: all three are held against each other before anything is built.

@@ -1,4 +1,4 @@
-"""Part V, chapter 13: prompts. Can a language model classify a text with no label at all?
+"""Part VI, chapter 13: prompts. Can a language model classify a text with no label at all?
 
 By **prompting** (zero-shot classification): a **template** turns the task into the question of pretraining, "… It was
 [MASK].", and a **verbaliser**, a pair of words, says which answers stand for the classes (Schick and Schütze 2021,

@@ -1,4 +1,4 @@
-"""Part V, chapter 10: stopping. When has a classifier learnt enough?
+"""Part VI, chapter 10: stopping. When has a classifier learnt enough?
 
 **Early stopping**: after each epoch the validation set is scored. The weights with the lowest loss there are set
 aside, and when a few epochs in a row bring nothing lower, training ends and they are taken back (lecture 4.2). Or it

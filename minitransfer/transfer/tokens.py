@@ -1,4 +1,4 @@
-"""Part V, chapter 1: tokens. What does an encoder get to see of a text?
+"""Part VI, chapter 1: tokens. What does an encoder get to see of a text?
 
 The biLM and static vectors take words, each by its spelling or from a table, so any word will do. BERT takes word
 pieces, those it was pretrained with, between [CLS] and [SEP]. Of a text that is too long both see head and tail.

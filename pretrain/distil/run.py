@@ -1,4 +1,4 @@
-"""Part V, the command: distillation. What does a student of half the layers keep?
+"""Part VI, the command: distillation. What does a student of half the layers keep?
 
     python -m pretrain.distil runs/bert
     python -m pretrain.distil runs/bert --soft-weight 0 --cosine-weight 0 --out runs/untaught    # the same, untaught

@@ -1,4 +1,4 @@
-"""Part V, around distillation: its flags. Nothing here imports torch.
+"""Part VI, around distillation: its flags. Nothing here imports torch.
 
 Read next: `pretrain.distil.run`.
 """

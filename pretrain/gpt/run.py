@@ -1,4 +1,4 @@
-"""Part VI, around the command: the run, which is BERT's but for text, loop and measure.
+"""Part V, around the command: the run, which is BERT's but for text, loop and measure.
 
 Read next: `pretrain.gpt.train`, the command.
 """

@@ -1,4 +1,4 @@
-"""Part VI, around the command: its flags. They are BERT's, but for what is asked of the network.
+"""Part V, around the command: its flags. They are BERT's, but for what is asked of the network.
 
 Nothing here imports torch. Read next: `pretrain.gpt.text`.
 """

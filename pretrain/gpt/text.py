@@ -1,4 +1,4 @@
-"""Part VI, around the command: text. How does a corpus reach a GPT, and how is it told what was learned of it?
+"""Part V, around the command: text. How does a corpus reach a GPT, and how is it told what was learned of it?
 
 Packed as for BERT, and nothing of it masked: a row of T pieces has T questions, where BERT is asked a seventh of that.
 Beside the loss on held-out text stands what guessing by frequency would cost.

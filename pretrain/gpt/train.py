@@ -1,4 +1,4 @@
-"""Part VI, the command: train a GPT. What does a text teach whoever must say what comes next?
+"""Part V, the command: train a GPT. What does a text teach whoever must say what comes next?
 
     python -m pretrain.gpt                                             # WikiText-2
     python -m pretrain.gpt --corpus sample --out runs/gpt-sample       # a minute, offline
@@ -8,7 +8,7 @@
 
 The loop is that of `pretrain.bert.train` without the masks: every piece is predicted, from what stands before it.
 
-Read next: `minitransfer.huggingface.exchange`. Around this file: `settings`, `text`, `run`.
+Read next: `pretrain.inspect.look`. Around this file: `settings`, `text`, `run`.
 """
 
 import math

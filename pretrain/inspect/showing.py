@@ -4,7 +4,7 @@ By a number for each layer, how alike the occurrences of a word are; by the word
 and by a few occurrences, far from one another, each with those that are nearest to it. These owe much to the words
 that stand beside both: even an encoder of random weights finds its nearest where the same words stand around.
 
-Read next: `minitransfer.transfer.tokens`, Part V.
+Read next: `minitransfer.transfer.tokens`, Part VI.
 """
 
 from collections.abc import Sequence

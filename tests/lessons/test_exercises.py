@@ -202,57 +202,7 @@ def test_4_4_the_root_of_d_keeps_scores_at_a_spread_of_one_whatever_the_width():
         assert spread == pytest.approx(1, rel=0.1)
 
 
-@pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("concat", False)])
-def test_5_1_a_mix_of_pooled_layers_is_the_pool_of_mixed_ones_for_the_mean_alone(pool, exact):
-    """Two layers of one dimension, two tokens: 0, 4 and 2, 0. Their half-and-half mix is 1, 2."""
-    layers, mask = torch.tensor([[[[0.0], [4.0]]], [[[2.0], [0.0]]]]), torch.ones(1, 2, dtype=torch.bool)
-    mixed = layers.mean(dim=0, keepdim=True)
-    of_pools = pool_tokens(layers, mask, pool).mean(dim=1)
-    assert torch.allclose(of_pools, pool_tokens(mixed, mask, pool)[:, 0]) == exact
-
-
-def test_5_3_the_lowest_of_five_groups_learns_a_tenth_as_fast_if_delta_is_the_fourth_root_of_a_tenth():
-    rates = group_rates(5, 1e-3, 0.1 ** (1 / 4))
-    assert rates[0] == pytest.approx(1e-4) and rates[-1] == 1e-3
-    assert group_rates(5, 1e-3, 1.0) == [1e-3] * 5
-
-
-def test_5_4_two_runs_on_600_reviews_differ_by_two_points_by_chance_alone():
-    """The deviation of a difference of two shares p, each of n independent answers: √(2 p (1 − p) / n)."""
-    p, n = 0.88, 600
-    draw = np.random.default_rng(0)
-    differences = draw.binomial(n, p, 20_000) / n - draw.binomial(n, p, 20_000) / n
-    expected = math.sqrt(2 * p * (1 - p) / n)
-    assert differences.std() == pytest.approx(expected, rel=0.03) and 0.018 < expected < 0.020
-
-
-def test_5_5_a_word_that_is_said_twice_is_missed_less(encoders):
-    model = polarity_classifier(encoders)
-    once, twice = ("the plot is dull and it was by nora", "the plot is dull and it was dull by nora")
-    (alone,) = (weight for word, weight in word_importances(model, once, 20, 0) if word == "dull")
-    for word, weight in word_importances(model, twice, 20, 0):
-        assert word != "dull" or 0 < weight < alone
-
-
-def test_5_6_accuracy_prefers_the_classifier_that_knows_nothing_and_macro_f1_the_other():
-    neutral, good, bad = 0, 1, 2
-    labels = torch.tensor([neutral] * 90 + [good] * 6 + [bad] * 4)
-    answers = {"A": [neutral] * 100,
-               "B": [neutral] * 70 + [good] * 20 + [good] * 5 + [neutral] + [bad] * 3 + [neutral]}
-    A, B = (scores_of(torch.eye(3)[torch.tensor(given)], labels) for given in answers.values())
-    assert (A.accuracy, B.accuracy) == pytest.approx((0.9, 0.78))
-    assert A.recalls == [1, 0, 0] and B.recalls == pytest.approx([70 / 90, 5 / 6, 3 / 4])
-    assert A.macro_f1 == pytest.approx(180 / 190 / 3)
-    assert B.macro_f1 == pytest.approx((140 / 162 + 10 / 31 + 6 / 7) / 3)
-
-
-def test_5_8_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
-    z, weights = torch.randn(3, 7, 4).double(), torch.tensor([0.5, 0.2, 0.3]).double()
-    of_logits = torch.einsum("k,kny->ny", weights, z).softmax(dim=1)
-    assert torch.allclose(geometric_mean(z, weights).exp(), of_logits, atol=1e-12)
-
-
-def test_6_1_without_positions_a_gpt_sees_the_order_from_its_second_block_on():
+def test_5_1_without_positions_a_gpt_sees_the_order_from_its_second_block_on():
     torch.manual_seed(0)
     model = CausalLM(BertConfig(vocab_size=29, hidden_size=12, num_layers=2, num_heads=3, intermediate_size=17,
                                 max_positions=11)).double()
@@ -312,3 +262,53 @@ def test_every_command_on_the_page_is_understood(name):
     lines = "\n".join(" ".join(command) for command in commands)
     done = subprocess.run([sys.executable, "-c", program], input=lines, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("concat", False)])
+def test_6_1_a_mix_of_pooled_layers_is_the_pool_of_mixed_ones_for_the_mean_alone(pool, exact):
+    """Two layers of one dimension, two tokens: 0, 4 and 2, 0. Their half-and-half mix is 1, 2."""
+    layers, mask = torch.tensor([[[[0.0], [4.0]]], [[[2.0], [0.0]]]]), torch.ones(1, 2, dtype=torch.bool)
+    mixed = layers.mean(dim=0, keepdim=True)
+    of_pools = pool_tokens(layers, mask, pool).mean(dim=1)
+    assert torch.allclose(of_pools, pool_tokens(mixed, mask, pool)[:, 0]) == exact
+
+
+def test_6_3_the_lowest_of_five_groups_learns_a_tenth_as_fast_if_delta_is_the_fourth_root_of_a_tenth():
+    rates = group_rates(5, 1e-3, 0.1 ** (1 / 4))
+    assert rates[0] == pytest.approx(1e-4) and rates[-1] == 1e-3
+    assert group_rates(5, 1e-3, 1.0) == [1e-3] * 5
+
+
+def test_6_4_two_runs_on_600_reviews_differ_by_two_points_by_chance_alone():
+    """The deviation of a difference of two shares p, each of n independent answers: √(2 p (1 − p) / n)."""
+    p, n = 0.88, 600
+    draw = np.random.default_rng(0)
+    differences = draw.binomial(n, p, 20_000) / n - draw.binomial(n, p, 20_000) / n
+    expected = math.sqrt(2 * p * (1 - p) / n)
+    assert differences.std() == pytest.approx(expected, rel=0.03) and 0.018 < expected < 0.020
+
+
+def test_6_5_a_word_that_is_said_twice_is_missed_less(encoders):
+    model = polarity_classifier(encoders)
+    once, twice = ("the plot is dull and it was by nora", "the plot is dull and it was dull by nora")
+    (alone,) = (weight for word, weight in word_importances(model, once, 20, 0) if word == "dull")
+    for word, weight in word_importances(model, twice, 20, 0):
+        assert word != "dull" or 0 < weight < alone
+
+
+def test_6_6_accuracy_prefers_the_classifier_that_knows_nothing_and_macro_f1_the_other():
+    neutral, good, bad = 0, 1, 2
+    labels = torch.tensor([neutral] * 90 + [good] * 6 + [bad] * 4)
+    answers = {"A": [neutral] * 100,
+               "B": [neutral] * 70 + [good] * 20 + [good] * 5 + [neutral] + [bad] * 3 + [neutral]}
+    A, B = (scores_of(torch.eye(3)[torch.tensor(given)], labels) for given in answers.values())
+    assert (A.accuracy, B.accuracy) == pytest.approx((0.9, 0.78))
+    assert A.recalls == [1, 0, 0] and B.recalls == pytest.approx([70 / 90, 5 / 6, 3 / 4])
+    assert A.macro_f1 == pytest.approx(180 / 190 / 3)
+    assert B.macro_f1 == pytest.approx((140 / 162 + 10 / 31 + 6 / 7) / 3)
+
+
+def test_6_8_the_geometric_mean_of_probabilities_is_the_softmax_of_the_mean_logits():
+    z, weights = torch.randn(3, 7, 4).double(), torch.tensor([0.5, 0.2, 0.3]).double()
+    of_logits = torch.einsum("k,kny->ny", weights, z).softmax(dim=1)
+    assert torch.allclose(geometric_mean(z, weights).exp(), of_logits, atol=1e-12)
