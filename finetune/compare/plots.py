@@ -1,8 +1,8 @@
 """Part VI, around the comparison: figures. How does accuracy grow with labels, with epochs and with minutes?
 
-A line has one colour and one marker in all figures; of more than `MOST` lines those that say most are coloured, and all
-others are grey. Where a line passes a number of labels that it was not run with, it is dashed. Legends stand beside the
-axes, in the order in which the lines end.
+A line has one colour and one marker in all figures. Of more than `MOST` lines those that say most are drawn, and the
+legend tells how many more the table has. Where a line passes a number of labels that it was not run with, it is dashed.
+Legends stand beside the axes, in the order in which the lines end.
 
 Read next: `finetune.compare.minutes`.
 """
@@ -13,51 +13,49 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finetune.compare.tables import Line, Row, accuracies, by_line, mean, minutes, title
 from minitransfer.apparatus.figures import BLACK, COLOURS, as_drawn
 
 MARKERS = {"bag": "D", "frozen": "o", "finetune": "s", "gradual": "v", "top": "P", "scratch": "^", "average": "*"}
-UNFROZEN = ("top", "gradual")  # in part: two ways to the same end, of which the better is coloured
 COLOUR_OF = {"bag": BLACK, **dict(zip(("frozen", "scratch", "top", "finetune", "average"), COLOURS)),
              "gradual": COLOURS[2]}  # the same in each figure, whatever else is drawn
-MOST = 6  # lines that can be told apart at a glance
+MOST = 7  # lines that can be told apart at a glance, and as many colours
 EPOCHS = 3  # that are drawn: later ones are noise around the same height
-PALE = "#BBBBBB"
 GAP = "pretrained − from scratch"
 DODGE = 0.012  # decades of labels between two lines, so that the bars of one do not hide those of another
 
 
 def line_styles(rows: Sequence[Row]) -> dict[Line, dict[str, Any]]:
-    """How each line is drawn: the same in all figures."""
-    lines, chosen = by_line(rows), telling_lines(rows)
-    colours: dict[Line, str] = {}
-    for line in chosen:
-        left = [colour for colour in (COLOUR_OF[line[1]], *COLOURS, BLACK) if colour not in colours.values()]
-        colours[line] = left[0]
-    styles = {}
-    for line in lines:
-        colour = colours.get(line, PALE)
-        styles[line] = {"color": colour, "linewidth": 1.5 if line in chosen else 0.8, "marker": MARKERS[line[1]],
-                        "markersize": 5 if line in chosen else 3, "zorder": 3 if line in chosen else 2}
+    """How each of the telling lines is drawn: the same in all figures."""
+    styles: dict[Line, dict[str, Any]] = {}
+    for line in telling_lines(rows):
+        taken = [style["color"] for style in styles.values()]
+        colour = next(colour for colour in (COLOUR_OF[line[1]], *COLOURS, BLACK) if colour not in taken)
+        styles[line] = {"color": colour, "linewidth": 1.5, "marker": MARKERS[line[1]], "markersize": 5}
     return styles
 
 
 def telling_lines(rows: Sequence[Row]) -> list[Line]:
-    """The lines that tell most, at most `MOST`: of each mode the best with an encoder of the best frozen one's kind,
-    and the best bag and average.
+    """The lines that tell most, at most `MOST`: the best frozen one and its network from scratch, the best fine-tuned
+    one, bag and average, the best frozen static vectors and the best of all from scratch; then the best of the others.
 
     Best is what was run with the most numbers of labels, and of these the most accurate where most lines are.
     """
     lines = by_line(rows)
-    labels = _common_labels(lines)
+    labels = _common_labels(lines)[-1] if lines else 0
     ranked = sorted(lines, key=lambda line: (-len(lines[line]), -mean(accuracies(lines[line].get(labels, [])) or [0])))
-    frozen = [line for line in ranked if line[1] == "frozen"][:1]
-    kin = [line for line in ranked if not frozen or _kind(lines[line]) == _kind(lines[frozen[0]])]
-    best = [[line for line in kin if line[1] in modes][:1] for modes in (UNFROZEN, ("finetune",), ("scratch",))]
-    others = [[line for line in ranked if line[1] == mode][:1] for mode in ("bag", "average")]
-    return list(dict.fromkeys([*itertools.chain(frozen, *best, *others), *ranked]))[:MOST]
+
+    def best(mode: str, kind: str | None = None) -> Line | None:
+        """The best line of this mode, with an encoder of this kind."""
+        return next((line for line in ranked if line[1] == mode and kind in (None, _kind(lines[line]))), None)
+
+    frozen = best("frozen")
+    chosen = [frozen, best("scratch", _kind(lines[frozen]) if frozen else None), best("finetune"), best("bag"),
+              best("average"), best("frozen", "static"), best("scratch")]
+    return [line for line in dict.fromkeys([*chosen, *ranked]) if line][:MOST]
 
 
 def _kind(of: Mapping[int, Sequence[Row]]) -> Any:
@@ -79,8 +77,8 @@ def accuracy(rows: Sequence[Row]) -> Figure:
     figure, (axes,) = _figure()
     lines, styles = by_line(rows), line_styles(rows)
     counts = _counts(lines)
-    for i, (line, of) in enumerate(lines.items()):
-        shift = 10 ** (DODGE * (i - (len(lines) - 1) / 2))
+    for i, line in enumerate(styles):
+        of, shift = lines[line], 10 ** (DODGE * (i - (len(styles) - 1) / 2))
         scores = [accuracies(runs) for runs in of.values()]
         middle = [mean(s) for s in scores]
         bars = [[m - min(s) for m, s in zip(middle, scores)], [max(s) - m for m, s in zip(middle, scores)]]
@@ -88,11 +86,11 @@ def accuracy(rows: Sequence[Row]) -> Figure:
         axes.errorbar(x, middle, bars, label=drawn_title(line), elinewidth=0.8, capsize=2, linestyle="none",
                       **styles[line])
         _join(axes, x, middle, list(of), counts, styles[line])
-    _shade(axes, lines, telling_lines(rows))
+    _shade(axes, lines, list(styles))
     _log_axis(axes, "labelled reviews", counts)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: accuracy and labels")
-    _legend(figure, axes, lines, telling_lines(rows))
+    _legend(figure, axes, lines, list(styles))
     return figure
 
 
@@ -100,12 +98,14 @@ def convergence(rows: Sequence[Row]) -> Figure:
     """Validation accuracy after each of the first epochs, these beside each other: a row for each line, a mark for each
     seed.
 
-    At the largest number of labels that most lines have. A bag has no epochs, and is left out, as is a run of which no
-    accuracies but the last were kept.
+    At the middle one of the numbers of labels that most lines have. A bag has no epochs, and is left out, as is a run
+    of which no accuracies but the last were kept.
     """
-    neural = [row for row in rows if row["mode"] != "bag" and row["validation_accuracies"]]
-    lines, styles = by_line(neural), line_styles(rows)
-    labels = _common_labels(lines)
+    styles = line_styles(rows)
+    lines = by_line(row for row in rows if row["mode"] != "bag" and row["validation_accuracies"])
+    lines = {line: of for line, of in lines.items() if line in styles}
+    common = _common_labels(lines)
+    labels = common[len(common) // 2] if common else 0
     drawn = [line for line in lines if labels in lines[line]]
     longest = max((len(row["validation_accuracies"]) for line in drawn for row in lines[line][labels]), default=1)
     figure, panels = _figure(min(EPOCHS, longest), height=1.2 + 0.28 * max(1, len(drawn)))
@@ -132,20 +132,21 @@ def cost(rows: Sequence[Row]) -> Figure:
     figure, (axes,) = _figure()
     lines, styles = by_line(rows), line_styles(rows)
     counts = _counts(lines)
-    for line, of in lines.items():
+    for line, style in styles.items():
+        of = lines[line]
         before = [max(run.get("seconds_pretraining", 0) for run in runs) / 60 for runs in of.values()]
         x = [max(minutes(runs, of.values()) + m, 1e-4) for runs, m in zip(of.values(), before)]
         y = [mean(accuracies(runs)) for runs in of.values()]
-        axes.plot(x, y, label=drawn_title(line), linestyle="none", **styles[line])
-        _join(axes, x, y, list(of), counts, styles[line] | {"linewidth": 0.8})
+        axes.plot(x, y, label=drawn_title(line), linestyle="none", **style)
+        _join(axes, x, y, list(of), counts, style | {"linewidth": 0.8})
         sizes = [20 + 60 * counts.index(n) / max(1, len(counts) - 1) for n in of]
-        axes.scatter(x, y, sizes, styles[line]["color"], marker=styles[line]["marker"], zorder=styles[line]["zorder"])
+        axes.scatter(x, y, sizes, style["color"], marker=style["marker"], zorder=3)
     known = any("seconds_pretraining" in row for row in rows)
     counted = "pretraining, encoding and training" if known else "encoding and training"
     _log_axis(axes, f"minutes of {counted}; larger marks: more labels", None)
     axes.set_ylabel("test accuracy in %")
     axes.set_title(f"{_data(rows)}: cost and accuracy, {counts[0]:,} to {counts[-1]:,} labels")
-    _legend(figure, axes, lines, telling_lines(rows))
+    _legend(figure, axes, lines, list(styles))
     return figure
 
 
@@ -188,14 +189,14 @@ def _log_axis(axes: Axes, name: str, ticks: Sequence[float] | None) -> None:
 
 def _legend(figure: Figure, axes: Axes, lines: Mapping[Line, Mapping[int, Sequence[Row]]],
             chosen: Sequence[Line]) -> None:
-    """A legend beside the axes: the chosen line that ends highest first, what is shaded, one entry for all others."""
+    """A legend beside the axes: the line that ends highest first, what is shaded, and how many more there are."""
     ends = {drawn_title(line): mean(accuracies(lines[line][max(lines[line])])) for line in chosen}
     handles, names = axes.get_legend_handles_labels()
     entries = dict(zip(names, handles))
-    pale = [drawn_title(line) for line in lines if line not in chosen]
     listed = {name: entries[name] for name in sorted(ends, key=lambda name: -ends[name])}
     listed |= {GAP: entries[GAP]} if GAP in entries else {}
-    listed |= {f"{len(pale)} more, in table.md": entries[pale[0]]} if pale else {}
+    if more := len(lines) - len(chosen):
+        listed[f"{more} more, in table.md"] = Line2D([], [], linestyle="none")
     figure.legend(listed.values(), listed, loc="outside right upper", frameon=False, fontsize=9, handlelength=3)
 
 
@@ -204,9 +205,10 @@ def _counts(lines: Mapping[Line, Mapping[int, Sequence[Row]]]) -> list[int]:
     return sorted({n for of in lines.values() for n in of})
 
 
-def _common_labels(lines: Mapping[Line, Mapping[int, Sequence[Row]]]) -> int:
-    """The number of labels that most lines have, the largest of these; 0 if there are no lines."""
-    return max(((sum(n in of for of in lines.values()), n) for n in _counts(lines)), default=(0, 0))[1]
+def _common_labels(lines: Mapping[Line, Mapping[int, Sequence[Row]]]) -> list[int]:
+    """The numbers of labels that most lines have, rising."""
+    having = {n: sum(n in of for of in lines.values()) for n in _counts(lines)}
+    return [n for n, count in having.items() if count == max(having.values())]
 
 
 def _data(rows: Sequence[Row]) -> str:

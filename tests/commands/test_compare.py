@@ -528,29 +528,28 @@ MANY = [*made_up("bag", "bag", None, {10: 0.6, 20: 0.7, 30: 0.8}),
         *made_up("bilm", "scratch", "bilm", {10: 0.4, 20: 0.5})]
 
 
-def test_of_many_lines_those_of_the_best_frozen_encoders_kind_are_coloured_and_what_it_gained_is_shaded():
+def test_of_many_lines_the_best_of_each_mode_are_drawn_and_what_the_best_frozen_encoder_gained_is_shaded():
     pytest.importorskip("matplotlib")
     from finetune.compare import plots
 
-    chosen = [("bilm", "frozen"), ("bilm", "gradual"), ("bilm", "finetune"), ("bilm", "scratch"), ("bag", "bag"),
-              ("bert", "finetune")]
+    chosen = [("bilm", "frozen"), ("bilm", "scratch"), ("bert", "finetune"), ("bag", "bag"), ("static", "frozen"),
+              ("static", "scratch"), ("bilm", "gradual")]
     assert plots.telling_lines(MANY) == chosen
     together = [*MANY, *made_up("all", "average", None, {10: 0.95})]
-    assert plots.telling_lines(together) == [*chosen[:5], ("all", "average")]
-    for line in chosen[:5]:  # a mode has its colour, whatever else is drawn
+    assert plots.telling_lines(together) == [*chosen[:4], ("all", "average"), *chosen[4:6]]
+    for line in chosen[:4]:  # a mode has its colour, whatever else is drawn
         assert plots.line_styles(together)[line]["color"] == plots.COLOUR_OF[line[1]]
     styles = plots.line_styles(MANY)
-    coloured = {styles[line]["color"] for line in chosen}
-    assert len(coloured) == 6 and plots.PALE not in coloured
-    assert {style["color"] for line, style in styles.items() if line not in chosen} == {plots.PALE}
+    assert list(styles) == chosen and len({style["color"] for style in styles.values()}) == plots.MOST
     figure = plots.accuracy(MANY)
+    assert len(figure.axes[0].containers) == plots.MOST
     (shade,) = [part for part in figure.axes[0].collections if part.get_label() == plots.GAP]
     corners = shade.get_paths()[0].vertices
     assert {tuple(corner) for corner in corners.round(6).tolist()} == {(10, 40), (10, 75), (20, 50), (20, 80)}
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "bilm, frozen", "bilm, fine-tuned", "bert, fine-tuned", "bag of n-grams", "bilm, gradually unfrozen",
-        "bilm, from scratch", plots.GAP, "3 more, in table.md"]
+        "bilm, frozen", "bert, fine-tuned", "bag of n-grams", "static, frozen", "static, from scratch",
+        "bilm, gradually unfrozen", "bilm, from scratch", plots.GAP, "2 more, in table.md"]
 
 
 def test_where_a_line_passes_a_number_of_labels_that_it_was_not_run_with_it_is_dashed():
@@ -561,7 +560,7 @@ def test_where_a_line_passes_a_number_of_labels_that_it_was_not_run_with_it_is_d
               and line.get_linestyle() in ("-", "--")]
     lengths = {style: sorted(round(line.get_xdata()[1] / line.get_xdata()[0], 3) for line in joints
                              if line.get_linestyle() == style) for style in ("-", "--")}
-    assert lengths == {"--": [3.0] * 3, "-": [1.5] * 5 + [2.0] * 6}
+    assert lengths == {"--": [3.0], "-": [1.5] * 5 + [2.0] * 6}
 
 
 def test_only_the_first_epochs_are_drawn_and_the_cost_counts_pretraining_where_it_is_known():
