@@ -3,7 +3,7 @@
 The question of pretraining, asked of a text of one's own. Of each [MASK] BERT says how probable every piece is, given
 all that stands to its left and right; of several masks it guesses each by itself, without knowing the other answers.
 
-Read next: `pretrain.inspect.attention`.
+Read next: `pretrain.inspect.agreement`.
 """
 
 import numpy as np

@@ -4,6 +4,7 @@
     python -m pretrain.inspect runs/bilm --senses bank                   # and whether it parts by what it means
     python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."  # what is thought to be missing
     python -m pretrain.inspect runs/gpt --write "the film was"           # how it may go on
+    python -m pretrain.inspect runs/bilm runs/gpt --agreement            # which verb belongs to a noun (lecture 1)
     python -m pretrain.inspect runs/bert --attention "not a good film ." # which tokens a head attends to (lecture 3.1)
     python -m pretrain.inspect runs/frozen-500 --mix                     # which layers a task uses (lecture 2.4)
     python -m pretrain.inspect runs/static runs/glove --pmi              # what inner products come to
@@ -37,6 +38,7 @@ from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
 from minitransfer.transfer.classifier import load_classifier
 from minitransfer.transfer.loading import load_encoder, load_with_head
 from pretrain.inspect import pmi, showing
+from pretrain.inspect.agreement import KINDS, phrases, preferences, right_share
 from pretrain.inspect.attention import PLACES, attentions
 from pretrain.inspect.curves import common_axis, drawn, read_history
 from pretrain.inspect.filling import ask, guesses
@@ -148,6 +150,23 @@ def look_at_senses(settings: Settings) -> dict[str, float]:
         print(f"  {name:<24} {share:.3f}")
     tell_picture(path)
     return dict(zip(names, shares))
+
+
+def look_at_agreement(settings: Settings) -> dict[str, dict[str, float]]:
+    """Say how often runs find the right form of a verb likelier than the wrong one; returns the shares of each."""
+    device, asked, found = machine(settings), phrases(), {}
+    for path in settings.runs:
+        run = load_run(path)
+        showing.check_kind(run, "--agreement")
+        found[path] = right_share(preferences(run, asked, device), asked)
+    counts = Counter(phrase.kind for phrase in asked)
+    print("share of phrases in which the right form of a verb is the likelier one (0.5 is guessing)\n")
+    for kind, example in KINDS.items():
+        print(f"  {example:<28} {kind}, {counts[kind]} phrases")
+    nearest = dict(zip(KINDS, (1.0, 1.0, 0.0)))
+    for name, shares in {**found, "whoever follows the nearest noun": nearest}.items():
+        print("".join(f"{shares[kind]:8.3f}" for kind in KINDS) + f"  {one_line(name)}")
+    return found
 
 
 def look_at_attention(settings: Settings) -> Path | None:
@@ -262,8 +281,8 @@ def look_side_by_side(settings: Settings) -> dict[str, list[Any]]:
 
 
 LOOKS = {"word": look_at_word, "senses": look_at_senses, "attention": look_at_attention, "fill": look_at_gaps,
-         "write": write_on, "mix": look_at_mix, "pmi": look_at_products, "curves": look_at_curves,
-         "side_by_side": look_side_by_side}
+         "write": write_on, "agreement": look_at_agreement, "mix": look_at_mix, "pmi": look_at_products,
+         "curves": look_at_curves, "side_by_side": look_side_by_side}
 
 
 def main(settings: Settings) -> Any:

@@ -18,15 +18,15 @@ from minitransfer.text.plain import corpus_name
 from minitransfer.text.sample import SENSES
 from minitransfer.text.words import tokenize
 
-MODES = ("word", "senses", "fill", "write", "attention", "mix", "pmi", "curves", "runs")
+MODES = ("word", "senses", "fill", "write", "agreement", "attention", "mix", "pmi", "curves", "runs")
 ONLY = {"--word": ("layer", "occurrences", "corpus", "data_dir", "offline"),
         "--write": ("length", "temperature", "top_k", "seed")}
 ALSO = {("layer", "--attention"), ("data_dir", "--pmi"), ("offline", "--pmi")}  # flags of --word that these have, too
-MOST_RUNS = {"--attention": 3, "--pmi": 7, "--curves": 7, "--runs": 7}  # what fits a screen; colours to tell apart
+MOST_RUNS = {"--agreement": 7, "--attention": 3, "--pmi": 7, "--curves": 7, "--runs": 7}  # a screen; as many colours
 MOST_OCCURRENCES = 2_000  # all pairs of them are compared
 
-DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, what may follow it, a mix, a
-training, or several runs.
+DESCRIPTION = """Look into finished runs: a word in many sentences, a gap in a text, what may follow it, grammar, a mix,
+a training, or several runs.
 
 examples:
   python -m pretrain.inspect runs/bilm --word bank
@@ -34,13 +34,15 @@ examples:
   python -m pretrain.inspect runs/bilm --senses bank
   python -m pretrain.inspect runs/bert --fill "the film was [MASK] ."
   python -m pretrain.inspect runs/gpt --write "the film was" --temperature 0.7 --seed 3
+  python -m pretrain.inspect runs/bilm runs/gpt --agreement
   python -m pretrain.inspect runs/bert runs/bert-finetuned --attention "it was not a good film ."
   python -m pretrain.inspect runs/frozen-500 --mix
   python -m pretrain.inspect runs/static runs/glove --pmi
   python -m pretrain.inspect --curves runs/bilm runs/bilm-imdb
   python -m pretrain.inspect --runs runs/frozen-500 runs/finetuned-500
 
-prints to stdout; all but --fill, --write and --runs also draw a picture, which needs `pip install -e ".[plot]"`
+prints to stdout; all but --fill, --write, --agreement and --runs also draw a picture, which needs
+`pip install -e ".[plot]"`
 on 2 cores: --word some 20 seconds with IMDB, which must be read; all else a few seconds"""
 
 
@@ -56,8 +58,8 @@ class Settings(CommandSettings):
     prog = "python -m pretrain.inspect"
     description = DESCRIPTION
 
-    runs: tuple[str, ...] = flag("the directory of a run; several for --attention, --pmi, --curves and --runs",
-                                 directory_name, metavar="RUN", many=True, positional=True)
+    runs: tuple[str, ...] = flag("the directory of a run; several for --agreement, --attention, --pmi, --curves and "
+                                 "--runs", directory_name, metavar="RUN", many=True, positional=True)
     word: str | None = what_flag("compare the occurrences of a word, as a pretrain.bilm, bert or gpt run encodes them",
                                  metavar="WORD", default=None)
     senses: str | None = what_flag(
@@ -65,6 +67,9 @@ class Settings(CommandSettings):
         f"{', '.join(SENSES)}", metavar="WORD", choices=tuple(SENSES), default=None)
     fill: str | None = what_flag("guess each [MASK] in a text, by a pretrain.bert run", metavar="TEXT", default=None)
     write: str | None = what_flag("go on with a text, by a pretrain.gpt run", metavar="TEXT", default=None)
+    agreement: bool = what_flag(
+        "ask pretrain.bilm, bert or gpt runs which form of a verb follows, where another noun stands between", bool,
+        default=False)
     attention: str | None = what_flag(
         "draw which tokens of a text each head attends to, by runs of pretrain.bert, gpt or of finetune.imdb on one, "
         "beside a network of new weights", metavar="TEXT", default=None)
@@ -119,7 +124,7 @@ class Settings(CommandSettings):
                                  f"leave it out, or use {other}")
         if mode == "--fill" and "[MASK]" not in given["fill"]:
             raise UsageError("--fill: there is no [MASK] in the text", "write [MASK] for what is to be guessed")
-        if mode in ("--fill", "--write", "--runs") and out is not None:
+        if mode in ("--fill", "--write", "--agreement", "--runs") and out is not None:
             raise UsageError(f"--out has no meaning with {mode}, which draws no picture", "leave it out")
         if out is not None and Path(out).suffix.lower() != ".png":
             raise UsageError(f"--out {out[:300]} does not end in .png", "name a file that does")

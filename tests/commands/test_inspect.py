@@ -378,7 +378,8 @@ def test_without_matplotlib_there_is_text_and_for_curves_one_line(trained, runs,
 
 @pytest.mark.parametrize("run, flags, code, told", [
     ("bilm", "--word", 2, "expected one argument"),
-    ("bilm", "", 2, "arguments --word --senses --fill --write --attention --mix --pmi --curves --runs is required"),
+    ("bilm", "", 2,
+     "arguments --word --senses --fill --write --agreement --attention --mix --pmi --curves --runs is required"),
     ("bilm", "--word bank --mix", 2, "not allowed with"),
     ("bilm", "--wrod bank --word bank", 2, "did you mean --word?"),
     ("bilm", "--word river-bank", 2, "is 3 words to an encoder: river, -, bank"),
