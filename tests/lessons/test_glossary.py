@@ -85,4 +85,4 @@ def test_what_the_book_does_not_implement_is_said_to_be_not_implemented(term):
 
 def test_the_two_meanings_of_transfer_learning_are_explained_before_the_first_table():
     opening = " ".join(text().partition("\n|")[0].split())
-    assert "slides use *transfer learning* (転移学習) only for a frozen" in opening and "for both" in opening
+    assert "lecture uses *transfer learning* (転移学習) only for a frozen" in opening and "for both" in opening
