@@ -9,7 +9,8 @@ not the neighbour. So **subject-verb agreement** tells whether a language model 
 BERT is asked at a [MASK], and also sees a few words behind it; a GPT and the forward direction of a biLM see the phrase
 alone. Each phrase stands here in all combinations of singular and plural. So whoever prefers one form of the verb
 whatever the phrase is right in half of them, and whoever follows the nearest noun in all of two kinds and none of the
-third.
+third. For whoever looks at no more than that noun and what stands behind the subject, the shares of the last two kinds
+sum to one, whatever is preferred. So the subject has an influence as far as they sum to more.
 
 Read next: `pretrain.inspect.attention`.
 """

@@ -57,6 +57,14 @@ def test_rules_without_grammar_get_what_they_should():
     assert shares(lambda phrase: "singular") == shares(lambda phrase: "plural") == [0.5, 0.5, 0.5]
 
 
+def test_without_a_look_at_the_subject_the_last_two_shares_sum_to_one():
+    torch.manual_seed(0)
+    likings = {phrase.words[2:]: torch.randn(3) for phrase in phrases()}  # of each end of a phrase, for 3 verbs
+    s = torch.stack([likings[phrase.words[2:]] for phrase in phrases()])
+    alone, same, other = right_share(s, phrases()).values()
+    assert alone == pytest.approx(0.5) and same + other == pytest.approx(1) and same != other
+
+
 def test_a_preference_that_is_none_is_not_right():
     asked = [Phrase(("the", "king"), kind, plural) for kind in KINDS for plural in (False, True)]
     assert list(right_share(torch.zeros(6, 2), asked).values()) == [0, 0, 0]

@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from minitransfer.transfer.examples import predict
 from minitransfer.transfer.features import pool_tokens
 from minitransfer.transfer.freezing import group_rates
 from minitransfer.transfer.stopping import scores_of
+from pretrain.inspect.agreement import NOUNS, phrases
 
 ROOT = Path(__file__).parents[2]
 DOCS = ("exercises.md", "going-further.md")
@@ -262,6 +264,17 @@ def test_every_command_on_the_page_is_understood(name):
     lines = "\n".join(" ".join(command) for command in commands)
     done = subprocess.run([sys.executable, "-c", program], input=lines, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_5_2_of_two_phrases_with_the_same_end_a_model_without_a_subject_has_one_right():
+    ends = defaultdict(list)
+    for phrase in phrases():
+        subject = next(noun for noun in NOUNS if phrase.words[1] in noun)
+        ends[subject, phrase.words[2:]].append(phrase)
+    pairs = [both for (_, end), both in ends.items() if end]
+    assert len(pairs) == 792
+    for both in pairs:
+        assert len(both) == len({phrase.plural for phrase in both}) == len({phrase.kind for phrase in both}) == 2
 
 
 @pytest.mark.parametrize("pool, exact", [("mean", True), ("mean-max", False), ("concat", False)])
