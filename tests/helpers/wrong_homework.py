@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, gelu, pad, relu
+from torch.nn.functional import cross_entropy, gelu, logsigmoid, pad, relu
 
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
@@ -36,6 +36,16 @@ def skipgram(of_c: Callable, of_o: Callable, of_negatives: Callable) -> Callable
     return gradient
 
 
+def skipgram_loss(c: Tensor, o: Tensor, negatives: Tensor) -> Tensor:
+    return -logsigmoid(c @ o) - logsigmoid(-negatives @ c).sum()
+
+
+def by_autograd(*vectors: Tensor) -> tuple[Tensor, ...]:
+    """The right gradient, but not written down by hand."""
+    vectors = [vector.requires_grad_() for vector in vectors]
+    return torch.autograd.grad(skipgram_loss(*vectors), vectors)
+
+
 RIGHT_C = lambda s, s_n, o, n: (s - 1) * o + s_n @ n
 RIGHT_O = lambda s, c: (s - 1) * c
 RIGHT_N = lambda s_n, c: s_n.outer(c)
@@ -49,6 +59,9 @@ wrong("skipgram_gradient", "mean over negatives", "mean over the negatives")(ski
     lambda s, s_n, o, n: (s - 1) * o + s_n @ n / len(n), RIGHT_O, lambda s_n, c: s_n.outer(c) / len(s_n)))
 wrong("skipgram_gradient", "negatives forgotten for c", "only the term of the true pair")(skipgram(
     lambda s, s_n, o, n: (s - 1) * o, RIGHT_O, RIGHT_N))
+wrong("skipgram_gradient", "autograd", "You let autograd work out the gradient")(by_autograd)
+wrong("skipgram_gradient", "autograd as a function", "You let autograd work out the gradient")(
+    torch.func.grad(skipgram_loss, argnums=(0, 1, 2)))
 wrong("skipgram_gradient", "one tensor only", "should return 3 tensors")(lambda c, o, n: (torch.sigmoid(c @ o) - 1) * o)
 
 
@@ -165,18 +178,20 @@ wrong("elmo_vector", "an empty text divided by 0", "0 / 0")(pooled(pool=lambda h
 
 
 def masking(chosen_of: Callable | None = None, kinds: Callable | None = None, low: int = len(SPECIAL_PIECES),
-            labels_of: Callable | None = None, p: float = 0.15, seeded: bool = True, inplace: bool = False) -> Callable:
+            labels_of: Callable | None = None, p: float = 0.15, seeded: bool = True, inplace: bool = False,
+            generator_of: Callable = lambda generator: generator, random_of: Callable | None = None) -> Callable:
     """An answer to task 6 with one part replaced."""
 
     def answer(token_ids: Tensor, generator: torch.Generator, vocab_size: int) -> tuple[Tensor, Tensor]:
-        g = generator if seeded else None
+        g = generator_of(generator) if seeded else None
         uniform = lambda: torch.rand(token_ids.shape, generator=g)
         form = (token_ids == PAD_ID) | (token_ids == CLS_ID) | (token_ids == SEP_ID)
         chosen = uniform() < p
         chosen = chosen_of(chosen) if chosen_of else chosen & ~form
         u = uniform()
         hidden, replaced = kinds(u, uniform) if kinds else (u < 0.8, (u >= 0.8) & (u < 0.9))
-        random_ids = torch.randint(low, vocab_size, token_ids.shape, generator=g)
+        random_ids = (random_of(token_ids, g) if random_of else
+                      torch.randint(low, vocab_size, token_ids.shape, generator=g))
         original, inputs = token_ids.clone(), token_ids if inplace else token_ids.clone()
         inputs[chosen & hidden] = MASK_ID
         inputs[chosen & replaced] = random_ids[chosen & replaced]
@@ -201,6 +216,21 @@ wrong("mask_tokens", "all become [MASK]", "it should be 80, 10 and 10 %")(
 wrong("mask_tokens", "30 % chosen", "should choose 15 %")(masking(p=0.3))
 wrong("mask_tokens", "special pieces at random", "one of the special ones")(masking(low=0))
 wrong("mask_tokens", "another generator", "With the same generator the masks were others")(masking(seeded=False))
+SEEDED = lambda: torch.Generator().manual_seed(0)
+SMALLEST, LARGEST = len(SPECIAL_PIECES), 1_012  # of the ids that may stand in a text of this grader
+wrong("mask_tokens", "a seed of its own", "100% are chosen again")(masking(generator_of=lambda generator: SEEDED()))
+wrong("mask_tokens", "a seed of its own for what becomes of a piece", "become the same with both")(
+    masking(kinds=lambda u, uniform: (lambda v: (v < 0.8, (v >= 0.8) & (v < 0.9)))(
+        torch.rand(u.shape, generator=SEEDED()))))
+wrong("mask_tokens", "the next id as a random piece", "The random pieces are not random")(
+    masking(random_of=lambda ids, g: torch.where(ids < LARGEST, ids + 1, SMALLEST)))
+wrong("mask_tokens", "the piece beside it as a random piece", "The random pieces are not random")(
+    masking(random_of=lambda ids, g: ids.roll(1, 1).where(ids.roll(1, 1) >= SMALLEST, SMALLEST)))
+wrong("mask_tokens", "random pieces by a seed of their own", "The random pieces are not random")(
+    masking(random_of=lambda ids, g: torch.randint(SMALLEST, LARGEST + 1, ids.shape, generator=SEEDED())))
+wrong("mask_tokens", "one distance for all random pieces", "The random pieces are not random")(
+    masking(random_of=lambda ids, g: SMALLEST + (ids - SMALLEST + torch.randint(1, LARGEST, (), generator=g))
+            % (LARGEST + 1 - SMALLEST)))
 wrong("mask_tokens", "the text itself changed", "You changed `token_ids` itself")(masking(inplace=True))
 
 
@@ -327,6 +357,8 @@ wrong("causal_attention", "mask inverted", "the wrong way round")(
 wrong("causal_attention", "masked after the softmax", "after the softmax")(
     looking_back(hide=lambda s, m: s, after=lambda shares, m: shares * m))
 wrong("causal_attention", "softmax over the queries", "The softmax is over the keys")(looking_back(axis=1))
+wrong("causal_attention", "numpy", "Compute in torch")(
+    lambda *parts: torch.from_numpy(looking_back()(*(torch.from_numpy(part.numpy()) for part in parts)).numpy()))
 wrong("causal_attention", "unscaled", "The scores are unscaled")(looking_back(score=lambda q, k: q @ k.mT))
 
 
@@ -415,6 +447,8 @@ wrong("distillation_loss", "student alone softened", "divide the teacher's logit
 wrong("distillation_loss", "logits times τ", "You multiply the logits")(soft(lambda x, τ: x * τ, lambda z, τ: z * τ))
 wrong("distillation_loss", "cross-entropy", "the teacher's own entropy")(
     soft(divergence=lambda log_p, log_q: -log_p.exp() * log_q))
+wrong("distillation_loss", "numpy", "Compute in torch")(
+    lambda z, x, τ: torch.from_numpy(soft()(torch.from_numpy(z.numpy()), torch.from_numpy(x.numpy()), τ).numpy()))
 wrong("distillation_loss", "the teacher learns", "The gradient reaches the teacher")(soft(still=False))
 
 

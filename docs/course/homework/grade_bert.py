@@ -18,15 +18,15 @@ ROWS, LENGTH, VOCAB_SIZE = 401, 997, 1_013  # enough pieces that 72 % cannot pas
 
 def some_text() -> Tensor:
     """Rows of [CLS] pieces [SEP] pieces [SEP] padding."""
-    draw = torch.Generator().manual_seed(0)
+    draw = torch.Generator().manual_seed(977)  # no seed that an answer is likely to use
     token_ids = torch.randint(len(SPECIAL_PIECES), VOCAB_SIZE, (ROWS, LENGTH), generator=draw)
     token_ids[:, 0], token_ids[:, LENGTH // 3], token_ids[:, -4] = CLS_ID, SEP_ID, SEP_ID
     token_ids[:, -3:] = PAD_ID
     return token_ids
 
 
-def masked(function: Callable, token_ids: Tensor) -> list[Tensor]:
-    answer = function(token_ids, torch.Generator().manual_seed(1), VOCAB_SIZE)
+def masked(function: Callable, token_ids: Tensor, seed: int = 1) -> list[Tensor]:
+    answer = function(token_ids, torch.Generator().manual_seed(seed), VOCAB_SIZE)
     return several(answer, (tuple(token_ids.shape), "the inputs"), (tuple(token_ids.shape), "the labels"))
 
 
@@ -57,7 +57,8 @@ def mask_tokens(function: Callable) -> None:
     itself = 1 / (VOCAB_SIZE - len(SPECIAL_PIECES))  # how often a random piece is the one that stood there
     require(as_often_as(0.8, hidden, n) and as_often_as(0.1 * (1 - itself), replaced, n),
             f"Of the chosen pieces became: {shares}; it should be 80, 10 and 10 %.")
-    random_ids = inputs[chosen & (inputs != MASK_ID) & (inputs != token_ids)]
+    random_places = chosen & (inputs != MASK_ID) & (inputs != token_ids)
+    random_ids = inputs[random_places]
     require(int(random_ids.min()) >= len(SPECIAL_PIECES), "A random piece was one of the special ones. Draw from "
             f"{len(SPECIAL_PIECES)} to vocab_size − 1.")
     require(len(random_ids.unique()) > 0.9 * VOCAB_SIZE, "The random pieces are only "
@@ -65,6 +66,24 @@ def mask_tokens(function: Callable) -> None:
     again = ask(lambda: masked(function, token_ids))
     require(torch.equal(inputs, again[0]) and torch.equal(labels, again[1]), "With the same generator the masks were "
             "others. Give `generator=generator` to everything that draws: then an interrupted run can draw them again.")
+    other_inputs, other_labels = ask(lambda: masked(function, token_ids, seed=2))
+    twice = chosen & (other_labels != IGNORE_INDEX)  # chosen by each of two generators
+    require(as_often_as(0.15, int(twice.sum()), n), "Another generator should choose other pieces, and of yours "
+            f"{twice.sum() / n:.0%} are chosen again, where 15 % should be. Draw by the given generator, and give it "
+            "no seed: otherwise each epoch masks the same pieces.")
+    kinds = [(part == MASK_ID).int() - (part == token_ids).int() for part in (inputs, other_inputs)]
+    alike = (kinds[0] == kinds[1])[twice].double().mean()
+    require(bool(alike < 0.8), f"Of the pieces that two generators choose, {alike:.0%} become the same with both: "
+            "[MASK], another piece, or themselves. It should be 66 %. Draw u by the given generator, too.")
+    replaced_twice = twice & (kinds[0] == 0) & (kinds[1] == 0)
+    other_ids = other_inputs[(other_labels != IGNORE_INDEX) & (kinds[1] == 0)]
+    fewer = min(len(random_ids), len(other_ids))
+    pairs = torch.stack([token_ids[random_places], random_ids])
+    require(not any(bool((a == b).double().mean() > 0.5) for a, b in (
+        (inputs[replaced_twice], other_inputs[replaced_twice]),  # place by place
+        (random_ids[:fewer], other_ids[:fewer]),  # one after the other
+    )) and len(pairs.unique(dim=1)[0]) > 0.9 * len(random_ids), "The random pieces are not random: what stands in the "
+            "text, or its position, decides which they are. Draw them by the generator, from the whole vocabulary.")
 
 
 def attention_by_loops(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -115,7 +134,7 @@ def attention(function: Callable) -> None:
 
 
 def masked_lm_loss(function: Callable) -> None:
-    model = make_model()
+    model = make_model().requires_grad_(False)
     D = model.config.hidden_size
     parts = [model.dense.weight.detach(), model.dense.bias.detach(), model.norm,
              model.bert.embeddings.tokens.weight.detach(), model.bias.detach()]

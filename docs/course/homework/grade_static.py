@@ -7,7 +7,7 @@ import torch
 from elmo_by_loops import strongest_response
 from skipgram_by_loops import loss_by_loops
 from torch import Tensor
-from wrong import ask, close, drawn, number, require, several, tensor
+from wrong import WatchAutograd, ask, close, drawn, number, require, several, tensor
 
 
 def gradients_by_autograd(c: Tensor, o: Tensor, negatives: Tensor) -> list[Tensor]:
@@ -27,7 +27,11 @@ def skipgram_gradient(function: Callable) -> None:
     shapes = (((D,), "the gradient of c"), ((D,), "the gradient of o"), ((N, D), "the gradient of the negatives"))
     c, o, negatives = drawn(D, seed=1), drawn(D, seed=2), drawn(N, D, seed=3)
     expected = gradients_by_autograd(c, o, negatives)
-    of_c, of_o, of_negatives = several(ask(function, c, o, negatives), *shapes)
+    with WatchAutograd() as watch:
+        answer = ask(function, c, o, negatives)
+    require(not watch.used, "You let autograd work out the gradient. Here it is to be written down by hand: "
+            "d(−log σ(x))/dx is σ(x) − 1, and the chain rule gives the rest.")
+    of_c, of_o, of_negatives = several(answer, *shapes)
     require(not all(close(-a, b) for a, b in zip((of_c, of_o, of_negatives), expected)),
             "You return minus the gradient. The gradient points to where the loss grows; a training step subtracts "
             "it, your function does not.")
@@ -114,7 +118,7 @@ def glove_loss(function: Callable) -> None:
     require(not isinstance(answer, Tensor) or bool(answer.isfinite().all()), "The loss is not finite: where X_ij = 0 "
             "there is no logarithm, and 0 · ∞ is no number. Leave those pairs out.")
     found, expected, pairs = number(answer, "The loss"), loss(), int((X > 0).sum())
-    told = f"The loss should be {expected:.4f} here, and yours is {found:.4f}."
+    gap = f"The loss should be {expected:.4f} here, and yours is {found:.4f}."
     for value, complaint in (
         (loss(weight=lambda x: 1.0), "The weights f(X_ij) are missing: rare pairs, whose counts say little, count as "
          "much as frequent ones."),
@@ -129,6 +133,6 @@ def glove_loss(function: Callable) -> None:
         (expected / pairs, "Yours is the mean over the pairs. J is their sum."),
         (expected / 2, "Yours is half of the sum. J has no ½."),
     ):
-        require(abs(found - value) > 1e-4, f"{told} {complaint}")
-    require(abs(found - expected) < 1e-4, f"{told} It is the sum, pair by pair, of f(X_ij) times the squared error of "
+        require(abs(found - value) > 1e-4, f"{gap} {complaint}")
+    require(abs(found - expected) < 1e-4, f"{gap} It is the sum, pair by pair, of f(X_ij) times the squared error of "
             "w_i·w̃_j + b_i + b̃_j against log X_ij, where X_ij > 0.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 TOLERANCE = 1e-4  # of results near 1: an answer may be worked out in float32
 
@@ -32,11 +33,27 @@ def ask(function: Callable, *inputs: Any) -> Any:
     except Wrong:
         raise
     except Exception as error:
+        if "numpy() on Tensor that requires grad" in str(error):
+            raise Wrong("It leaves torch for numpy. Compute in torch: this grader also asks for gradients, and numpy "
+                        "has none.") from None
         place = traceback.extract_tb(error.__traceback__)[-1]
         shapes = ", ".join(str(tuple(given.shape)) for given in inputs if isinstance(given, Tensor))
         raise Wrong(f"It stopped with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else '-'} "
                     f"(line {place.lineno} of {place.filename.rpartition('/')[2]}). "
                     f"The tensors that it was given have the shapes {shapes or '-'}.") from None
+
+
+class WatchAutograd(TorchFunctionMode):
+    """Notes whether anything that torch computes within it is ready to be differentiated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = False
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.used |= isinstance(result, Tensor) and result.requires_grad
+        return result
 
 
 def tensor(found: Any, shape: tuple[int, ...], what: str) -> Tensor:
