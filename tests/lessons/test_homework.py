@@ -27,9 +27,9 @@ def grade(*flags: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
 
 @every_task
 def test_an_empty_stub_is_told_what_to_compute_how_to_begin_and_what_to_read(task):
-    told = task.complaint(load(HOMEWORK / "stubs.py"))
-    assert told.startswith(f"Task {task.number}, {task.name}: not written yet.")
-    assert all(part in told for part in (task.formula, task.hint, task.chapter, f"{task.points} points"))
+    complaint = task.complaint(load(HOMEWORK / "stubs.py"))
+    assert complaint.startswith(f"Task {task.number}, {task.name}: not written yet.")
+    assert all(part in complaint for part in (task.formula, task.hint, task.chapter, f"{task.points} points"))
 
 
 @every_task
@@ -41,8 +41,8 @@ def test_the_functions_of_the_book_and_the_solutions_pass(task, path):
 @pytest.mark.parametrize(("name", "function", "message"), [(task, f, message) for task, _, f, message in WRONG],
                          ids=[f"{task}: {mistake}" for task, mistake, *_ in WRONG])
 def test_each_mistake_is_found_and_named(name, function, message):
-    told = BY_NAME[name].complaint(SimpleNamespace(**{name: function}))
-    assert told and message in told and "It stopped with" not in told
+    complaint = BY_NAME[name].complaint(SimpleNamespace(**{name: function}))
+    assert complaint and message in complaint and "It stopped with" not in complaint
 
 
 def test_each_task_is_tried_with_several_mistakes_and_those_that_every_class_makes_are_among_them():
@@ -87,6 +87,13 @@ def test_a_students_file_is_graded_task_by_task(tmp_path):
     assert done.returncode == 1 and "14 failed, 1 passed" in done.stdout and "points: 5 of 135" in done.stdout
 
 
+def test_the_points_are_of_those_tasks_that_were_graded():
+    done = grade("--solutions", str(SOLUTIONS), "-m", "core")
+    assert done.returncode == 0 and "10 passed" in done.stdout and "points: 100 of 100" in done.stdout
+    done = grade("-k", "glove or layer_rates")
+    assert done.returncode == 1 and "2 failed" in done.stdout and "points: 0 of 10" in done.stdout
+
+
 def test_the_solutions_have_all_points():
     done = grade("--solutions", str(SOLUTIONS))
     assert done.returncode == 0 and "points: 135 of 135" in done.stdout
@@ -116,7 +123,8 @@ def test_the_page_of_the_homework_lists_the_tasks_as_they_are():
     assert head == ["", "function", "what", "lecture", "difficulty", "minutes", "points"]
     assert rows == [[str(t.number), f"`{t.name}`", t.title, t.lecture, t.difficulty, str(t.minutes), str(t.points)]
                     for t in TASKS]
-    assert sum(task.points for task in TASKS) == 135 and [task.number for task in TASKS] == list(range(1, 16))
+    assert [sum(task.points for task in TASKS if task.core is core) for core in (True, False)] == [100, 35]
+    assert [task.number for task in TASKS] == list(range(1, 16))
     assert all((ROOT / task.chapter).is_file() for task in TASKS)
 
 

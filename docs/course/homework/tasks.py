@@ -1,4 +1,4 @@
-"""The tasks: what each is worth, what it takes, and what a stub that is still empty is told."""
+"""The tasks: what each is worth, what it takes, and the message for a stub that is still empty."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,20 +31,25 @@ class Task:
     hint: str
     grade: Callable[[Callable], None]
 
+    @property
+    def core(self) -> bool:
+        """Whether it belongs to the ten for the lecture up to section 5; the others are extra."""
+        return self.number <= 10
+
     def complaint(self, answers: ModuleType) -> str | None:
         """What is wrong with the answer in a student's file; None if nothing is."""
-        told = f"Task {self.number}, {self.name}: "
+        heading = f"Task {self.number}, {self.name}: "
         function = getattr(answers, self.name, None)
         if not callable(function):
-            return f"{told}there is no function of this name in the file. Its signature is in stubs.py."
+            return f"{heading}there is no function of this name in the file. Its signature is in stubs.py."
         try:
             self.grade(function)
         except NotWritten:
-            return (f"{told}not written yet.\n  What it computes: {self.formula}\n  To begin: {self.hint}\n"
+            return (f"{heading}not written yet.\n  What it computes: {self.formula}\n  To begin: {self.hint}\n"
                     f"  To read: {self.chapter}, lecture {self.lecture}. About {self.minutes} minutes, "
                     f"{self.points} points.")
         except Wrong as wrong:
-            return f"{told}{wrong}"
+            return f"{heading}{wrong}"
         return None
 
 
