@@ -83,10 +83,10 @@ def next_piece_loss(function: Callable) -> None:
             "the last axis.")
     n, expected = len(asked), sum_of(asked) / len(asked)
     found = number(ask(function, logits, token_ids), "The loss")
-    told = f"The loss should be {expected:.4f} nats here, and yours is {found:.4f}."
+    gap = f"The loss should be {expected:.4f} nats here, and yours is {found:.4f}."
 
     def not_this(value: float, complaint: str) -> None:
-        require(abs(found - value) > 1e-4, f"{told} {complaint}")
+        require(abs(found - value) > 1e-4, f"{gap} {complaint}")
 
     not_this(sum_of([(b, t, t) for b, t in real]) / len(real), "You ask each place for the piece that stands there, "
              "which the model has just read. Place t is asked for the piece at t + 1.")
@@ -101,7 +101,7 @@ def next_piece_loss(function: Callable) -> None:
         not_this(expected * n / places, f"You divide by {places} places, {of}. {n} have a next piece that is real.")
     not_this(expected / math.log(2), "Yours is in bits: take the natural logarithm.")
     not_this(math.exp(expected), "Yours is the perplexity, exp(loss).")
-    require(abs(found - expected) < 1e-4, f"{told} It is the mean of −log softmax(logits_t)[w_{{t+1}}] over the {n} "
+    require(abs(found - expected) < 1e-4, f"{gap} It is the mean of −log softmax(logits_t)[w_{{t+1}}] over the {n} "
             "places whose next piece is real.")
 
 
@@ -157,7 +157,7 @@ def distillation_loss(function: Callable) -> None:
 
     found, plain = answer(z, x), divergence(x, z)
     expected = temperature**2 * plain
-    told = f"The loss should be {expected:.4f} here, and yours is {found:.4f}."
+    gap = f"The loss should be {expected:.4f} here, and yours is {found:.4f}."
     shifted = answer(z + torch.arange(M).unsqueeze(1), x)
     require(abs(shifted - found) < 1e-6, "The loss changes when the same number is added to all logits of a token, "
             "which changes no probability: the softmax is over the wrong axis. It is over the vocabulary, the last.")
@@ -178,7 +178,7 @@ def distillation_loss(function: Callable) -> None:
          "divided by it: a high temperature makes targets soft."),
         (temperature**2 * divergence(x, z, 1, 1), "The logits are not divided by τ."),
     ):
-        require(abs(found - value) > 1e-4, f"{told} {complaint}")
+        require(abs(found - value) > 1e-4, f"{gap} {complaint}")
     same = answer(x, x)
     require(abs(same) < 1e-6, f"A student that answers as its teacher does has a loss of 0, and yours is {same:.4f}: "
             "you left out the teacher's own entropy. KL(p ‖ q) = Σ p (log p − log q), both terms.")
@@ -188,5 +188,5 @@ def distillation_loss(function: Callable) -> None:
         out.backward()
     require(teacher.grad is None or not bool(teacher.grad.any()), "The gradient reaches the teacher, which would learn "
             "to be easy to imitate. Its targets are fixed: .detach(), or torch.no_grad().")
-    require(abs(found - expected) < 1e-4, f"{told} It is τ² times the mean over tokens of Σ_w p(w) (log p(w) − "
+    require(abs(found - expected) < 1e-4, f"{gap} It is τ² times the mean over tokens of Σ_w p(w) (log p(w) − "
             "log q(w)).")

@@ -54,24 +54,24 @@ def forgetting(function: Callable) -> None:
             "not depend on them: the softmax is over the tokens. It is over the vocabulary, the last axis.")
     expected = mean_loss(after, targets) - mean_loss(before, targets)
     found = answer(before, after, targets)
-    told = f"Forgetting should be {expected:.4f} nats here, and yours is {found:.4f}."
-    require(abs(found + expected) > 1e-4, f"{told} It is after − before: positive where the model predicts the text "
+    gap = f"Forgetting should be {expected:.4f} nats here, and yours is {found:.4f}."
+    require(abs(found + expected) > 1e-4, f"{gap} It is after − before: positive where the model predicts the text "
             "worse than it did.")
-    require(abs(found - mean_loss(after, targets)) > 1e-4, f"{told} This is the loss afterwards. What was forgotten is "
+    require(abs(found - mean_loss(after, targets)) > 1e-4, f"{gap} This is the loss afterwards. What was forgotten is "
             "the difference from the loss before.")
-    require(abs(found - expected / math.log(2)) > 1e-4, f"{told} Yours is in bits: take the natural "
+    require(abs(found - expected / math.log(2)) > 1e-4, f"{gap} Yours is in bits: take the natural "
             "logarithm.")
     ratio = math.exp(mean_loss(after, targets)) - math.exp(mean_loss(before, targets))
-    require(abs(found - ratio) > 1e-4, f"{told} Yours is a difference of perplexities; take that of the losses.")
+    require(abs(found - ratio) > 1e-4, f"{gap} Yours is a difference of perplexities; take that of the losses.")
     padding = (targets == 0).unsqueeze(-1)
     garbage = torch.where(padding, drawn(B, T, V, seed=4), after)
-    require(abs(answer(before, garbage, targets) - found) < 1e-6, f"{told} It changes with the logits at padding: this "
+    require(abs(answer(before, garbage, targets) - found) < 1e-6, f"{gap} It changes with the logits at padding: this "
             "is a mean over padding. Leave out the tokens whose target is 0.")
     real = (targets != 0).sum()
-    require(abs(found - expected * float(real) / (B * T)) > 1e-4, f"{told} You divide by all {B * T} tokens, padding "
+    require(abs(found - expected * float(real) / (B * T)) > 1e-4, f"{gap} You divide by all {B * T} tokens, padding "
             f"among them: this is a mean over padding. {int(real)} of them are real.")
     by_text = [mean_loss(after[b : b + 1], targets[b : b + 1]) - mean_loss(before[b : b + 1], targets[b : b + 1])
                for b in range(B)]
-    require(abs(found - sum(by_text) / B) > 1e-4, f"{told} Yours is the mean of the texts' own means, in which the one "
+    require(abs(found - sum(by_text) / B) > 1e-4, f"{gap} Yours is the mean of the texts' own means, in which the one "
             "token of the last text counts as much as the seven of the first. The mean is over tokens.")
-    require(abs(found - expected) < 1e-4, f"{told} The loss of a token is −log softmax(logits)[target].")
+    require(abs(found - expected) < 1e-4, f"{gap} The loss of a token is −log softmax(logits)[target].")

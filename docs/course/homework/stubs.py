@@ -3,8 +3,9 @@
     cp docs/course/homework/stubs.py my_solutions.py
     python -m pytest docs/course/homework --solutions my_solutions.py
 
-Each is a formula of the book. All numbers are tensors of torch, T tokens, D dimensions, B texts in a batch; the first
-index counts from 0 where a formula counts from 1. Loops are welcome: only the result is graded.
+Each is a formula of the book. All numbers are tensors of torch: T tokens, D dimensions, B texts in a batch. What a
+formula calls item 1 is item 0 in the tensor. Loops are welcome: only the result is graded. Compute in torch, not in
+numpy: the graders of tasks 11 and 14 also ask for gradients, and numpy has none.
 """
 
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     result_s = Σ_{t ≤ s} a_{s,t} v_t,  a_s = softmax of q_s · k_t / √d over t ≤ s    (Radford et al. 2018; lecture 3.1)
 
-    Nothing behind token s may reach its result: not by value, and not by a gradient either.
+    Nothing behind token s may reach its result: not by value, and not by a gradient either. So stay in torch.
 
     Shapes: q and k (B, T, d), v (B, T, e) -> (B, T, e).
     """
@@ -162,7 +163,7 @@ def next_piece_loss(logits: Tensor, token_ids: Tensor) -> Tensor:
 
     loss = mean of −log softmax(logits_t)[w_{t+1}], in nats        (Radford et al. 2018, eq. 1; lecture 3.1)
 
-    The logits at place t are of a model that has read w_1 … w_t. The mean is over all places, of all texts, whose next
+    The logits at place t are of a model that has seen w_1 … w_t. The mean is over all places, of all texts, whose next
     piece is real: PAD_ID stands behind a text, and the last piece of a text has none after it.
 
     Shapes: logits (B, T, V), token_ids (B, T) int64 -> ().
@@ -190,7 +191,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     loss = τ² · mean of KL(p ‖ q),  KL(p ‖ q) = Σ_w p(w) log(p(w) / q(w)),  p = softmax(teacher / τ),
     q = softmax(student / τ)        (Hinton et al. 2015; lecture 4.1)
 
-    Only the student learns from it.
+    Only the student learns from it: the gradient must not reach the teacher. So stay in torch.
 
     Shapes: student and teacher (M, V), the logits of both for M masked tokens; temperature τ -> ().
     """
