@@ -99,6 +99,29 @@ def test_each_figure_of_the_deck_is_on_a_slide_has_a_title_and_recorded_numbers_
     assert len(FIGURES) > 10
 
 
+def test_the_plan_of_one_lecture_names_slides_and_counts_minutes_and_tasks():
+    page = " ".join((COURSE / "README.md").read_text("utf-8").split())
+    plan = re.search(r"\*\*One lecture of about 90 minutes:\*\* (.*?) needs a slide that is left out\.", page)[1]
+    named = re.findall(r"§ ([\d.]+\d|\d)(?: \*([^*]+)\*)?", plan)
+    out = [slide for slide in slides() for section, title in named
+           if section_of(slide) == section and title in re.search(r"(?m)^# .*$", slide)[0]]
+    kept = [slide for slide in slides() if slide not in out]
+    minutes = sum(int(re.search(r"<!-- (\d+) minutes", slide)[1]) for slide in kept)
+    assert f"leave out {len(out)} slides" in plan and f"The other {len(kept)} take {minutes} minutes" in plan
+    assert 85 <= minutes <= 90
+    core = [task for task in TASKS if task.core]
+    assert f"tasks {core[0].number} to {core[-1].number}, {sum(task.minutes for task in core)} minutes" in plan
+    gone = {section_of(slide) for slide in out} - {section_of(slide) for slide in kept}
+    assert not gone & {section for task in core for section in task.lecture.split(", ")}
+
+
+def test_what_a_notebook_needs_stands_before_it_in_the_plan_of_sessions():
+    """As the notebooks say: section 6 of 03 after 01, section 7 after 02, and 04 after section 6 of 03."""
+    order = ", ".join(row[3] for row in table_rows((COURSE / "README.md").read_text("utf-8")) if len(row) == 6)
+    steps = ["00", "03 to section 5", "01", "03 section 6", "02", "04 to section 3", "03 section 7", "04 to the end"]
+    assert [order.index(step) for step in steps] == sorted(order.index(step) for step in steps)
+
+
 def test_the_plan_of_sessions_covers_the_deck_and_the_homework_and_counts_their_minutes():
     of_section = {section: sum(int(re.search(r"<!-- (\d+) minutes", slide)[1]) for slide in slides()
                                if section_of(slide) == section) for section in (None, *LECTURE)}
