@@ -7,11 +7,15 @@ import ast
 import importlib.util
 import json
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
+
+from minitransfer.bert.encoder import BertConfig, MaskedLM
 
 ROOT = Path(__file__).parents[2]
 COURSE, FIGURES = ROOT / "docs" / "course", ROOT / "docs" / "figures"
@@ -94,6 +98,21 @@ def test_links_and_pictures_lead_to_files(path):
     sources = [cell["source"] for cell in cells(path, "markdown")] if path.suffix == ".ipynb" else [path.read_text()]
     targets = {target for source in sources for target in LINK.findall(source)}
     assert targets and not [target for target in targets if not (path.parent / target).exists()]
+
+
+def test_the_network_that_a_reader_of_notebook_04_is_to_build_sees_one_token_too_many_and_no_more():
+    (path,) = COURSE.glob("04_*.ipynb")
+    lines = re.search(r"```python\n(.*?)```", cells(path, "markdown")[-1]["source"], re.DOTALL)[1]
+    config = BertConfig(20, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=8, max_positions=8, dropout=0.0)
+    names = {"MaskedLM": MaskedLM, "new": lambda network: network(config)}
+    torch.manual_seed(0)
+    exec(textwrap.dedent(lines), names)
+    texts = torch.randint(4, 20, (1, 6)), torch.randint(4, 20, (1, 6))
+    texts[1][0, :4] = texts[0][0, :4]  # they differ from the fifth token on
+    with torch.no_grad():
+        one, other = (names["gpt"].bert(text)[-1][0] for text in texts)
+    same = [bool(torch.equal(a, b)) for a, b in zip(one, other)]
+    assert same == [True, True, True, False, False, False]  # without the leak the fourth would be the same
 
 
 def test_every_diagram_is_listed_described_and_readable_on_light_and_dark():
