@@ -61,7 +61,7 @@ def labelled_reviews(settings: ImdbSettings | BagSettings, reviews: Reviews | No
     """
     if reviews is None:
         data_dir = find_data_dir(settings.data_dir)
-        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+        reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, **settings.columns())
     reviews = set_aside(reviews, settings.trial)
     chosen = choose_labelled(reviews.train_labels, settings.labels, settings.seed, reviews.classes)
     split = split_validation(chosen, reviews.train_labels, settings.seed, reviews.classes)

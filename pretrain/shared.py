@@ -72,8 +72,7 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
 
 def read_corpus(settings: PretrainSettings) -> Corpus:
     """Load the corpora that the flags name."""
-    data_dir = find_data_dir(settings.data_dir)
-    return load_corpus(settings.corpus, data_dir, offline=settings.offline, say=say)
+    return load_corpus(settings.corpus, find_data_dir(settings.data_dir), offline=settings.offline)
 
 
 def next_command(settings: PretrainSettings, module: str, *more: str) -> str:

@@ -71,7 +71,7 @@ def run_grid(settings: Settings, with_plots: bool) -> list[dict[str, Any]]:
 
     encoders = {name: describe_encoder(path) for name, path in paths.items()}
     data_dir = find_data_dir(settings.data_dir)
-    reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, say=say, **settings.columns())
+    reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, **settings.columns())
     counts = settings.labels or LABELS.get(reviews.name) or usual_counts(reviews)
     for n in counts:
         choose_labelled(reviews.train_labels, n, seed=0, classes=reviews.classes)  # raises where there are fewer

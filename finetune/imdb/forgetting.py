@@ -98,7 +98,7 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
         what = f"--measure-forgetting: {run.path} was pretrained on {name[:80]!r}, which is no corpus known here"
         raise CheckpointError(what, "leave it out, or give another --encoder")
     say(f"forgetting: reading {name}, which the encoder was pretrained on")
-    corpus = load_corpus(names, find_data_dir(data_dir), offline=offline, say=say)
+    corpus = load_corpus(names, find_data_dir(data_dir), offline=offline)
     actual = as_saved_corpus(corpus)
     if actual != run.config["corpus"]:
         what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins "

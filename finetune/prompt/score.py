@@ -53,7 +53,7 @@ def main(settings: Settings) -> dict[str, Any]:
     templates = {text: template for text in TEMPLATES if (template := Template.of(text, wordpiece)).asks_behind
                  or not isinstance(model, CausalLM)}
     max_tokens = _room(list(templates.values()), settings, encoder.max_tokens)
-    reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    reviews = load_reviews(settings.data, find_data_dir(settings.data_dir), offline=settings.offline)
     pairs = _pairs(reviews, wordpiece, settings.run)
     tuned: dict[str, Any] = {}
     examples: list[Example] = []

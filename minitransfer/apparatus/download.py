@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,12 +21,13 @@ from tqdm import tqdm
 
 from minitransfer.apparatus.errors import NetworkError, ResourceError
 from minitransfer.apparatus.mirrors import Archive, Dropped, NotResumed, Refused, ask, by_hand, chunks, first_byte
+from minitransfer.apparatus.progress import say
 
 POLL = 0.1  # seconds between two looks at a lock that another process holds
 
 
-def fetch(archive: Archive, directory: Path, *, say: Callable[[str], None], timeout: float = 30.0,
-          attempts: int = 3, backoff: float = 1.0, wait: float = 1800.0) -> Path:
+def fetch(archive: Archive, directory: Path, *, timeout: float = 30.0, attempts: int = 3, backoff: float = 1.0,
+          wait: float = 1800.0) -> Path:
     """Download an archive into a directory and return its path; a file already under that name is left as it is.
 
     timeout: seconds without a byte before a connection counts as stalled.  attempts: tries per mirror.
@@ -37,13 +38,13 @@ def fetch(archive: Archive, directory: Path, *, say: Callable[[str], None], time
     part = directory / f"{archive.name}.part"
     with _disk(part, archive):
         directory.mkdir(parents=True, exist_ok=True)
-    with _turn(directory / f"{archive.name}.lock", archive, wait, say):
+    with _turn(directory / f"{archive.name}.lock", archive, wait):
         if target.exists():
             return target
         reasons = []
         for url in archive.urls:
             try:
-                _from_mirror(url, part, archive, say, timeout, attempts, backoff)
+                _from_mirror(url, part, archive, timeout, attempts, backoff)
             except (Dropped, Refused) as error:
                 reasons.append(f"{url} ({error})")
                 say(f"{archive.name}: {url} failed: {error}")
@@ -61,15 +62,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _from_mirror(url: str, part: Path, archive: Archive, say: Callable[[str], None], timeout: float,
-                 attempts: int, backoff: float) -> None:
+def _from_mirror(url: str, part: Path, archive: Archive, timeout: float, attempts: int, backoff: float) -> None:
     """Bring `part` to its full, verified content from one mirror. Raises: Dropped or Refused, the last failure."""
     tries = 0
     while True:
         resumed = _size(part) > 0
         try:
             if _size(part) != archive.size:
-                _transfer(url, part, archive, say, timeout)
+                _transfer(url, part, archive, timeout)
             return _verify(part, archive)
         except Refused as refusal:
             if isinstance(refusal, NotResumed):
@@ -85,7 +85,7 @@ def _from_mirror(url: str, part: Path, archive: Archive, say: Callable[[str], No
             time.sleep(backoff * 2 ** (tries - 1))
 
 
-def _transfer(url: str, part: Path, archive: Archive, say: Callable[[str], None], timeout: float) -> None:
+def _transfer(url: str, part: Path, archive: Archive, timeout: float) -> None:
     """Append to `part` what is missing of it, or write it anew where the server cannot resume."""
     have = _size(part)
     with contextlib.closing(ask(url, have, timeout)) as answer:
@@ -94,7 +94,7 @@ def _transfer(url: str, part: Path, archive: Archive, say: Callable[[str], None]
         with _disk(part, archive), open(part, "r+b" if have else "wb") as file:
             _require_space(part, archive.size - have)
             file.seek(have)
-            for chunk in _progress(chunks(answer), have, archive, say):
+            for chunk in _progress(chunks(answer), have, archive):
                 have += len(chunk)
                 if have > archive.size:
                     break
@@ -107,7 +107,7 @@ def _transfer(url: str, part: Path, archive: Archive, say: Callable[[str], None]
         raise Dropped(f"the connection closed after {have:,} of {archive.size:,} bytes")
 
 
-def _progress(answer: Iterator[bytes], have: int, archive: Archive, say: Callable[[str], None]) -> Iterator[bytes]:
+def _progress(answer: Iterator[bytes], have: int, archive: Archive) -> Iterator[bytes]:
     """Pass an answer's bytes on, shown as a bar on a terminal and elsewhere as a line per quarter of the file."""
     started, first, size = time.monotonic(), have, max(archive.size, 1)
     with tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=archive.name, disable=None) as bar:
@@ -137,7 +137,7 @@ def _discard(part: Path, reason: str) -> None:
 
 
 @contextlib.contextmanager
-def _turn(lock: Path, archive: Archive, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+def _turn(lock: Path, archive: Archive, wait: float) -> Iterator[None]:
     """Be the only process that downloads an archive. The lock is the system's: it dies with its holder, not later."""
     mine = FileLock(lock, poll_interval=POLL, fallback_to_soft=False)
     with _disk(lock, archive):

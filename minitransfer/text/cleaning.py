@@ -9,9 +9,10 @@ Read next: `minitransfer.text.wikitext`.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from minitransfer.apparatus.errors import DataError
+from minitransfer.apparatus.progress import say
 
 MAX_NORMALISED = 1000  # characters of one word: canonical ordering takes time quadratic in a run of accents
 # What Windows-1252 puts where Unicode has control characters: text converted carelessly still has dashes there.
@@ -19,8 +20,6 @@ WINDOWS = {chr(code): bytes([code]).decode("cp1252", errors="replace").replace("
            for code in range(0x80, 0xA0)}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 INVISIBLE = re.compile(r"[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-
-Say = Callable[[str], None]  # what a reader of corpora tells its user, line by line
 
 
 def text_lines(raw_lines: Iterable[bytes], where: str, tally: Counter) -> Iterator[str]:
@@ -71,7 +70,7 @@ def clean_text(text: str, tally: Counter) -> str:
     return re.sub(r"\S+|\s+", _composed, text)  # two of the spaces are composed as well
 
 
-def say_normalised(tally: Counter, name: str, say: Say) -> None:
+def say_normalised(tally: Counter, name: str) -> None:
     """Report how many characters `clean_text` took out of a corpus or replaced, if any."""
     if tally["normalised"]:
         say(f"{name}: {tally['normalised']:,} control or zero-width characters normalised")

@@ -20,6 +20,7 @@ somebody's own reviews, `own`.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,8 @@ import numpy as np
 from minitransfer.apparatus.download import fetch, file_sha256
 from minitransfer.apparatus.errors import NetworkError, ResourceError, UsageError
 from minitransfer.apparatus.mirrors import ARCHIVES, by_hand
+from minitransfer.apparatus.progress import say
 from minitransfer.text import CLASSES, CORPORA, REVIEWS, imdb, own, plain, sample, wikitext
-from minitransfer.text.cleaning import Say
 from minitransfer.text.words import UNK_WORD
 
 BUILT_IN = "built in, written by a small grammar"
@@ -84,7 +85,7 @@ def find_data_dir(flag: str | None) -> Path:
     raise UsageError(what, "name a folder with --data-dir or MINITRANSFER_DATA")
 
 
-def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say) -> Corpus:
+def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool) -> Corpus:
     """Return the documents of one corpus, or of several one after the other, to pretrain on.
 
     names: out of CORPORA, or of files and folders of plain text; `auto` is wikitext-2, or the sample where that cannot
@@ -98,7 +99,7 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say
         raise UsageError(f"the corpora {', '.join(names) or '(none)'} are not different ones",
                          f"name one of {', '.join(CORPORA)} or of your own texts, or several once each")
     plain.check_names(names)
-    parts = [_load_one(name, data_dir, offline, say) for name in names]
+    parts = [_load_one(name, data_dir, offline) for name in names]
     if len({part.name for part in parts}) < len(parts):
         raise UsageError("auto stands for the sample here, which is named beside it", "leave one of the two out")
     merged = Corpus("+".join(part.name for part in parts), [text for part in parts for text in part.train],
@@ -111,8 +112,8 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool, say: Say
     return merged
 
 
-def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, say: Say,
-                 text_column: str | None = None, label_column: str | None = None) -> Reviews:
+def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, text_column: str | None = None,
+                 label_column: str | None = None) -> Reviews:
     """Return the labelled and unlabelled reviews that --data names: one of REVIEWS, or somebody's own (`own.read`).
 
     Of IMDB neg comes before pos, sorted by file name. `<br />` becomes a line end. An empty review stays, as "". Texts
@@ -123,12 +124,12 @@ def load_reviews(data: str | Sequence[str], data_dir: Path, *, offline: bool, sa
     own.check_data(data)
     classes: tuple[str, ...] = CLASSES
     if data[0] not in REVIEWS:
-        train, test, unsup, classes = own.read(data, text_column, label_column, say)
+        train, test, unsup, classes = own.read(data, text_column, label_column)
         name, source = own.name_of(data), " ".join(data)
     else:
-        place, source = _place("imdb", data[0], data_dir, offline, say)
+        place, source = _place("imdb", data[0], data_dir, offline)
         name = "sample" if place is None else "imdb"
-        train, test, unsup = sample.reviews() if place is None else imdb.read_reviews(place, say)
+        train, test, unsup = sample.reviews() if place is None else imdb.read_reviews(place)
     texts = [[text for text, _ in half] for half in (train, test)]
     labels = [np.array([label for _, label in half], dtype=np.int64) for half in (train, test)]
     return Reviews(name, texts[0], labels[0], texts[1], labels[1], unsup, source, classes)
@@ -157,7 +158,8 @@ def is_unchanged(name: str, saved: Any) -> bool:
         return True
     own_text = saved.get("own_text") if isinstance(saved, dict) else None
     sha256 = own_text.get(name) if isinstance(own_text, dict) else None
-    return sha256 == fingerprint(_own_documents(name, lambda line: None))
+    documents = [text for path in plain.find_files(name)[0] for text in plain.read_documents_of(path, Counter())]
+    return sha256 == fingerprint(_unmarked(documents))
 
 
 def fingerprint(documents: Iterable[str]) -> str:
@@ -169,37 +171,32 @@ def fingerprint(documents: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _load_one(name: str, data_dir: Path, offline: bool, say: Say) -> Corpus:
+def _load_one(name: str, data_dir: Path, offline: bool) -> Corpus:
     """Load a single corpus."""
     if name not in CORPORA:
-        return _own_text(name, say)
+        return _own_text(name)
     real = "wikitext-2" if name == "auto" else name
-    place, source = _place(real, name, data_dir, offline, say)
+    place, source = _place(real, name, data_dir, offline)
     if place is None:
         real, (train, validation) = "sample", _sample_texts()
     elif real == "imdb":
-        train, validation = imdb.read_texts(place, say)
+        train, validation = imdb.read_texts(place)
     else:
-        train, validation = wikitext.read_articles(real, place, say)
+        train, validation = wikitext.read_articles(real, place)
     marks_unknown = real in wikitext.MARKING
     if not marks_unknown:
         train, validation = _unmarked(train), _unmarked(validation)
     return Corpus(real, train, validation, marks_unknown, source)
 
 
-def _own_text(name: str, say: Say) -> Corpus:
+def _own_text(name: str) -> Corpus:
     """Load a file or folder of plain text, and hold a slice of it out."""
-    documents = _own_documents(name, say)
+    documents = _unmarked(plain.read_documents(name))
     train, validation = plain.hold_out(documents, name)
     characters = sum(map(len, validation))
     say(f"{name}: {characters:,} of {characters + sum(map(len, train)):,} characters are held out, "
         f"{len(validation):,} documents")
     return Corpus(name, train, validation, False, name, {name: fingerprint(documents)})
-
-
-def _own_documents(name: str, say: Say) -> list[str]:
-    """The documents of a file or folder of plain text."""
-    return _unmarked(plain.read_documents(name, say))
 
 
 def _sample_texts() -> tuple[list[str], list[str]]:
@@ -215,7 +212,7 @@ def _unmarked(texts: Iterable[str]) -> list[str]:
     return [text.replace(UNK_WORD, "< unk >") for text in texts]
 
 
-def _place(real: str, asked: str, data_dir: Path, offline: bool, say: Say) -> tuple[Path | None, str]:
+def _place(real: str, asked: str, data_dir: Path, offline: bool) -> tuple[Path | None, str]:
     """Return the folder or archive of corpus `real` and a description of it; None for the sample.
 
     The sample is taken if asked for, and under `auto` if the real corpus cannot be had and nobody named a data folder.
@@ -223,7 +220,7 @@ def _place(real: str, asked: str, data_dir: Path, offline: bool, say: Say) -> tu
     if asked == "sample":
         return None, BUILT_IN
     try:
-        place = _find(real, asked, data_dir, offline, say)
+        place = _find(real, asked, data_dir, offline)
     except (NetworkError, ResourceError) as error:
         if asked != "auto" or data_dir is not UNNAMED:
             raise
@@ -235,7 +232,7 @@ def _place(real: str, asked: str, data_dir: Path, offline: bool, say: Say) -> tu
     return place, source
 
 
-def _find(name: str, asked: str, data_dir: Path, offline: bool, say: Say) -> Path:
+def _find(name: str, asked: str, data_dir: Path, offline: bool) -> Path:
     """Return where a corpus is, downloading it if need be.
 
     Raises: UsageError for a data folder that somebody named, and that is not there or holds nothing but other things.
@@ -257,7 +254,7 @@ def _find(name: str, asked: str, data_dir: Path, offline: bool, say: Say) -> Pat
                            f"leave --offline out, or {by_hand(archive, data_dir)}")
     try:
         # Under `auto` nobody insists on the download: one try per mirror is enough.
-        return fetch(archive, data_dir, say=say, attempts=1 if asked == "auto" else 3)
+        return fetch(archive, data_dir, attempts=1 if asked == "auto" else 3)
     except NetworkError as error:
         raise NetworkError(f"{name} is not in {data_dir} ({looked}); {error.what}", error.fix) from error
 

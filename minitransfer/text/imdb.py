@@ -19,7 +19,8 @@ from pathlib import Path
 
 from minitransfer.apparatus.archives import file_lines, tar_members
 from minitransfer.apparatus.errors import DataError
-from minitransfer.text.cleaning import Say, decode, say_normalised
+from minitransfer.apparatus.progress import say
+from minitransfer.text.cleaning import decode, say_normalised
 from minitransfer.text.tables import read_table
 
 HELD_OUT = 0.02  # of the reviews, when they are a pretraining corpus
@@ -39,30 +40,30 @@ KNOWN_MEMBERS = re.compile(r"aclImdb/(README|imdb\.vocab|imdbEr\.txt|(train|test
 Labelled = list[tuple[str, int]]  # (text, label), 0 negative and 1 positive
 
 
-def read_reviews(place: Path, say: Say) -> tuple[Labelled, Labelled, list[str]]:
+def read_reviews(place: Path) -> tuple[Labelled, Labelled, list[str]]:
     """Return the reviews of a folder or archive: labelled train and test, neg before pos, and unlabelled texts.
 
     Those of one folder are sorted by file name. `<br />` becomes a line end. An empty review stays, as "".
     Raises: DataError for a class without text, ratings that contradict the folders, halves that hold the same texts,
     and whatever cannot be read.
     """
-    files = _review_files(place, (*TRAIN, *TEST), say)
+    files = _review_files(place, (*TRAIN, *TEST))
     check_ratings(files, place)
     train, test = ([(text, label) for label, folder in enumerate(half) for text in files[folder].values()]
                    for half in (TRAIN[:2], TEST))
     unsup = list(files["train/unsup"].values())
-    check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place, say)
+    check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place)
     return train, test, unsup
 
 
-def read_texts(place: Path, say: Say) -> tuple[list[str], list[str]]:
+def read_texts(place: Path) -> tuple[list[str], list[str]]:
     """Return the training and the unlabelled reviews without their labels, parted into a large and a held-out part.
 
     Empty ones are left out, and the test half is not read. Which ones are held out depends on the reviews alone, and
     not on any run's seed: so a run that goes on from another never learns from what that one held out.
     Raises: DataError for a class without text, and for whatever cannot be read.
     """
-    files = _review_files(place, TRAIN, say)
+    files = _review_files(place, TRAIN)
     texts = [text for folder in TRAIN for text in files[folder].values() if text]
     drawn = random.Random(0).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts))))
     held_out = set(drawn)
@@ -70,23 +71,23 @@ def read_texts(place: Path, say: Say) -> tuple[list[str], list[str]]:
     return train, [texts[index] for index in drawn]  # as they were drawn: so the first few are a sample of all, too
 
 
-def _review_files(place: Path, folders: Sequence[str], say: Say) -> dict[str, dict[str, str]]:
+def _review_files(place: Path, folders: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return folder -> file name -> text for the given folders, files sorted by name.
 
     Raises: DataError if a labelled folder has no review, or all are blank.
     """
     tally: Counter[str] = Counter()
     reviews: dict[str, dict[str, str]] = {folder: {} for folder in folders}
-    for name, where, raw in _raw_reviews(place, folders, say):
+    for name, where, raw in _raw_reviews(place, folders):
         folder, _, file_name = name.rpartition("/")
         reviews[folder][file_name] = review_text(decode(raw, where, tally))
     reviews = {folder: dict(sorted(files.items())) for folder, files in reviews.items()}
-    _check_counts(reviews, place, say)
-    say_normalised(tally, "imdb", say)
+    _check_counts(reviews, place)
+    say_normalised(tally, "imdb")
     return reviews
 
 
-def _raw_reviews(place: Path, folders: Sequence[str], say: Say) -> Iterator[tuple[str, str, bytes]]:
+def _raw_reviews(place: Path, folders: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
     """Yield ("train/pos/0_9.txt", the file's name for messages, its bytes) from a folder or an archive."""
     if hub_folder(place):
         yield from _hub_reviews(hub_folder(place), folders)
@@ -163,7 +164,7 @@ def review_text(text: str) -> str:
     return "\n".join(filter(None, map(str.strip, LINE_BREAK.sub("\n", text).split("\n"))))
 
 
-def _check_counts(files: dict[str, dict[str, str]], place: Path, say: Say) -> None:
+def _check_counts(files: dict[str, dict[str, str]], place: Path) -> None:
     """Name a size that is not the official one. Raises: DataError where a class has nothing to read."""
     counts = {folder: len(texts) for folder, texts in files.items()}
     official = {folder: OFFICIAL_REVIEWS[folder] for folder in files}
@@ -190,8 +191,7 @@ def check_ratings(files: dict[str, dict[str, str]], place: Path) -> None:
                         f"contradict their folders: {counts}", "restore the official folders, or rename the files")
 
 
-def check_overlap(train: Sequence[str], test: Sequence[str], unlabelled: Sequence[str], place: Path,
-                  say: Say) -> None:
+def check_overlap(train: Sequence[str], test: Sequence[str], unlabelled: Sequence[str], place: Path) -> None:
     """Warn of test texts that training or pretraining meets too. Raises: DataError if both halves hold the same."""
     of_train, of_test, of_neither = (set(filter(None, texts)) for texts in (train, test, unlabelled))
     if of_train == of_test:

@@ -18,8 +18,9 @@ from pathlib import Path
 from minitransfer.apparatus.archives import file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.options import one_line
+from minitransfer.apparatus.progress import say
 from minitransfer.text import CLASSES, REVIEWS, imdb, tables
-from minitransfer.text.cleaning import Say, decode, say_normalised
+from minitransfer.text.cleaning import decode, say_normalised
 
 UNLABELLED = "unsup"
 SHARE = 0.2  # of each class is set aside to test on, where nothing else is
@@ -55,7 +56,7 @@ def _beside(path: str) -> list[str]:
     return [os.path.join(folder, name) for name in os.listdir(folder or ".")] if os.path.isdir(folder or ".") else []
 
 
-def read(data: Sequence[str], text_column: str | None, label_column: str | None, say: Say
+def read(data: Sequence[str], text_column: str | None, label_column: str | None
          ) -> tuple[imdb.Labelled, imdb.Labelled, list[str], tuple[str, ...]]:
     """Return train, test and unlabelled texts, and the classes, of a folder or of one or two tables.
 
@@ -65,12 +66,12 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
     """
     place = Path(data[0])
     if hub := imdb.hub_folder(place):
-        return *imdb.read_reviews(hub, say), CLASSES
+        return *imdb.read_reviews(hub), CLASSES
     unsup: list[str] = []
     if place.is_dir():
-        train, test, unsup = _read_folder(place, say)
+        train, test, unsup = _read_folder(place)
     else:
-        halves = [tables.read_pairs(Path(path), text_column, label_column, say) for path in data]
+        halves = [tables.read_pairs(Path(path), text_column, label_column) for path in data]
         halves = [[(imdb.review_text(text), label) for text, label in half] for half in halves]
         train, test = halves if len(halves) == 2 else (halves[0], [])
     names = sort_classes({label for _, label in train + test})
@@ -79,8 +80,8 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None,
         train, test = set_slice_aside(train, place)
         say(f"nothing is given to test on: {len(test):,} of {len(train) + len(test):,} texts, {SHARE:.0%} of each "
             "class and always the same ones, are set aside for it")
-    _remark(names, train, test, say)
-    imdb.check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place, say)
+    _remark(names, train, test)
+    imdb.check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place)
     number = {label: y for y, group in enumerate(names.values()) for label in group}
     learnt, tested = ([(text, number[label]) for text, label in half] for half in (train, test))
     return learnt, tested, unsup, CLASSES if tuple(names) == ("neg", "pos") and place.is_dir() else tuple(names)
@@ -148,7 +149,7 @@ def _check_classes(names: dict[str, list[str]], train: Pairs, place: Path) -> No
                             "put texts of it into the training half, or take it out of the test half")
 
 
-def _remark(names: dict[str, list[str]], train: Pairs, test: Pairs, say: Say) -> None:
+def _remark(names: dict[str, list[str]], train: Pairs, test: Pairs) -> None:
     """Warn of empty texts, of a class without test texts, and of two whose names differ in case alone."""
     if empty := sum(not text for text, _ in train + test):
         say(f"warning: {empty:,} of these reviews are empty, and stay")
@@ -163,7 +164,7 @@ def _remark(names: dict[str, list[str]], train: Pairs, test: Pairs, say: Say) ->
         say(f"warning: class {name!r} has a name that another one has but for capital letters")
 
 
-def _read_folder(place: Path, say: Say) -> tuple[Pairs, Pairs, list[str]]:
+def _read_folder(place: Path) -> tuple[Pairs, Pairs, list[str]]:
     """The labelled texts of both halves, the second one empty where there is no test folder, and unlabelled texts."""
     if not (place / "train").is_dir():
         fix = "put texts, one per .txt file, in train/CLASS and test/CLASS, or name a table in it"
@@ -174,11 +175,11 @@ def _read_folder(place: Path, say: Say) -> tuple[Pairs, Pairs, list[str]]:
         raise DataError(f"{place} has no folder train (there is {imdb.listed(place)})", fix)
     halves = ["train", "test"] if (place / "test").exists() else ["train"]
     tally: Counter[str] = Counter()
-    files = {f"{half}/{name}": _texts_of(place / half / name, tally, say)
-             for half in halves for name in _folders_in(place / half, say)}
+    files = {f"{half}/{name}": _texts_of(place / half / name, tally)
+             for half in halves for name in _folders_in(place / half)}
     unsup = files.pop(f"train/{UNLABELLED}", {})
     imdb.check_ratings(files, place)
-    say_normalised(tally, place.name, say)
+    say_normalised(tally, place.name)
     pairs: dict[str, Pairs] = {half: [] for half in ("train", "test")}
     for folder, texts in files.items():
         half, _, name = folder.partition("/")
@@ -191,7 +192,7 @@ def _read_folder(place: Path, say: Say) -> tuple[Pairs, Pairs, list[str]]:
     return pairs["train"], pairs["test"], list(unsup.values())
 
 
-def _folders_in(half: Path, say: Say) -> list[str]:
+def _folders_in(half: Path) -> list[str]:
     """The names of the folders in a half, sorted; what else is there is said."""
     names = sorted(path.name for path in half.iterdir()) if half.is_dir() else []
     folders = [name for name in names if (half / name).is_dir() and not name.startswith(".")]
@@ -200,7 +201,7 @@ def _folders_in(half: Path, say: Say) -> list[str]:
     return folders
 
 
-def _texts_of(folder: Path, tally: Counter, say: Say) -> dict[str, str]:
+def _texts_of(folder: Path, tally: Counter) -> dict[str, str]:
     """File name -> text of a class, sorted. Raises: DataError for one without any text."""
     paths = sorted(imdb.texts_in(folder))
     texts = {path.name: imdb.review_text(decode(b"".join(file_lines(path)), str(path), tally)) for path in paths}

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from minitransfer.apparatus.archives import UNPACK, file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
+from minitransfer.apparatus.progress import say
 from minitransfer.text import CORPORA, tables
-from minitransfer.text.cleaning import Say, decode, say_normalised
+from minitransfer.text.cleaning import decode, say_normalised
 
 ENDINGS = (".txt", *(f".txt{ending}" for ending in UNPACK))  # what is read of a folder
 NOT_PLAIN = (*tables.ENDINGS, ".html", ".htm", ".xml")
@@ -76,7 +77,7 @@ def is_small(names: Sequence[str]) -> bool:
     return all(name == "sample" or name not in CORPORA for name in names) and size < SMALL
 
 
-def read_documents(name: str, say: Say) -> list[str]:
+def read_documents(name: str) -> list[str]:
     """The documents of a file, or of all files of text below a folder, in the order of their names.
 
     Raises: DataError for a file that is unreadable, damaged or no UTF-8 text, and where there is no text.
@@ -86,10 +87,10 @@ def read_documents(name: str, say: Say) -> list[str]:
         say(f"{name}: {len(others):,} files passed over, since they are hidden, linked folders, or end in none of "
             f"{', '.join(ENDINGS)}; {others[0].name!r} is the first")
     tally: Counter[str] = Counter()
-    documents = [document for path in paths for document in split_documents(read_text(path, tally))]
+    documents = [document for path in paths for document in read_documents_of(path, tally)]
     if not documents:
         raise DataError(f"{name} holds no text, in {len(paths):,} files", "give text, or another name")
-    say_normalised(tally, name, say)
+    say_normalised(tally, name)
     say(f"{name}: {len(paths):,} files, {len(documents):,} documents between blank lines")
     return documents
 
@@ -125,12 +126,12 @@ def checked(path: Path) -> Path:
     return path
 
 
-def read_text(path: Path, tally: Counter) -> str:
-    """The clean text of a file, unpacked if its name says that it is packed.
+def read_documents_of(path: Path, tally: Counter) -> list[str]:
+    """The documents of one file, unpacked if its name says that it is packed. tally: as for `clean_text`.
 
     Raises: DataError naming the file, and the byte that is not UTF-8.
     """
-    return decode(b"".join(file_lines(path)), str(path), tally)
+    return split_documents(decode(b"".join(file_lines(path)), str(path), tally))
 
 
 def split_documents(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from minitransfer.apparatus.archives import UNPACK, file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
-from minitransfer.text.cleaning import Say, clean_text, decode, say_normalised
+from minitransfer.text.cleaning import clean_text, decode, say_normalised
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 USUAL = {"--text-column": ("text", "review", "sentence", "content"),
@@ -29,7 +29,7 @@ INSTALL = 'pip install -e ".[parquet]"'
 Row = tuple[str, list[Any] | str]  # where it stands, and its values in the order of the columns, or what is wrong
 
 
-def read_pairs(path: Path, text_column: str | None, label_column: str | None, say: Say) -> list[tuple[str, str]]:
+def read_pairs(path: Path, text_column: str | None, label_column: str | None) -> list[tuple[str, str]]:
     """Return the (text, label) pairs of a file, cleaned, in its order. An empty text stays, as "".
 
     Raises: UsageError if the columns are not to be found; DataError for what cannot be read, or has bad rows.
@@ -53,7 +53,7 @@ def read_pairs(path: Path, text_column: str | None, label_column: str | None, sa
         raise DataError(f"{bad[0]}{more}", "mend that row, or take it out")
     if not pairs:
         raise DataError(f"{path} has no rows", "give a file with a text and a label in each row")
-    say_normalised(tally, path.name, say)
+    say_normalised(tally, path.name)
     return pairs
 
 

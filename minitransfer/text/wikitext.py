@@ -21,7 +21,8 @@ from pathlib import Path
 
 from minitransfer.apparatus.archives import file_lines, zip_lines
 from minitransfer.apparatus.errors import DataError
-from minitransfer.text.cleaning import Say, say_normalised, text_lines
+from minitransfer.apparatus.progress import say
+from minitransfer.text.cleaning import say_normalised, text_lines
 
 MARKING = ("wikitext-2", "wikitext-103")  # the word-level ones, where rare words are replaced
 OFFICIAL_ARTICLES = {"wikitext-2": (600, 60), "wikitext-2-raw": (600, 60)}  # train, validation
@@ -30,10 +31,10 @@ TITLE = re.compile(r"= (?!= ).*(?<! =) =")  # "= Title =", but not "= = Section 
 ESCAPED = re.compile(r"(?<!\S)@([-,.])@(?!\S)")  # "@-@" alone between spaces
 
 
-def read_articles(name: str, place: Path, say: Say) -> tuple[list[str], list[str]]:
+def read_articles(name: str, place: Path) -> tuple[list[str], list[str]]:
     """Return the training and the validation articles of a WikiText folder or zip file.
 
-    name: out of `minitransfer.text.WIKITEXT`.  say: is told of another number of articles than the official one.
+    name: out of `minitransfer.text.WIKITEXT`.
     Raises: DataError for a file that is absent, damaged, not UTF-8, or blank.
     """
     tally: Counter[str] = Counter()
@@ -43,7 +44,7 @@ def read_articles(name: str, place: Path, say: Say) -> tuple[list[str], list[str
         splits.append(list(articles(text_lines(raw_lines, where, tally))))
         if not splits[-1]:
             raise DataError(f"{where} holds 0 articles and 0 words", "put a WikiText file with text in its place")
-    say_normalised(tally, name, say)
+    say_normalised(tally, name)
     counts, official = tuple(map(len, splits)), OFFICIAL_ARTICLES.get(name)
     if official and counts != official:
         say(f"warning: {name} here has {counts[0]:,} + {counts[1]:,} articles (train + validation), "

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError, UsageError
-from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import ANOTHER
 from minitransfer.static.glove import Pairs
 from minitransfer.static.skipgram import SkipGramConfig
@@ -81,7 +80,7 @@ def tell(run: LoadedRun, settings: Settings) -> tuple[list[Row], Points]:
     A row is about the pairs with at least a certain count: that count; how many pairs; the correlation of c·o with PMI;
     the correlation of the two sides of `fitted`; the mean of their difference.
     """
-    corpus = load_corpus(own_corpus(run, ANOTHER), find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    corpus = load_corpus(own_corpus(run, ANOTHER), find_data_dir(settings.data_dir), offline=settings.offline)
     pairs, glove, rows = counted_again(run, corpus), "bias" in run.tensors, []
     asked_for = "c·o + b + b̃ with log X" if glove else "c·o with log X_ij/(X_i p_j) − log N"
     print(f"{run.path}: {'GloVe' if glove else 'skip-gram'} on {corpus.name}, {len(pairs.x):,} pairs\n"

@@ -18,7 +18,6 @@ from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.options import one_line
-from minitransfer.apparatus.progress import say
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, load_corpus, names_of
 from minitransfer.text.wordpiece import SPECIAL_PIECES
@@ -58,7 +57,7 @@ def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence]
     Raises: DataError if it is there less than twice; otherwise as `load_corpus`.
     """
     names, word = settings.corpus or own_corpus(run), settings.word
-    corpus = load_corpus(names, find_data_dir(settings.data_dir), offline=settings.offline, say=say)
+    corpus = load_corpus(names, find_data_dir(settings.data_dir), offline=settings.offline)
     occurrences = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, settings.occurrences)
     if len(occurrences) < 2:
         what = (f"{one_line(word[:40])!r} stands in {len(occurrences)} lines of text of corpus {corpus.name}, and two "

@@ -404,7 +404,7 @@ def test_several_processes_make_the_bilm_that_one_does_but_for_rounding(data, lo
 
 def test_a_process_that_has_nothing_to_predict_in_a_window_has_no_say_in_it(data, tmp_path):
     """Of three rows the last is the shortest, and has nothing in a window of the last word of each."""
-    corpus = corpora.load_corpus(["wikitext-2"], data, offline=True, say=lambda text: None)
+    corpus = corpora.load_corpus(["wikitext-2"], data, offline=True)
     N = reading.read_text(corpus, 999, 1).num_tokens
     assert N % 3
     more = (*STILL, "--batch-size", "3", "--window", str(N // 3), "--charcnn", "fixed", "--softmax", "full")
@@ -455,7 +455,7 @@ def encoders(tmp_path_factory):
 @pytest.fixture
 def few_reviews(monkeypatch, tmp_path):
     """Let the built-in reviews be a few of them, which need not be read in each process."""
-    few = corpora.load_reviews("sample", tmp_path / "data", offline=True, say=lambda text: None)
+    few = corpora.load_reviews("sample", tmp_path / "data", offline=True)
     few = dataclasses.replace(few, train_texts=few.train_texts[::5], train_labels=few.train_labels[::5],
                               test_texts=few.test_texts[::31], test_labels=few.test_labels[::31])
     monkeypatch.setattr(corpora, "load_reviews", lambda *arguments, **settings: few)

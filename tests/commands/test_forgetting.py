@@ -129,7 +129,7 @@ def test_after_is_the_loss_of_the_weights_that_were_saved(data, encoders, tmp_pa
 @torch.no_grad()
 def loss_by_loops(model, run, data, tokens):
     """Mean −log p per token of the first tokens of what the run held out, of both directions."""
-    corpus = load_corpus(["wikitext-2", "imdb"], data, offline=True, say=lambda text: None)
+    corpus = load_corpus(["wikitext-2", "imdb"], data, offline=True)
     words = [w for line in token_stream(corpus.validation, corpus.marks_unknown) for w in line][:tokens]
     ids = {word: i for i, word in enumerate(run.text("vocab.txt").splitlines())}
     assert any(word not in ids for word in words)
@@ -212,7 +212,7 @@ def test_a_run_that_does_not_tell_how_it_was_pretrained_is_refused(data, tmp_pat
 
 
 def test_a_run_without_its_head_is_refused(data, encoders, tmp_path, capsys, monkeypatch):
-    corpus = load_corpus(["sample"], data, offline=True, say=lambda text: None)
+    corpus = load_corpus(["sample"], data, offline=True)
     make_bilm(tmp_path / "bilm", corpus={"name": "sample", "fingerprint": fingerprint(corpus.train)})
     without = load_run(tmp_path / "bilm")
     del without.tensors["softmax.bias"]

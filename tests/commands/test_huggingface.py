@@ -160,7 +160,7 @@ def test_as_many_tokens_are_read_of_a_text_as_its_tokenizer_says_and_positions_t
 def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mode, head):
     imported(tmp_path, tensors=their_weights(head=head))
     assert ("encoder alone" in capsys.readouterr().err) is not head
-    whole = corpora.load_reviews("sample", tmp_path, offline=True, say=lambda text: None)
+    whole = corpora.load_reviews("sample", tmp_path, offline=True)
     few = dataclasses.replace(whole, test_texts=whole.test_texts[::40], test_labels=whole.test_labels[::40])
     monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: few)
     argv = ["--data", "sample", "--encoder", tmp_path / "run", "--out", tmp_path / "out", "--labels", 20, "--epochs",

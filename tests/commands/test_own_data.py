@@ -153,7 +153,7 @@ def test_a_comparison_of_three_classes(place, tmp_path, capsys):
 
 
 def test_numbers_of_labels_that_are_usual_follow_the_classes(place):
-    reviews = corpora.load_reviews([str(place / "shop")], None, offline=True, say=lambda line: None)
+    reviews = corpora.load_reviews([str(place / "shop")], None, offline=True)
     assert usual_counts(reviews) == [33]  # 11 of the rarest class: fewer than 99
     assert usual_counts(dataclasses.replace(reviews, train_labels=reviews.train_labels.repeat(50))) == [99, 498]
 

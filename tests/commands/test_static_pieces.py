@@ -49,7 +49,7 @@ def test_a_run_of_pieces_says_so_and_holds_its_tokenizer(whole):
 def test_row_i_is_the_vector_of_piece_i_counted_as_often_as_it_stands_in_the_text(data, whole):
     run = load_run(whole)
     tokenizer = WordPiece.from_json(run.text("tokenizer.json"))
-    corpus = load_corpus(["wikitext-2"], data, offline=True, say=lambda text: None)
+    corpus = load_corpus(["wikitext-2"], data, offline=True)
     seen = Counter(i for ids in tokenizer.encode(corpus.train, marks_unknown=True) for i in ids.tolist())
     assert seen[UNK_ID] == sum(document.count("<unk>") for document in corpus.train) > 0
     counts = run.tensors["counts"].tolist()

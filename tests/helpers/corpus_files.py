@@ -7,6 +7,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from hearing import heard
+
 from minitransfer.text.corpora import Corpus, Reviews, load_corpus, load_reviews
 
 # A file as published: blank lines hold one space, and text lines have one at each end.
@@ -17,14 +19,14 @@ WIKI = {"train": " \n = Ada <unk> = \n \n She wrote well @-@ known notes , 1 @,@
 
 def corpus_of(names: list[str], folder: Path, said: list[str] | None = None, **options) -> Corpus:
     """The corpora named, from a folder; what is remarked upon goes into `said`."""
-    said = [] if said is None else said
-    return load_corpus(names, folder, say=said.append, **{"offline": True} | options)
+    with heard(said):
+        return load_corpus(names, folder, **{"offline": True} | options)
 
 
 def reviews_of(folder: Path, said: list[str] | None = None, name: str = "imdb", offline: bool = True) -> Reviews:
     """The labelled reviews in a folder; what is remarked upon goes into `said`."""
-    said = [] if said is None else said
-    return load_reviews(name, folder, offline=offline, say=said.append)
+    with heard(said):
+        return load_reviews(name, folder, offline=offline)
 
 
 def few_of_sample(folder: Path, every: int, train_every: int = 1) -> Reviews:

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 from corpus_files import corpus_of, review_files, write
+from hearing import heard
 
 from minitransfer.apparatus.errors import DataError, MinitransferError, UsageError
 from minitransfer.text import own, tables
@@ -21,8 +22,8 @@ FOLDER = {f"{half}/{name}/{n}.txt": f"{half} {name} {n}" for name in ("good", "s
 
 def read(*data, said=None, **columns) -> Reviews:
     """The reviews that --data names; what is remarked upon goes into `said`."""
-    said = [] if said is None else said
-    return load_reviews([str(part) for part in data], None, offline=True, say=said.append, **columns)
+    with heard(said):
+        return load_reviews([str(part) for part in data], None, offline=True, **columns)
 
 
 def file(folder, name, text):
@@ -53,7 +54,7 @@ def test_a_folder_may_have_any_classes_by_any_names(tmp_path):
 def test_a_folder_of_neg_and_pos_has_the_classes_of_imdb_and_their_fingerprints(tmp_path):
     files = {name: text for name, text in review_files().items()}
     reviews = read(write(tmp_path / "aclImdb", files))
-    official = load_reviews("imdb", tmp_path, offline=True, say=lambda line: None)
+    official = load_reviews("imdb", tmp_path, offline=True)
     assert reviews.classes == official.classes == ("negative", "positive")
     for half in ("train", "test"):
         assert pairs(reviews, half) == pairs(official, half)
@@ -292,7 +293,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refused)
     with pytest.raises(DataError, match="cannot read .*a.csv: Permission denied"):
-        tables.read_pairs(path, None, None, lambda line: None)
+        tables.read_pairs(path, None, None)
 
 
 # Parquet
@@ -376,7 +377,7 @@ def hub_files(folder, metadata=None):
 def test_the_layout_of_the_hub_is_imdb(tmp_path, below):
     pytest.importorskip("pyarrow")
     folder = hub_files(tmp_path / below, class_label(["neg", "pos"]) if below == "." else None)
-    for reviews in (load_reviews("imdb", tmp_path, offline=True, say=lambda line: None), read(tmp_path), read(folder)):
+    for reviews in (load_reviews("imdb", tmp_path, offline=True), read(tmp_path), read(folder)):
         assert reviews.classes == ("negative", "positive") and reviews.unsup_texts == ["free", "more"]
         assert pairs(reviews) == [(f"train {y} {n}\nx", reviews.classes[y]) for y in (0, 1) for n in range(3)]
         assert reviews.test_labels.tolist() == [0, 0, 1, 1]

@@ -9,6 +9,7 @@ import random
 
 import pytest
 from corpus_files import WIKI, corpus_of, wikitext_folder, write
+from hearing import heard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,8 @@ BOOK = "\n\n".join(f"Chapter {n}.\nIt was day {n}, and it rained." for n in rang
 
 
 def documents_of(name, said=None) -> list[str]:
-    return read_documents(str(name), (said if said is not None else []).append)
+    with heard(said):
+        return read_documents(str(name))
 
 
 # What is read

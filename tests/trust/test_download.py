@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mirror_server
 import pytest
+from hearing import heard
 from mirror_server import CONTENT, NAME
 
 from minitransfer.apparatus import download
@@ -30,8 +31,8 @@ def mirror(monkeypatch):
 
 
 def quick(archive, directory, said=None, **options):
-    said = [] if said is None else said
-    return fetch(archive, directory, say=said.append, **{"timeout": 0.3, "backoff": 0.01} | options)
+    with heard(said):
+        return fetch(archive, directory, **{"timeout": 0.3, "backoff": 0.01} | options)
 
 
 def left_in(directory):
@@ -191,7 +192,7 @@ def test_a_disk_that_fills_up_gets_its_room_back(mirror, tmp_path, monkeypatch):
 def test_two_processes_fetch_one_file_and_nobody_sees_half_of_it(mirror, tmp_path):
     archive = mirror("truncates")
     program = ("import sys; from pathlib import Path; from minitransfer.apparatus.download import *;"
-               f"fetch({archive!r}, Path(sys.argv[1]), say=print, timeout=2.0, attempts=5, backoff=0.01)")
+               f"fetch({archive!r}, Path(sys.argv[1]), timeout=2.0, attempts=5, backoff=0.01)")
     runs = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL,
                              cwd=Path(__file__).parents[2]) for _ in range(2)]
     while any(run.poll() is None for run in runs):
