@@ -4,9 +4,8 @@ Read next: `finetune.predict.answer`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from minitransfer.apparatus.options import Parser, directory_name, positive_int
+from minitransfer.apparatus.options import directory_name, positive_int
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
 
 DESCRIPTION = """Say which class texts belong to, such as positive or negative, and with what probability.
@@ -22,24 +21,12 @@ one line per text, in order, and with --words up to two more, indented, beneath 
 its line says. Neither has a line that is not UTF-8: the others are answered, and the exit code is 3."""
 
 
-class MixedParser(Parser):
-    """A parser that takes flags between its positional arguments, `RUN --json TEXT`, as people write them."""
-
-    def parse_args(self, args=None, namespace=None) -> Any:
-        """The flags and texts as a namespace; exits with 2 on the first thing that is not understood."""
-        arguments, unknown = self.parse_known_intermixed_args(args, namespace)
-        if unknown:
-            self.error(f"unknown argument {unknown[0]!r}. Fix: {self._advice(unknown[0])}")
-        return arguments
-
-
 @dataclass(frozen=True)
 class Settings(CommandSettings):
     """What `python -m finetune.predict` can be told."""
 
     prog = "python -m finetune.predict"
     description = DESCRIPTION
-    parser = MixedParser
 
     run: str = flag("the directory of a run of finetune.imdb or finetune.bag", directory_name, metavar="RUN",
                     positional=True)

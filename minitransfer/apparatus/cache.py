@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
-from minitransfer.apparatus.distributed import all_reduce_max, is_first
+from minitransfer.apparatus.distributed import all_reduce, is_first
 from minitransfer.apparatus.durable import disk_errors, manifest_of, read_json, read_verified, to_json, write_file
 from minitransfer.apparatus.errors import CheckpointError, MinitransferError
 from minitransfer.apparatus.progress import say
@@ -43,7 +44,7 @@ def cached(directory: Path | None, what: str, key: str, compute: Callable[[], di
             tensors = _read(directory, name, manifest)
         except CheckpointError as failure:
             say(f"warning: {failure.what.rstrip('.')}; the {what} are computed again")
-    if not all_reduce_max(int(tensors is None)):
+    if not all_reduce(torch.tensor(int(tensors is None))):
         say(f"{what}: read from {directory / name}")
         return tensors
     tensors = compute()

@@ -129,13 +129,14 @@ def _reported_before(store: dist.Store, failure: BaseException) -> bool:
     return (all_told if isinstance(failure, PeerLost) else same) > 1
 
 
-def _all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
+def all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
     """Replace a tensor by the sum of all processes' tensors, or another `operation`: the same bits in all of them.
 
     Raises: PeerLost if one of them has ended.
     """
     try:
-        dist.all_reduce(tensor, operation)
+        if world_size() > 1:
+            dist.all_reduce(tensor, operation)
     except RuntimeError as failure:
         time.sleep(LAST_WORDS)
         what = "another process of this run has ended, or has been silent for too long"
@@ -145,23 +146,14 @@ def _all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
 
 def barrier() -> None:
     """Wait until all processes have come this far."""
-    if world_size() > 1:
-        _all_reduce(torch.zeros(1))
-
-
-def all_reduce_max(number: int) -> int:
-    """The largest of the numbers that the processes have brought, the same in all."""
-    if world_size() == 1:
-        return number
-    return int(_all_reduce(torch.tensor(number), dist.ReduceOp.MAX))
+    all_reduce(torch.zeros(1))
 
 
 def agree(stop: Stop, due: bool = False) -> tuple[bool, bool]:
     """Whether any process has been asked to stop, and whether something is `due` in any: the same answers in all."""
-    if world_size() == 1:
-        return bool(stop.requested), due
-    signal, any_due = _all_reduce(torch.tensor([stop.requested or 0, int(due)]), dist.ReduceOp.MAX).tolist()
-    stop.requested = signal or None  # so that all end with its exit code
+    signal, any_due = all_reduce(torch.tensor([stop.requested or 0, int(due)]), dist.ReduceOp.MAX).tolist()
+    if signal:  # else one that comes just now would be forgotten
+        stop.requested = signal  # so that all end with its exit code
     return signal > 0, any_due > 0
 
 
@@ -194,11 +186,6 @@ def share_of_rows(batch: Rows) -> Rows:
     return batch[rank() :: world_size()]
 
 
-def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Replace a tensor by the sum of all processes' tensors."""
-    return _all_reduce(tensor) if world_size() > 1 else tensor
-
-
 def gather_rows(mine: Tensor, B: int) -> Tensor:
     """Put the rows that each process has worked out back where they stood: (⌈B / R⌉ or one less, …) -> (B, …).
 
@@ -213,7 +200,7 @@ def gather_rows(mine: Tensor, B: int) -> Tensor:
     if mine.requires_grad:
         mine.register_hook(lambda gradient: gradient * world_size())
     others = mine.new_zeros(B, *mine.shape[1:]).index_copy_(0, own, mine.detach())
-    return _all_reduce(others).index_copy(0, own, mine)
+    return all_reduce(others).index_copy(0, own, mine)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], n: int = 1) -> None:
@@ -229,7 +216,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], n: int = 1) -> None:
     learning = [p for p in parameters if p.requires_grad]
     own = [p.grad if n and p.grad is not None else torch.zeros_like(p) for p in learning]
     flat = torch.cat([*(n * g.flatten() for g in own), own[0].new_tensor([n])])
-    total = _all_reduce(flat)[-1].clamp(min=1)
+    total = all_reduce(flat)[-1].clamp(min=1)
     for p, g in zip(learning, (flat[:-1] / total).split([p.numel() for p in learning])):
         p.grad = g.view_as(p)
 
@@ -238,7 +225,7 @@ def average(n: int, *means: float) -> list[float]:
     """Means over the whole batch, from those over the n_r tokens, or rows, of each process r."""
     if world_size() == 1:
         return list(means)
-    sums = _all_reduce(torch.tensor([n, *(n * mean if n else 0.0 for mean in means)], dtype=torch.float64))
+    sums = all_reduce(torch.tensor([n, *(n * mean if n else 0.0 for mean in means)], dtype=torch.float64))
     return (sums[1:] / sums[0].clamp(min=1)).tolist()
 
 
@@ -252,9 +239,8 @@ def rank_seed() -> tuple[int, ...]:
 
 def broadcast_generator(generator: torch.Generator) -> None:
     """From here on, draw in all processes what the first one will."""
-    if world_size() > 1:
-        state = generator.get_state()
-        generator.set_state(_all_reduce(state if is_first() else torch.zeros_like(state)))
+    state = generator.get_state()
+    generator.set_state(all_reduce(state if is_first() else torch.zeros_like(state)))
 
 
 def check_batch_size(batch_size: int) -> None:

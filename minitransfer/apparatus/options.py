@@ -39,7 +39,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None) -> Any:
         """The flags as a namespace; exits with 2 on the first thing that is not understood."""
-        arguments, unknown = self.parse_known_args(args, namespace)
+        mixed = self._subparsers is None  # else flags may stand between texts, `RUN --json TEXT`, as people write them
+        arguments, unknown = (self.parse_known_intermixed_args if mixed else self.parse_known_args)(args, namespace)
         if unknown:
             self.error(f"unknown argument {unknown[0]!r}. Fix: {self._advice(unknown[0])}")
         return arguments

@@ -150,17 +150,20 @@ def misfits(actual: Mapping[str, Any], needed: Mapping[str, Any], types: Collect
     return "; ".join(f"{problem}: {_some(names)}" for problem, names in problems.items() if names)
 
 
+def problems_of(tensors: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> str:
+    """What keeps tensors from being a network's, in words: names, shapes, and what has no floating-point numbers."""
+    types = [f"{name} {tensors[name].dtype} instead of {tensor.dtype}" for name, tensor in sorted(needed.items())
+             if name in tensors and tensors[name].is_floating_point() != tensor.is_floating_point()]
+    actual, shapes = ({name: tensor.shape for name, tensor in each.items()} for each in (tensors, needed))
+    return misfits(actual, shapes, types)
+
+
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors into the module's parameters and buffers of the same names; all of them, or none.
 
-    Raises: CheckpointError naming what is missing, what is not expected, and what has another shape or holds no
-    floating-point numbers where these are needed.
+    Raises: CheckpointError naming what is missing, what is not expected, and what has another shape or type.
     """
-    needed = module.state_dict()
-    types = [f"{name} {tensors[name].dtype} instead of {tensor.dtype}" for name, tensor in sorted(needed.items())
-             if name in tensors and tensors[name].is_floating_point() != tensor.is_floating_point()]
-    have, need = ({name: tensor.shape for name, tensor in each.items()} for each in (tensors, needed))
-    if problems := misfits(have, need, types):
+    if problems := problems_of(tensors, module.state_dict()):
         raise CheckpointError(f"the weights do not fit this network: {problems}",
                               "use the settings it was trained with")
     module.load_state_dict(dict(tensors))
@@ -174,22 +177,18 @@ def build_to_fit(make: Callable[[], Network], tensors: Mapping[str, Tensor], pat
     """
     try:
         with torch.device("meta"):
-            needed = sum(tensor.numel() for tensor in make().state_dict().values())
+            problems = problems_of(tensors, make().state_dict())
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as failure:
         why = f"{type(failure).__name__}: {failure}"
         what = f"{path / 'config.json'} describes no network that its weights could fill ({why})"
         raise CheckpointError(what, ANOTHER) from failure
-    held = sum(tensor.numel() for tensor in tensors.values())
-    if needed > held:
-        what = f"{path / 'config.json'} describes a network of {needed:,} weights, but {held:,} are saved with it"
+    if problems:
+        what = f"{path / 'config.json'} describes a network of other weights than are saved with it: {problems}"
         raise CheckpointError(what, ANOTHER)
     if not finite(dict(tensors)):
         raise CheckpointError(f"the weights in {path} are not all finite", ANOTHER)
     module = make()
-    try:
-        load_weights(module, tensors)
-    except CheckpointError as failure:
-        raise CheckpointError(f"{path}: {failure.what.rstrip('.')}", failure.fix) from failure
+    module.load_state_dict(dict(tensors))
     return module
 
 

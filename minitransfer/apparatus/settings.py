@@ -92,7 +92,6 @@ class CommandSettings:
     description: ClassVar[str]
     epilog: ClassVar[str | None] = None
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    parser: ClassVar[type[Parser]] = Parser
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -177,7 +176,7 @@ class SavingSettings(CommandSettings):
 def make_parser(settings: type[CommandSettings]) -> Parser:
     """The parser of a command's flags. What is not given is left out of what it returns, for `of` to fill in."""
     epilog = "\n".join(filter(None, (presets_table(settings.presets), settings.epilog)))
-    parser = settings.parser(prog=settings.prog, description=settings.description, epilog=epilog or None)
+    parser = Parser(prog=settings.prog, description=settings.description, epilog=epilog or None)
     places: dict[str, Any] = {"": parser}
     flags = [field for field in dataclasses.fields(settings) if "help" in field.metadata]
     for field in sorted(flags, key=lambda field: field.metadata["group"] == SHARED):  # these stand at the end of --help

@@ -14,7 +14,7 @@ Read next: `minitransfer.transfer.heads`.
 import torch
 from torch import Tensor, nn
 
-from minitransfer.apparatus.distributed import all_reduce_sum, share_of_rows
+from minitransfer.apparatus.distributed import all_reduce, share_of_rows
 from minitransfer.apparatus.progress import Progress
 from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.transfer import POOLS
@@ -77,7 +77,7 @@ def frozen_pass(encoder: Encoder, texts: TokenisedTexts, pool: str, *, device: t
             layers = encoder.encode(table[torch.from_numpy(batch.token_ids).to(device)], mask, side_by_side)
             features[torch.from_numpy(rows)] = pool_tokens(layers, mask, pool).cpu()
             progress.advance(int(lengths[rows].sum()))
-    return all_reduce_sum(features)
+    return all_reduce(features)
 
 
 class Standardise(nn.Module):

@@ -33,36 +33,21 @@ def check_origin(origin: LoadedRun, settings: Settings) -> None:
             raise CheckpointError(what, fix)
     else:
         check_network(origin)
-        check_softmax(origin)
 
 
 def check_network(origin: LoadedRun) -> None:
-    """Raises: CheckpointError unless config, vocabulary and weights of a biLM, but for its softmax, fit together."""
+    """Raises: CheckpointError unless config, vocabulary and weights of a biLM fit together."""
     num_words = len(origin.parsed("vocab.txt", Vocabulary.from_text))
-    below = {name: tensor for name, tensor in origin.tensors.items() if not name.startswith("softmax.")}
 
     def make() -> BiLM:
+        """The network that the config describes."""
         shape = BiLMConfig.from_dict(origin.config["model"])
-        check_depth(shape.most_layers, below)
+        check_depth(shape.most_layers, origin.tensors)
         if shape.vocab_size != num_words:
             raise ValueError(f"vocab_size is {shape.vocab_size:,}, but the vocabulary has {num_words:,} words")
-        model = BiLM(replace(shape, vocab_size=1))
-        del model.softmax
-        return model
+        return BiLM(shape)
 
-    build_to_fit(make, below, origin.path)
-
-
-def check_softmax(origin: LoadedRun) -> None:
-    """Raises: CheckpointError if the softmax of a biLM has not one row for each word of its vocabulary."""
-    shape = BiLMConfig.from_dict(origin.config["model"])
-    needed = {"weight": (shape.vocab_size, shape.projection_size), "bias": (shape.vocab_size,)}
-    for name, size in needed.items():
-        tensor = origin.tensors.get(f"softmax.{name}", torch.empty(0))
-        if tensor.shape != size or not tensor.isfinite().all():
-            what = (f"{origin.path}: softmax.{name} should hold {size} finite numbers, one row for each of the "
-                    f"{shape.vocab_size:,} words of vocab.txt, but is {tuple(tensor.shape)}")
-            raise CheckpointError(what, "give the directory of another run, or train this one anew")
+    build_to_fit(make, origin.tensors, origin.path)
 
 
 def build(settings: Settings, text: Text, origin: LoadedRun | None) -> BiLM:

@@ -201,8 +201,8 @@ def test_text_that_thins_out_to_nothing_in_a_late_epoch_is_refused_before_the_fi
 MODEL, TENSORS = BILM.to_dict(), BiLM(BILM).state_dict()
 MISFITS = {  # what is wrong with a biLM to go on from, and what must be said of it
     "a word too many": ({"vocab": [*WORDS, "more"]}, "vocab_size is 5, but the vocabulary has 6 words"),
-    "a row too few": ({"tensors": {**TENSORS, "softmax.weight": torch.ones(4, 7)}}, "5 words of vocab.txt, but"),
-    "no softmax": ({"tensors": {n: t for n, t in TENSORS.items() if "softmax" not in n}}, "softmax.weight"),
+    "a row too few": ({"tensors": {**TENSORS, "softmax.weight": torch.ones(4, 7)}}, "weight (4, 7) instead of (5, 7)"),
+    "no softmax": ({"tensors": {n: t for n, t in TENSORS.items() if "softmax" not in n}}, "missing: softmax.bias"),
     "a million units": ({"model": {**MODEL, "hidden_size": 10**6}}, "describes a network of"),
     "a billion layers": ({"model": {**MODEL, "num_layers": 10**9}}, "layers cannot be made of"),
     "a billion filters": ({"model": {**MODEL, "charcnn": {**MODEL["charcnn"], "filters": [[1, 10**9]]}}}, "weights"),
