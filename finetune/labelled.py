@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finetune.bag.settings import Settings as BagSettings
-from finetune.imdb.settings import Settings as ImdbSettings
+from finetune.settings import LabelSettings
 from minitransfer.apparatus.progress import say
 from minitransfer.text import corpora
 from minitransfer.text.corpora import Reviews, find_data_dir
@@ -54,7 +53,7 @@ class LabelledReviews:
                     "that their accuracy is too good; leave copies out of your texts")
 
 
-def labelled_reviews(settings: ImdbSettings | BagSettings, reviews: Reviews | None = None) -> LabelledReviews:
+def labelled_reviews(settings: LabelSettings, reviews: Reviews | None = None) -> LabelledReviews:
     """Load the reviews that the settings name, and choose which are labelled. `reviews`: those of --data, if known.
 
     Raises: UsageError if there are too few of them; otherwise as `load_reviews`.

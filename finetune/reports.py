@@ -5,7 +5,7 @@ Read next: `finetune.imdb.forgetting`.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,10 +81,6 @@ class Results:
             seconds=encoding + outcome.seconds, seconds_encoding=encoding, seconds_training=outcome.seconds,
             test_accuracy=scores.accuracy, test_macro_f1=scores.macro_f1,
             test_counts=dict(zip(classes, scores.counts)), test_recalls=dict(zip(classes, scores.recalls)), **others)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields in the order in which they are written."""
-        return asdict(self)
 
 
 def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, test_labels: Tensor) -> bytes:

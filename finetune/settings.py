@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.settings import RunSettings, flag
+from minitransfer.apparatus.options import positive_int
+from minitransfer.apparatus.settings import RunSettings, SeedSettings, flag
 from minitransfer.text import CLASSES, REVIEWS
 from minitransfer.text.tables import USUAL
 from minitransfer.transfer import FEWEST
@@ -51,6 +52,25 @@ class ReviewSettings(RunSettings):
     def columns(self) -> dict[str, str | None]:
         """What flags say of the columns of a table."""
         return {name: getattr(self, name) for name in COLUMNS}
+
+
+@dataclass(frozen=True)
+class LabelSettings(SeedSettings, ReviewSettings):
+    """Which of the reviews a run learns from, and on which it is scored."""
+
+    labels: int | None = flag(
+        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
+        metavar="N", default=None)
+    trial: int | None = flag(
+        "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
+        positive_int, metavar="N", default=None)
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Complete settings. Raises: UsageError for a --labels that no reviews could serve."""
+        settings = super().of(**given)
+        check_labels(settings.labels, settings.is_own)
+        return settings
 
 
 def check_labels(n: int | None, own: bool) -> None:

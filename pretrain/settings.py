@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import fraction, non_negative_float
-from minitransfer.apparatus.settings import RunSettings, SavingSettings, SeedSettings, flag
+from minitransfer.apparatus.options import fraction, non_negative_float, positive_float, positive_int, probability
+from minitransfer.apparatus.settings import RunSettings, SavingSettings, SeedSettings, flag, precision_flag
 from minitransfer.text import CORPORA
 from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
 
@@ -72,6 +72,10 @@ class NetworkSettings(PretrainSettings):
 
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
+    epochs: int = training_flag("epochs over the text", positive_int, "N")
+    learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
+    dropout: float = training_flag("share of units dropped", probability, "P")
+    precision: str = precision_flag()
     optimizer: str = recipe_flag("of hidden matrices; embeddings, biases and softmax keep theirs",
                                  choices=("adamw", "muon"), default="adamw")
     weight_decay: float = recipe_flag("share of the learning rate by which each step shrinks matrices",
@@ -95,9 +99,11 @@ class NetworkSettings(PretrainSettings):
         """How wide the vectors must be."""
         raise NotImplementedError
 
-    def config(self) -> dict[str, Any]:
-        """What of the run's config is known before any text is read; sizes are those of --init-from, if there is one.
+    def config(self, origin: Any) -> dict[str, Any]:
+        """What of a run's config is known before any text is read, once it is known with which run it begins.
+
+        Sizes are those of --init-from, if there is one.
         """
         taken_over = self.sizes if self.init_from else ()
-        training = {name: value for name, value in self.from_preset().items() if name not in taken_over}
+        training = {name: value for name, value in self.deciding(by_preset=True).items() if name not in taken_over}
         return {"kind": self.kind, **self.deciding(), "training": training}

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minitransfer.apparatus.checkpoint import ADDED, BEGIN_INSTEAD, CONFIG, check_free, read_completion
+from minitransfer.apparatus.checkpoint import ADDED, BEGIN_INSTEAD, CONFIG, RunDirectory, check_free, read_completion
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.runtime import peak_memory_gib
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text import CORPORA
 from minitransfer.text.corpora import Corpus, find_data_dir, is_unchanged, load_corpus, names_of
@@ -73,6 +74,15 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
 def read_corpus(settings: PretrainSettings) -> Corpus:
     """Load the corpora that the flags name."""
     return load_corpus(settings.corpus, find_data_dir(settings.data_dir), offline=settings.offline)
+
+
+def finish(run: RunDirectory, settings: PretrainSettings, network: str, step: int,
+           metrics: Mapping[str, float]) -> None:
+    """Mark a run as finished, with what was measured last, and say what can be done with it."""
+    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
+    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
+    say(f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the {network} is in {settings.out}. "
+        f"Next: {following}")
 
 
 def next_command(settings: PretrainSettings, module: str, *more: str) -> str:

@@ -156,23 +156,20 @@ def ancestry(origin: LoadedRun | None) -> dict | None:
             "origin": origin.config.get("origin")}
 
 
-def config_so_far(settings: Any, origin: LoadedRun | None, device: torch.device, more: Mapping[str, Any]
-                  ) -> dict[str, Any]:
+def config_so_far(settings: Any, origin: LoadedRun | None, device: torch.device) -> dict[str, Any]:
     """What of the run's config is known before any text is read, once it is known what the run begins with."""
     goes_on = origin is not None and origin.kind != "static"  # from a network, whose width it takes over
     width = origin.config["model"]["hidden_size"] if goes_on else settings.hidden_size
-    return {**settings.config(), "precision": choose_precision(settings.precision, device, width), **more,
+    return {**settings.config(origin), "precision": choose_precision(settings.precision, device, width),
             "origin": ancestry(origin)}
 
 
-def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int,
-          more: Callable[[Any, LoadedRun | None], dict[str, Any]] = lambda settings, origin: {},
-          ) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any], dict[str, Any]] | None:
-    """What comes before the text of a network is cut up: settings, device, origin, corpus; the config so far, its end.
+def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int
+          ) -> tuple[Any, torch.device, LoadedRun | None, Corpus, dict[str, Any]] | None:
+    """What comes before the text of a network is cut up: settings, device, origin, corpus, and the config so far.
 
     None if the run is complete already. Whatever can be refused is, before text is read; then come the vectors.
     check: refuses an origin that does not suit.  stages: how many there are, the vectors the first.
-    more: of settings and origin, what else is known of the config.
     """
     settings = as_begun(settings)
     check_out(settings.out, settings.kind, resume=settings.resume)
@@ -180,13 +177,12 @@ def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int,
     device = choose_device(settings.device)
     set_threads(settings.threads)
     origin = load_origin(settings, check)
-    if already_complete(settings, config_so_far(settings, origin, device, more(settings, origin))):
+    if already_complete(settings, config_so_far(settings, origin, device)):
         return None
     corpus = read_corpus(settings)
     as_saved = as_saved_corpus(corpus)
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
     if settings.warm_start == "auto" and not settings.resume:
         origin = find_or_learn(settings, corpus, as_saved, stages)
-    config = config_so_far(settings, origin, device, more(settings, origin))
-    end = {"corpus": as_saved, "environment": environment()}
-    return replace(settings, precision=config["precision"]), device, origin, corpus, config, end
+    config = {**config_so_far(settings, origin, device), "corpus": as_saved, "environment": environment()}
+    return replace(settings, precision=config["precision"]), device, origin, corpus, config

@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def average(members: Sequence[Member], settings: Settings, run: RunDirectory) ->
     shared = {name: same[name] for name in ("labels", "seed", "trial")}
     record = Results.of(outcome, scores, same["classes"], encoding, mode="average", data=members[0].results["data"],
                         **shared)
-    results = record.to_dict() | {"runs": weighed(members, weights)}
+    results = asdict(record) | {"runs": weighed(members, weights)}
     line = json.dumps(row_of(members, settings, results)) + "\n"
     run.save_model({"weights": weights}, {"results.json": to_json(results), "results.jsonl": line})
     run.mark_complete(outcome.step, results)

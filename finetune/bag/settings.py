@@ -6,10 +6,10 @@ Read next: `finetune.bag.train`.
 from dataclasses import dataclass
 from typing import Any, Self
 
-from finetune.settings import ReviewSettings, check_labels
+from finetune.settings import LabelSettings
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import positive_float, positive_int
-from minitransfer.apparatus.settings import SeedSettings, flag, out_flag
+from minitransfer.apparatus.settings import flag, out_flag
 
 LONGEST = 3  # words of an n-gram; the numbers that tell n-grams of four words apart would not fit 64 bits
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
@@ -28,18 +28,12 @@ on 2 cores, all of IMDB: about a minute"""
 
 
 @dataclass(frozen=True)
-class Settings(SeedSettings, ReviewSettings):
+class Settings(LabelSettings):
     """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints."""
 
     prog = "python -m finetune.bag"
     description = DESCRIPTION
 
-    labels: int | None = flag(
-        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
-        metavar="N", default=None)
-    trial: int | None = flag(
-        "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
-        positive_int, metavar="N", default=None)
     ngrams: int = flag(f"words of the longest n-grams that are counted, {LONGEST} at most", positive_int, metavar="N",
                        default=2)
     strengths: tuple[float, ...] = flag(
@@ -50,12 +44,8 @@ class Settings(SeedSettings, ReviewSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings, each strength once.
-
-        Raises: UsageError for a --labels that no corpus could serve, and for longer n-grams than can be told apart.
-        """
+        """Complete settings, each strength once. Raises: UsageError for longer n-grams than can be told apart."""
         settings = super().of(**{**given, "strengths": tuple(dict.fromkeys(given.get("strengths", STRENGTHS)))})
-        check_labels(settings.labels, settings.is_own)
         if settings.ngrams > LONGEST:
             raise UsageError(f"--ngrams {settings.ngrams}: n-grams have {LONGEST} words at most", "choose 1, 2 or 3")
         return settings

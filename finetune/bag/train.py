@@ -14,7 +14,7 @@ Read next: `minitransfer.transfer.prompts`.
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def learn_and_score(data: LabelledReviews, settings: Settings, run: RunDirectory
     scores = scores_of(logits, test_bags.labels)
     record = Results.of(outcome, scores, reviews.classes, encoding, mode="bag", head="linear", pool="ngrams",
                         seed=settings.seed, trial=settings.trial, data=reviews.name, labels=len(data.rows))
-    results = record.to_dict() | {"strength": strength, "ngrams": settings.ngrams}
+    results = asdict(record) | {"strength": strength, "ngrams": settings.ngrams}
     files: dict[str, bytes | str] = {"ngrams.txt": "\n".join(names) + "\n", "results.json": to_json(results),
                                      LOGITS: logits_file(validation, validation_bags.labels, logits, test_bags.labels)}
     run.save_model(best, files)

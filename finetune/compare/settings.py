@@ -55,8 +55,8 @@ class Settings(SavingSettings, ReviewSettings):
                       "in; implies --resume", bool, default=False)
     draw: tuple[str, ...] = flag(
         "run nothing, and read neither encoders nor reviews: draw up the lines of these results.jsonl, or of those in "
-        "these directories, such as pieces of a grid that were run on several machines", metavar="FILE", many=True,
-        default=())
+        "these directories, such as pieces of a grid that were run on several machines", directory_name, metavar="FILE",
+        many=True, default=())
     minutes: bool = flag(
         "run nothing: of the finished runs beside --out, and of those in directories beside it, tell the least minutes "
         "from raw text to each accuracy, all stages counted", bool, default=False)

@@ -7,7 +7,7 @@ Read next: `finetune.imdb.train`, the command.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def learn_and_score(transfer: Transfer, run: RunDirectory) -> None:
     if not is_first():
         return
     forgetting = held_out.summary(before, after) if held_out is not None else None
-    results = results_of(transfer, outcome, scores_of(logits, test.labels), encoding, forgetting).to_dict()
+    results = asdict(results_of(transfer, outcome, scores_of(logits, test.labels), encoding, forgetting))
     validation_labels = labelled.examples.labels[labelled.validation_rows]
     files = {**transfer.encoder_run.files, "results.json": to_json(results),
              LOGITS: logits_file(validation, validation_labels, logits, test.labels)}

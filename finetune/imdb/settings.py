@@ -1,8 +1,6 @@
 """Part VI: the flags of `python -m finetune.imdb`, and what each kind of run begins with.
 
-Which reviews, which encoder, which head, and how to train: all of it can be said on the command line, and what is
-not said comes from one table, `DEFAULTS`. Nothing here imports torch, so `--help` and a mistyped flag are answered
-at once.
+What is not said on the command line comes from one table, `DEFAULTS`. Nothing here imports torch.
 
 Read next: `finetune.imdb.train`.
 """
@@ -10,7 +8,7 @@ Read next: `finetune.imdb.train`.
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
-from finetune.settings import ReviewSettings, check_labels
+from finetune.settings import LabelSettings
 from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.options import (
     directory_name,
@@ -21,7 +19,7 @@ from minitransfer.apparatus.options import (
     probability,
     share,
 )
-from minitransfer.apparatus.settings import SavingSettings, SeedSettings, flag, out_flag, precision_flag
+from minitransfer.apparatus.settings import SavingSettings, flag, out_flag, precision_flag
 from minitransfer.transfer import POOLS
 
 MODES = ("frozen", "top", "finetune", "gradual", "scratch")
@@ -100,7 +98,7 @@ def training_flag(help: str, convert: Any, metavar: str, default: Any = None) ->
 
 
 @dataclass(frozen=True)
-class Settings(SavingSettings, SeedSettings, ReviewSettings):
+class Settings(SavingSettings, LabelSettings):
     """What `python -m finetune.imdb` can be told. config.json has encoder and reviews by their fingerprints.
 
     Two fields may be None until more is known: `epochs` depends on the number of labels, `max_tokens` on the encoder.
@@ -123,12 +121,6 @@ class Settings(SavingSettings, SeedSettings, ReviewSettings):
         choices=HEADS, default="mean")
     pool: str = flag("how the mean head's vector is made of tokens (default: mean, as in the lecture)",
                      choices=tuple(POOLS), default="mean")
-    labels: int | None = flag(
-        "learn from N labelled reviews, as many of each class, validation included (default: all)", positive_int,
-        metavar="N", default=None)
-    trial: int | None = flag(
-        "for choosing flags: score on N reviews of the training half, always the same, instead of the test half",
-        positive_int, metavar="N", default=None)
     max_tokens: int | None = flag(
         "tokens encoded of a review; a longer one keeps its head and tail (default: 512, or as many as a BERT was "
         "pretrained on, if fewer)", positive_int, metavar="N", default=None)
@@ -191,9 +183,7 @@ class Settings(SavingSettings, SeedSettings, ReviewSettings):
             raise UsageError("--measure-forgetting: what is trained from scratch has nothing to forget",
                              "leave it out, or use --mode finetune")
         usual = {**DEFAULTS[mode, head]._asdict(), "epochs": None, "pool": head if head in ("cls", "last") else "mean"}
-        settings = super().of(**{**usual, **given})
-        check_labels(settings.labels, settings.is_own)
-        return settings
+        return super().of(**{**usual, **given})
 
     def with_epochs(self, num_labels: int) -> Self:
         """With the epochs that are usual for so many labelled reviews, where no flag says otherwise."""

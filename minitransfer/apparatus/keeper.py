@@ -23,7 +23,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -39,7 +38,6 @@ from minitransfer.apparatus.settings import SavingSettings
 ROWS = 200  # of metrics.jsonl, about so many in a run: by steps, so that a run that was interrupted has the same ones
 RECENT = 20  # steps: the loss that the line of progress shows is a mean over so many
 BOOKS = ("epoch", "in_epoch", "skipped", "seconds", "sums")
-NOTHING: Mapping[str, float] = MappingProxyType({})
 Batch = TypeVar("Batch")
 
 
@@ -93,7 +91,7 @@ class Keeper:
         """Add to the sums of the epoch that runs."""
         self.sums |= {name: self.sums.get(name, 0.0) + amount for name, amount in amounts.items()}
 
-    def done(self, units: int, *, loss: float, shown: Mapping[str, float] = NOTHING, **numbers: float) -> None:
+    def done(self, units: int, *, loss: float, shown: Mapping[str, float] | None = None, **numbers: float) -> None:
         """Count a step that was `units` of work. One step in so many is logged, with its loss and other numbers.
 
         shown: what the line of progress tells beside the loss, which there is the mean per unit over the last steps.
@@ -101,7 +99,7 @@ class Keeper:
         self.step, self.seconds = self.step + 1, time.monotonic() - self._began
         self._recent.append((units, loss))
         recent = sum(n * nats for n, nats in self._recent) / sum(n for n, _ in self._recent)
-        self.progress.advance(units, loss=recent, **shown)
+        self.progress.advance(units, loss=recent, **(shown or {}))
         if self.step % self._row_every == 0 or self.step == self._total_steps:
             tokens = {"tokens": self.progress.done} if self.progress.unit != "steps" else {}
             row = {"step": self.step, "epoch": self.epoch, **tokens, "loss": loss, **numbers}

@@ -131,15 +131,10 @@ class CommandSettings:
         given = vars(parser.parse_args(argv))
         return cls.of(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
-    def deciding(self) -> dict[str, Any]:
-        """The fields that decide a result, but for those of the preset."""
+    def deciding(self, by_preset: bool = False) -> dict[str, Any]:
+        """The fields that decide a result: those that a preset fills in, where no flag does, or all others."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                if f.metadata["decides"] and not f.metadata["by_preset"]}
-
-    def from_preset(self) -> dict[str, Any]:
-        """The fields that decide a result and that a preset fills in: as it says, or as a flag did."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                if f.metadata["decides"] and f.metadata["by_preset"]}
+                if f.metadata["decides"] and f.metadata["by_preset"] == by_preset}
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,9 @@ class BertConfig:
         if not self.layer_norm_eps > 0:
             raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, and must be above 0")
 
-    def to_dict(self) -> dict:
-        """The sizes by name, as config.json keeps them."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict) -> "BertConfig":
-        """The config whose values `to_dict` returns. Raises: TypeError, KeyError or ValueError for anything else."""
+        """The config whose values `asdict` returns. Raises: TypeError, KeyError or ValueError for anything else."""
         return cls(**values)
 
 

@@ -9,7 +9,7 @@ Read next: `minitransfer.elmo.softmax`.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -45,13 +45,9 @@ class BiLMConfig:
         """How many layers of one kind there are at most: LSTM layers, highways or widths of filters."""
         return max(self.num_layers, self.charcnn.num_highways, len(self.charcnn.filters))
 
-    def to_dict(self) -> dict:
-        """The sizes by name, as config.json keeps them."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict) -> "BiLMConfig":
-        """The config whose values `to_dict` returns. Raises: TypeError, KeyError or ValueError for anything else."""
+        """The config whose values `asdict` returns. Raises: TypeError, KeyError or ValueError for anything else."""
         chars = dict(values["charcnn"])
         chars["filters"] = tuple((width, n) for width, n in chars["filters"])
         if any(type(number) is not int or number < 1 for pair in chars["filters"] for number in pair):

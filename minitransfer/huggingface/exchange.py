@@ -14,6 +14,7 @@ Read next: `minitransfer.huggingface.names`, how the same weights are called the
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def import_folder(folder: Path, path: Path) -> None:
     name, tokenizer = folder.resolve().name, wordpiece.to_json()
     with open(folder / WEIGHTS, "rb") as file:
         origin = {"folder": name, "weights": hashlib.file_digest(file, "sha256").hexdigest()}
-    config = {"kind": kind, "model": shape.to_dict(), "corpus": {"name": f"elsewhere ({name})"}, "origin": origin,
+    config = {"kind": kind, "model": asdict(shape), "corpus": {"name": f"elsewhere ({name})"}, "origin": origin,
               "training": {"seq_length": max_length(folder, shape.max_positions)},
               "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(), "environment": environment()}
     with RunDirectory.create(path, config, resume=False) as run:

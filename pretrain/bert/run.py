@@ -7,22 +7,23 @@ measure is a GPT's as well.
 Read next: `pretrain.bert.train`, the command.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import RunDirectory, results
+from minitransfer.apparatus.checkpoint import results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop, peak_memory_gib
+from minitransfer.apparatus.runtime import Stop
 from minitransfer.bert.encoder import MaskedLM
 from pretrain.bert.settings import PieceSettings, Settings
 from pretrain.bert.start import build, check_origin, read_tokenizer
 from pretrain.bert.text import PackedText, measure, read_text, report
 from pretrain.bert.train import train
-from pretrain.shared import next_command
+from pretrain.shared import finish
 from pretrain.vectors import begin, training_seed
 
 
@@ -46,11 +47,11 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     begun = begin(settings, partial(check, network=network), stages=2)
     if begun is None:
         return results(settings.out)
-    settings, device, origin, corpus, config, end = begun
+    settings, device, origin, corpus, config = begun
     seed = training_seed(settings.seed, origin)
     text = read(corpus, settings, seed, read_tokenizer(origin))
     model = build(settings, text, origin, network)
-    config |= {"model": model.config.to_dict(), "tokenizer": text.tokenizer_fingerprint, **end}
+    config |= {"model": asdict(model.config), "tokenizer": text.tokenizer_fingerprint}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"{settings.title}: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
@@ -64,13 +65,5 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
         if is_first():
             run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
             report(run, metrics, step, total=step, every=step)
-            complete(run, settings, step, metrics)
+            finish(run, settings, settings.title, step, metrics)
     return results(settings.out)
-
-
-def complete(run: RunDirectory, settings: PieceSettings, step: int, metrics: Mapping[str, float]) -> None:
-    """Mark a run as finished, with what was measured last, and say what can be done with it."""
-    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
-    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
-    say(f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB; the {settings.title} is in "
-        f"{settings.out}. Next: {following}")

@@ -1,17 +1,14 @@
 """Part IV, around the command: its flags. Which text, which network, how long?
 
-One flag or preset value stands in one place. Nothing here imports torch, so that `--help` and a mistyped flag are
-answered at once.
-
-Read next: `pretrain.bert.text`.
+Nothing here imports torch. Read next: `pretrain.bert.text`.
 """
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import directory_name, fraction, positive_float, positive_int, probability
-from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
+from minitransfer.apparatus.options import directory_name, fraction, positive_int
+from minitransfer.apparatus.settings import flag, out_flag, sized
 from pretrain.settings import NetworkSettings, recipe_flag, training_flag
 
 SHAPES = {  # of GPT too
@@ -77,13 +74,9 @@ class PieceSettings(NetworkSettings):
     num_heads: int = sized()
     intermediate_size: int = sized()
     max_positions: int = sized()
-    epochs: int = training_flag("epochs over the text", positive_int, "N")
     batch_size: int = training_flag("rows of text in a step", positive_int, "N")
     seq_length: int = training_flag("tokens in a row, [CLS] and [SEP] too", positive_int, "N")
-    learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
-    dropout: float = training_flag("share of units dropped", probability, "P")
     vocab_size: int = training_flag("most pieces to learn from the text", positive_int, "N")
-    precision: str = precision_flag()
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -148,7 +141,7 @@ class Settings(PieceSettings):
         p, end = self.mask_probability, self.mask_probability_end
         return p if end is None else p + (end - p) * done
 
-    def config(self) -> dict[str, Any]:
+    def config(self, origin: Any) -> dict[str, Any]:
         """What of the run's config is known before any text is read, how it masks among it."""
         masking = {"probability": self.mask_probability, "whole_words": self.whole_words}
-        return {**super().config(), "masking": masking}
+        return {**super().config(origin), "masking": masking}

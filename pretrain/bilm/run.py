@@ -7,21 +7,22 @@ Read next: `pretrain.bilm.train`, the command.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, results
+from minitransfer.apparatus.checkpoint import RunDirectory, results
 from minitransfer.apparatus.distributed import is_first, of_processes, on_first, open_run
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import SideBySide, Stop, peak_memory_gib
+from minitransfer.apparatus.runtime import SideBySide, Stop
 from minitransfer.elmo.bilm import BiLM
 from pretrain.bilm.settings import Settings
 from pretrain.bilm.spelling import restore_or_warm_start
-from pretrain.bilm.start import build, check_origin, stays_fixed
+from pretrain.bilm.start import build, check_origin
 from pretrain.bilm.text import Text, WordVectors, perplexity_of_all, read_text
 from pretrain.bilm.train import train
-from pretrain.shared import next_command
+from pretrain.shared import finish
 from pretrain.vectors import begin, training_seed
 
 
@@ -30,13 +31,13 @@ def main(settings: Settings) -> dict[str, Any]:
 
     The first of several processes measures and writes, while the others wait. Returns what the run came to.
     """
-    begun = begin(settings, check_origin, stages=3, more=charcnn)
+    begun = begin(settings, check_origin, stages=3)
     if begun is None:
         return results(settings.out)
-    settings, device, origin, corpus, config, end = begun
+    settings, device, origin, corpus, config = begun
     text = read_text(corpus, settings.vocab_size, settings.batch_size)
     model = build(settings, text, origin)
-    config |= {"model": model.config.to_dict(), **end}
+    config["model"] = asdict(model.config)
     all_there_are = " (all there are)" if text.vocab_size < settings.vocab_size else ""
     asked = f", in training among {settings.negatives:,} drawn ones" if settings.softmax == "sampled" else ""
     say(f"biLM: {sum(p.numel() for p in model.parameters()):,} parameters, character CNN {config['charcnn']}; "
@@ -56,19 +57,11 @@ def main(settings: Settings) -> dict[str, Any]:
     return results(settings.out)
 
 
-def charcnn(settings: Settings, origin: LoadedRun | None) -> dict[str, str]:
-    """What config.json has of the character CNN."""
-    return {"charcnn": "fixed" if stays_fixed(settings.charcnn, origin) else "learning"}
-
-
 def complete(run: RunDirectory, model: BiLM, text: Text, settings: Settings, step: int,
              metrics: Mapping[str, float]) -> None:
-    """Leave a finished run, with what was measured last, and say what can be done with it."""
+    """Leave a finished run, with what was measured last, and say what came of it."""
     run.save_model(model.state_dict(), {"vocab.txt": "\n".join(text.predicted_words) + "\n"})
     run.log_metrics({"step": step, **metrics}, once=True)
-    run.mark_complete(step, {**metrics, "seconds": round(run.seconds, 1)})
     say(f"held-out perplexity over all {text.vocab_size:,} words of {run.config['corpus']['name']}, <eos> counted: "
-        f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}; "
-        f"{run.seconds / 60:.1f} minutes, at most {peak_memory_gib():.1f} GiB")
-    following = next_command(settings, "finetune.imdb", "--mode", "frozen", "--encoder", settings.out)
-    say(f"the biLM is in {settings.out}. Next: {following}")
+        f"forward {metrics['perplexity_forward']:.1f}, backward {metrics['perplexity_backward']:.1f}")
+    finish(run, settings, "biLM", step, metrics)

@@ -1,9 +1,6 @@
 """Part III, around the command: its flags. Which text, which network, how long?
 
-One flag or preset value stands in one place. Nothing here imports torch, so that `--help` and a mistyped flag are
-answered at once.
-
-Read next: `pretrain.bilm.text`.
+Nothing here imports torch. Read next: `pretrain.bilm.text`.
 """
 
 from collections.abc import Mapping
@@ -11,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import directory_name, non_negative_int, positive_float, positive_int, probability
-from minitransfer.apparatus.settings import flag, out_flag, precision_flag, sized
+from minitransfer.apparatus.options import directory_name, non_negative_int, positive_int
+from minitransfer.apparatus.settings import flag, out_flag, sized
 from minitransfer.text.words import SPECIAL_WORDS
 from pretrain.settings import NetworkSettings, check_negatives, recipe_flag, training_flag
 
@@ -81,14 +78,10 @@ class Settings(NetworkSettings):
     hidden_size: int = training_flag("units of each LSTM layer", positive_int, "N")
     projection_size: int = sized()
     filters: tuple[tuple[int, int], ...] = sized()
-    epochs: int = training_flag("epochs over the text", positive_int, "N")
     batch_size: int = training_flag("rows of text encoded side by side", positive_int, "N")
     window: int = training_flag("tokens back-propagated through", positive_int, "N")
-    learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
-    dropout: float = training_flag("share of units dropped", probability, "P")
     negatives: int = training_flag("words drawn for the sampled softmax", positive_int, "N")
     vocab_size: int = training_flag("most words the softmax can predict", positive_int, "N")
-    precision: str = precision_flag()
     out: str = out_flag("runs/bilm")
 
     @classmethod
@@ -122,3 +115,13 @@ class Settings(NetworkSettings):
     def vector_size(self) -> int:
         """How wide static vectors must be to begin with: as a layer, both directions together."""
         return 2 * self.projection_size
+
+    def config(self, origin: Any) -> dict[str, Any]:
+        """What of a run's config is known before any text is read, what becomes of its character CNN among it."""
+        return {**super().config(origin), "charcnn": "fixed" if self.keeps_charcnn(origin) else "learning"}
+
+    def keeps_charcnn(self, origin: Any) -> bool:
+        """Whether the language model leaves the character CNN as it is; `auto` fixes one that was warm-started."""
+        if self.charcnn != "auto" or origin is None:
+            return self.charcnn == "fixed"
+        return origin.kind == "static" or origin.config.get("charcnn") == "fixed"

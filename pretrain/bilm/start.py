@@ -74,12 +74,3 @@ def carried_softmax(model: BiLM, text: Text, origin: LoadedRun) -> dict[str, Ten
     for name, tensor in tensors.items():
         tensor[new_ids] = origin.tensors[name][old_ids]
     return tensors
-
-
-def stays_fixed(charcnn: str, origin: LoadedRun | None) -> bool:
-    """Whether the language model leaves the character CNN as it is; `auto` fixes one that was warm-started."""
-    if charcnn != "auto":
-        return charcnn == "fixed"
-    if origin is None:
-        return False
-    return origin.kind == "static" or origin.config.get("charcnn") == "fixed"

@@ -55,6 +55,6 @@ class Settings(PieceSettings):
         check_negatives(settings.softmax, given)
         return settings
 
-    def config(self) -> dict[str, Any]:
+    def config(self, origin: Any) -> dict[str, Any]:
         """What of the run's config is known before any text is read, its softmax among it."""
-        return {**super().config(), "softmax": self.softmax}
+        return {**super().config(origin), "softmax": self.softmax}

@@ -38,11 +38,6 @@ class History:
         """One column, nan where a row has no finite number there: a gap in the curve."""
         return [number(row.get(name)) for row in self.rows]
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether the run logged how many tokens it had processed."""
-        return any(not math.isnan(tokens) for tokens in self.column("tokens"))
-
     def points(self, name: str, axis: str) -> tuple[list[float], list[float]]:
         """Where a column has numbers, against "steps" or "tokens": x and y."""
         x = self.column("step")
@@ -87,7 +82,8 @@ def read_history(path: str) -> History:
 
 def common_axis(histories: Sequence[History]) -> str:
     """What all runs can be drawn against: the tokens that they processed, which compares runs, or else their steps."""
-    return "tokens" if all(history.counts_tokens for history in histories) else "steps"
+    counts_tokens = (not all(map(math.isnan, history.column("tokens"))) for history in histories)
+    return "tokens" if all(counts_tokens) else "steps"
 
 
 def drawn(histories: Sequence[History], axis: str) -> Mapping[str, list[tuple[int, str, list[float], list[float]]]]:

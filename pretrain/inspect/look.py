@@ -64,12 +64,6 @@ def picture(settings: Settings, name: str) -> Path | None:
     return path
 
 
-def require_matplotlib() -> None:
-    """Raises: UsageError if matplotlib is not installed, saying how it is."""
-    if not can_draw():
-        raise UsageError("pictures need matplotlib, which is not installed", INSTALL)
-
-
 def make_room(path: Path) -> None:
     """Make the folder of a picture, and write there once, so that what is wrong with it is said before work is done.
 
@@ -260,8 +254,9 @@ def look_at_products(settings: Settings) -> dict[str, list[pmi.Row]]:
 
 
 def look_at_curves(settings: Settings) -> Path | None:
-    """Draw how runs went, and say where each of them is."""
-    require_matplotlib()  # before anything is read
+    """Draw how runs went, and say where each of them is. Raises: UsageError where no picture can be drawn."""
+    if not can_draw():
+        raise UsageError("pictures need matplotlib, which is not installed", INSTALL)
     histories = [read_history(run) for run in settings.runs]
     path, axis = picture(settings, "curves"), common_axis(histories)
     for history in histories:

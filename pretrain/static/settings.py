@@ -1,9 +1,6 @@
 """Part II, around the command: its flags. What may be asked of skip-gram and of GloVe?
 
-One flag or preset value stands in one place. Nothing here imports torch, so that `--help` and a mistyped flag are
-answered at once.
-
-Read next: `pretrain.static.units`.
+Nothing here imports torch. Read next: `pretrain.static.units`.
 """
 
 from collections.abc import Mapping
@@ -85,7 +82,7 @@ class Settings(PretrainSettings):
 
     def config(self) -> dict[str, Any]:
         """What of the run's config is known before any text is read."""
-        training = self.from_preset()
+        training = self.deciding(by_preset=True)
         model = {"hidden_size": self.hidden_size, **({"method": "glove"} if self.method == "glove" else {})}
         known = {"kind": "static", **self.deciding(), "model": model, "training": training}
         if self.pieces is not None:

@@ -25,7 +25,7 @@ from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, interruptible, set_threads
+from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, set_threads
 from minitransfer.static.glove import BATCH, GloVe, draw_pairs, pair_weight
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, nearest_words
 from minitransfer.text.corpora import Corpus, as_saved_corpus
@@ -119,18 +119,14 @@ def main(settings: Settings) -> dict[str, Any]:
 
 
 def read_units(settings: Settings, corpus: Corpus) -> Units:
-    """Count the words or pieces of a text.
-
-    Raises: DataError for too little text, before anything is written; Stopped if asked to stop.
-    """
-    with interruptible():
-        if settings.pieces is None:
-            say(f"{corpus.name}: splitting the text into words and counting them")
-            units = count_words(corpus, settings.min_count)
-        else:
-            say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
-            units = count_pieces(corpus, settings.pieces)
-        check_blocks(units, settings.seed, 1 if settings.method == "glove" else settings.epochs)
+    """Count the words or pieces of a text. Raises: DataError for too little text, before anything is written."""
+    if settings.pieces is None:
+        say(f"{corpus.name}: splitting the text into words and counting them")
+        units = count_words(corpus, settings.min_count)
+    else:
+        say(f"{corpus.name}: learning up to {settings.pieces:,} word pieces, and cutting the text into them")
+        units = count_pieces(corpus, settings.pieces)
+    check_blocks(units, settings.seed, 1 if settings.method == "glove" else settings.epochs)
     return units
 
 

@@ -3,6 +3,7 @@ and errors are a line."""
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def run(tmp_path_factory):
     shape = BertConfig(tokenizer.vocab_size, hidden_size=10, num_layers=1, num_heads=5, intermediate_size=9,
                        max_positions=40)
     torch.manual_seed(0)
-    return make_bert(tmp_path_factory.mktemp("prompt") / "bert", model=shape.to_dict(),
+    return make_bert(tmp_path_factory.mktemp("prompt") / "bert", model=asdict(shape),
                      tensors=MaskedLM(shape).state_dict(), tokenizer=tokenizer.to_json())
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def make_bert(path: Path, **changes) -> Path:
     shape = BertConfig(tokenizer.vocab_size, hidden_size=10, num_layers=1, num_heads=5, intermediate_size=9,
                        max_positions=27)
     torch.manual_seed(0)
-    parts = {"model": shape.to_dict(), "tensors": MaskedLM(shape).state_dict(), "tokenizer": tokenizer.to_json()}
+    parts = {"model": asdict(shape), "tensors": MaskedLM(shape).state_dict(), "tokenizer": tokenizer.to_json()}
     parts |= changes
     config = {"kind": "bert", "corpus": {"name": "by hand"}, "model": parts["model"]}
     return save_run(path, config, parts["tensors"], {"tokenizer.json": parts["tokenizer"]})

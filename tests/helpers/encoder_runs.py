@@ -4,6 +4,7 @@ that know the answer.
 Their shapes are odd and unequal, so that swapped axes cannot pass.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ def save_run(path: Path, config: dict, tensors: dict, files: dict) -> Path:
 def make_bilm(path: Path, seed: int = 0, **changes) -> Path:
     """A biLM that has learnt nothing."""
     torch.manual_seed(seed)
-    config = {"kind": "bilm", "model": BILM.to_dict(), "corpus": {"name": "sample", "fingerprint": "ab"},
+    config = {"kind": "bilm", "model": asdict(BILM), "corpus": {"name": "sample", "fingerprint": "ab"},
               "preset": "tiny", "seed": seed, **changes}
     return save_run(path, config, BiLM(BILM).state_dict(), {"vocab.txt": "\n".join(WORDS) + "\n"})
 
@@ -44,7 +45,7 @@ def make_bert(path: Path, seed: int = 0, network: type[MaskedLM] = MaskedLM, **c
     shape = BertConfig(wordpiece.vocab_size, hidden_size=18, num_layers=2, num_heads=3, intermediate_size=29,
                        max_positions=70)
     torch.manual_seed(seed)
-    config = {"kind": "bert", "model": shape.to_dict(), "corpus": {"name": "sample", "fingerprint": "ab"},
+    config = {"kind": "bert", "model": asdict(shape), "corpus": {"name": "sample", "fingerprint": "ab"},
               "preset": "tiny", "seed": seed, **changes}
     return save_run(path, config, network(shape).state_dict(), {"tokenizer.json": wordpiece.to_json()})
 

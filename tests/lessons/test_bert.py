@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -233,8 +234,8 @@ def test_a_few_sentences_can_be_learnt_by_heart():
 
 
 def test_a_configuration_survives_json():
-    assert BertConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
-    assert BertConfig.from_dict(BertConfig(99).to_dict()) == BertConfig(99) != CONFIG
+    assert BertConfig.from_dict(json.loads(json.dumps(asdict(CONFIG)))) == CONFIG
+    assert BertConfig.from_dict(asdict(BertConfig(99))) == BertConfig(99) != CONFIG
 
 
 @pytest.mark.parametrize(("change", "told"), [
@@ -244,7 +245,7 @@ def test_a_configuration_survives_json():
 ])
 def test_a_shape_that_cannot_be_is_refused_with_its_numbers(change, told):
     with pytest.raises(ValueError, match=told):
-        BertConfig.from_dict({**CONFIG.to_dict(), **change})
+        BertConfig.from_dict({**asdict(CONFIG), **change})
 
 
 def test_more_tokens_than_positions_are_refused_with_both_numbers(model):

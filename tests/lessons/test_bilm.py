@@ -1,6 +1,7 @@
 """Claims about the biLM: no direction ever sees what it must predict, and nothing but the text decides its states."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -213,9 +214,9 @@ def test_a_new_cell_remembers_its_forget_gate_opens_at_bias_one(bilm):
 
 
 def test_a_configuration_survives_json():
-    assert BiLMConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+    assert BiLMConfig.from_dict(json.loads(json.dumps(asdict(CONFIG)))) == CONFIG
     default = BiLMConfig(vocab_size=99)
-    assert BiLMConfig.from_dict(default.to_dict()) == default != CONFIG
+    assert BiLMConfig.from_dict(asdict(default)) == default != CONFIG
 
 
 def test_a_character_cnn_of_another_width_is_refused_with_both_numbers():

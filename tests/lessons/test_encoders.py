@@ -1,6 +1,8 @@
 """Claims about encoders: what they read from a run, that frozen means frozen, and what does not fit is refused
 unbuilt."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -79,8 +81,8 @@ def test_a_vocabulary_that_does_not_belong_to_the_bilm_is_named_with_both_sizes(
 @pytest.mark.parametrize("change", [
     {"hidden_size": 10**9}, {"hidden_size": 10**15}, {"hidden_size": 12}, {"hidden_size": -1}, {"hidden_size": "11"},
     {"num_layers": 10**9}, {"num_layers": 1}, {"projection_size": 10**9}, {"vocab_size": 10**12}, {"unheard_of": 1},
-    {"charcnn": {**BILM.to_dict()["charcnn"], "num_highways": 10**9}},
-    {"charcnn": {**BILM.to_dict()["charcnn"], "filters": [[10**9, 10**3]]}}, {"charcnn": None},
+    {"charcnn": {**asdict(BILM)["charcnn"], "num_highways": 10**9}},
+    {"charcnn": {**asdict(BILM)["charcnn"], "filters": [[10**9, 10**3]]}}, {"charcnn": None},
 ])  # fmt: skip
 def test_a_config_that_the_weights_cannot_fill_is_refused_before_anything_of_its_size_is_built(tmp_path, change):
     run = load_run(make_bilm(tmp_path))

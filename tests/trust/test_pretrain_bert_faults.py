@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -200,7 +201,7 @@ def test_text_that_does_not_fill_a_row_is_refused(tmp_path, capsys, empty, told)
 
 SHAPE = BertConfig(make_tokenizer().vocab_size, hidden_size=10, num_layers=1, num_heads=5, intermediate_size=9,
                    max_positions=27)
-MODEL, TENSORS = SHAPE.to_dict(), MaskedLM(SHAPE).state_dict()
+MODEL, TENSORS = asdict(SHAPE), MaskedLM(SHAPE).state_dict()
 NOT_FINITE = {**TENSORS, "norm.weight": torch.full((10,), float("nan"))}
 MISFITS = {  # what is wrong with a BERT to go on from, and what must be said of it
     "no JSON": ({"tokenizer": "{"}, "tokenizer.json is damaged"),

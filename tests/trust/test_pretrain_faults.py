@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pretrain_runs
 import pytest
@@ -198,7 +199,7 @@ def test_text_that_thins_out_to_nothing_in_a_late_epoch_is_refused_before_the_fi
     assert "thinned out, the text has" in last_line(capsys) and not (tmp_path / "twenty").exists()
 
 
-MODEL, TENSORS = BILM.to_dict(), BiLM(BILM).state_dict()
+MODEL, TENSORS = asdict(BILM), BiLM(BILM).state_dict()
 MISFITS = {  # what is wrong with a biLM to go on from, and what must be said of it
     "a word too many": ({"vocab": [*WORDS, "more"]}, "vocab_size is 5, but the vocabulary has 6 words"),
     "a row too few": ({"tensors": {**TENSORS, "softmax.weight": torch.ones(4, 7)}}, "weight (4, 7) instead of (5, 7)"),
