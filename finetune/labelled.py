@@ -54,10 +54,7 @@ class LabelledReviews:
 
 
 def labelled_reviews(settings: LabelSettings, reviews: Reviews | None = None) -> LabelledReviews:
-    """Load the reviews that the settings name, and choose which are labelled. `reviews`: those of --data, if known.
-
-    Raises: UsageError if there are too few of them; otherwise as `load_reviews`.
-    """
+    """The reviews of --data, unless they are known, and which are labelled. Raises: UsageError for too few."""
     if reviews is None:
         data_dir = find_data_dir(settings.data_dir)
         reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, **settings.columns())

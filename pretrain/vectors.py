@@ -49,10 +49,7 @@ def as_begun(settings: Network) -> Network:
 
 
 def of_run(settings: NetworkSettings) -> LoadedRun | None:
-    """The vectors that the run in --out began with, found by their fingerprint; None where it began with none.
-
-    Raises: CheckpointError if they are no longer there.
-    """
+    """The static vectors that the run in --out began with, if any. Raises: CheckpointError if they are gone."""
     config = read_config(Path(settings.out))
     if entry(config, "origin.kind") != "static":
         return None
@@ -93,10 +90,7 @@ def suits(place: Path, settings: NetworkSettings, mine: Mapping[str, Any]) -> bo
 
 
 def find_or_learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], stages: int) -> LoadedRun:
-    """The vectors to begin with, learned first where there are none. Of several processes the first learns them.
-
-    Raises: Stopped if asked to stop: then --resume goes on; CheckpointError if all places for them are taken.
-    """
+    """The vectors to begin with, learned first by one process. Raises: Stopped; CheckpointError if no place is free."""
     with Stop() as stop:
         on_first(stop, lambda: _learn(settings, corpus, as_saved, stages, stop))
     return load_run(_place(settings, as_saved), "static")

@@ -56,10 +56,7 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
 
 
 def learn_and_score(data: LabelledReviews, settings: Settings, run: RunDirectory, device: torch.device) -> None:
-    """Count n-grams, train, score the test half once, and save everything.
-
-    Raises: NumericsError if with none of the strengths the validation loss is a number; Stopped if asked to stop.
-    """
+    """Count, train, score once, and save. Raises: NumericsError if no validation loss is a number; Stopped."""
     reviews, started = data.reviews, time.monotonic()
     parts = [([reviews.train_texts[i] for i in rows], reviews.train_labels[rows])
              for rows in (data.train_rows, data.validation_rows)]

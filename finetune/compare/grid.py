@@ -65,10 +65,7 @@ class Cell:
 
 
 def encoder_names(paths: Sequence[str]) -> dict[str, str]:
-    """The encoders' paths by the names that stand in the table: those of their directories.
-
-    Raises: UsageError if two have the same name.
-    """
+    """The encoders' paths by the names of their directories. Raises: UsageError if two have the same name."""
     names: dict[str, str] = {}
     distinct: dict[str, str] = {}
     for path in paths:
@@ -131,10 +128,7 @@ def _which(path: str, kind: str, mode: str) -> list[str]:
 
 
 def describe_encoder(path: str) -> tuple[str, str, int]:
-    """The kind and fingerprint of an encoder, and how many tokens of a review it encodes.
-
-    Raises: CheckpointError, now and not in an hour, if it is none.
-    """
+    """Kind, fingerprint and number of tokens of an encoder. Raises: CheckpointError, now and not in an hour."""
     run = load_run(path)
     return run.kind, run.fingerprint, default_max_tokens(load_encoder(run, torch.device("cpu")))
 

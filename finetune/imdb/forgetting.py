@@ -108,10 +108,7 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
 
 
 def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for a biLM, which is asked for each word by the softmax of its run.
-
-    Raises: CheckpointError as `hold_out`.
-    """
+    """Held-out text for a biLM, asked for each word by its run's softmax. Raises: CheckpointError as `hold_out`."""
     vocabulary, softmax = run.parsed("vocab.txt", Vocabulary.from_text), softmax_of(run, encoder)
     device = softmax.bias.device
     stream = vocabulary.encode(token_stream(corpus.validation, corpus.marks_unknown), grow=True)
@@ -148,10 +145,7 @@ def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
 
 
 def of_next_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for a GPT, which is asked for each next piece by the head of its run.
-
-    Raises: CheckpointError as `hold_out`.
-    """
+    """Held-out text for a GPT, asked for each next piece by its run's head. Raises: CheckpointError as `hold_out`."""
     T, batch_size = row_sizes(run, encoder)
     rows = in_own_order(rows_of(corpus, encoder, T + 2), config_value(run, int, "seed"))
     inputs, labels = next_pieces(rows[: max(1, MOST_TOKENS // T)])

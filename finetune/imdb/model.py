@@ -62,10 +62,7 @@ def unfreeze(encoder: Encoder, settings: Settings, epoch: int) -> None:
 
 
 def fit_to_encoder(settings: Settings, encoder: Encoder) -> Settings:
-    """The settings, with how many tokens of a review are encoded where no flag says so.
-
-    Raises: UsageError if the encoder cannot give what the flags ask of it.
-    """
+    """The settings with their number of tokens. Raises: UsageError if the encoder cannot give what is asked of it."""
     settings = replace(settings, max_tokens=settings.max_tokens or default_max_tokens(encoder))
     if settings.head in ONE_TOKEN and settings.head != encoder.token_head:
         token, kind = ONE_TOKEN[settings.head]

@@ -53,10 +53,7 @@ class Asked(NamedTuple):
 
 
 def main(settings: Settings) -> list[dict[str, Any]]:
-    """Answer text after text, one line each; returns the answers, in order.
-
-    Raises: DataError, once all others are answered, if there were lines that are no text.
-    """
+    """Answer texts, a line each; returns the answers. Raises: DataError, after the last, if some lines are no text."""
     check_texts(settings.texts, settings.file)
     set_threads(settings.threads)
     classifier = load_classifier(settings.run, settings.device)

@@ -103,10 +103,7 @@ def zip_lines(path: Path, member: str, names: Iterable[str], max_bytes: int) -> 
 
 
 def file_lines(path: Path) -> Iterator[bytes]:
-    """Yield the raw lines of a file, unpacked where its name ends as that of a packed one (see `UNPACK`).
-
-    Raises: DataError if it is not there, may not be read, or is damaged.
-    """
+    """The raw lines of a file, unpacked by its ending (see `UNPACK`). Raises: DataError if it cannot be read."""
     try:
         with UNPACK.get(path.suffix, open)(path, "rb") as file:
             yield from file

@@ -221,10 +221,7 @@ def check_free(path: Path, what_is_there: str = "run", fix: str | None = None) -
 
 
 def read_completion(path: Path) -> dict[str, Any] | None:
-    """What complete.json of a run directory says, its "step" included; None if there is none.
-
-    Raises: CheckpointError if it is damaged.
-    """
+    """What complete.json of a run says; None if there is none. Raises: CheckpointError if it is damaged."""
     if not (path / COMPLETE).is_file():
         return None
     noted = read_json(path / COMPLETE)

@@ -109,10 +109,7 @@ def probe(directory: Path, size: int = 2**20) -> None:
 
 
 def to_json(value: Any) -> bytes:
-    """The bytes of a JSON file, indented for readers, with its keys in the order given.
-
-    Raises: ValueError for nan and infinity, which JSON does not have.
-    """
+    """The bytes of a JSON file, indented for readers. Raises: ValueError for nan and infinity, which JSON lacks."""
     return (json.dumps(value, indent=2, default=plain_number, allow_nan=False) + "\n").encode()
 
 

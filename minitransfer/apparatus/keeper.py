@@ -148,10 +148,7 @@ class Keeper:
         return self
 
     def __exit__(self, failure: type | None, *_) -> None:
-        """Leave the last line of progress and, of a loop that came to its end, its last state.
-
-        Raises: NumericsError if not one step of it could be taken.
-        """
+        """Leave the last line of progress, and the last state. Raises: NumericsError if not one step could be taken."""
         self.progress.close()
         if failure is None and 0 < self.step == self.skipped:
             raise NumericsError(f"none of {self.step} steps had a loss and a gradient that are numbers")

@@ -21,10 +21,7 @@ METRICS = "metrics.jsonl"  # as a run directory calls it
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append a row, whole or not at all, to the lines at `path`; nan and infinity, which JSON lacks, become null.
-
-    Raises: ResourceError for a full disk.
-    """
+    """Append a row whole or not at all; nan and infinity become null. Raises: ResourceError for a full disk."""
     line = _line(row)
     with disk_errors(path, len(line)), open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)

@@ -112,10 +112,7 @@ def _first_make(path: Path, kind: str | None) -> str:
 
 
 def read_config(path: Path, fix: str = "give the directory of a finished run, such as runs/bilm") -> dict[str, Any]:
-    """The config.json of a run directory; `fix` is the advice where there is none.
-
-    Raises: CheckpointError if the directory holds no run, or one that this version cannot read.
-    """
+    """The config.json of a run. Raises: CheckpointError, which advises `fix`, if there is none that can be read."""
     if not path.is_dir():
         state = "it is a file" if path.exists() else "there is no such directory"
         raise CheckpointError(f"no run at {str(path)[:300]}: {state}", fix)
@@ -159,10 +156,7 @@ def problems_of(tensors: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> 
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the tensors into the module's parameters and buffers of the same names; all of them, or none.
-
-    Raises: CheckpointError naming what is missing, what is not expected, and what has another shape or type.
-    """
+    """Copy all tensors into the module, or none. Raises: CheckpointError naming all that does not fit."""
     if problems := problems_of(tensors, module.state_dict()):
         raise CheckpointError(f"the weights do not fit this network: {problems}",
                               "use the settings it was trained with")

@@ -210,10 +210,7 @@ def flag_name(field: dataclasses.Field) -> str:
 
 
 def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> list[str]:
-    """Values by the names of their fields, as the words of a command line.
-
-    Raises: UsageError for a name that is no flag's, and where one that takes no text has no True, False or None.
-    """
+    """Values by their names as the words of a command line. Raises: UsageError for what no flag can have."""
     fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
     for name in values.keys() - fields.keys():
         near = difflib.get_close_matches(name, fields, n=1)

@@ -43,10 +43,7 @@ NO_COUNTERPART = "read its files without us: docs/format.md shows how"
 
 
 def export_run(path: Path, folder: Path) -> None:
-    """Write a finished run of BERT as a folder of that library.
-
-    Raises: CheckpointError for a run of another kind or head, or whose parts do not fit together.
-    """
+    """Write a finished run as a folder of that library. Raises: CheckpointError for one that it has no model for."""
     check_free(folder, fix=ANOTHER_NAME)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)

@@ -49,10 +49,7 @@ def table(num_layers: int) -> dict[str, tuple[str, ...]]:
 
 
 def shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor of a `MaskedLM`, of which nothing is built but shapes.
-
-    Raises: ValueError for sizes that no memory could hold.
-    """
+    """The shape of each tensor of a `MaskedLM`. Raises: ValueError for sizes that no memory could hold."""
     try:
         with torch.device("meta"):
             return {name: tuple(tensor.shape) for name, tensor in MaskedLM(config).state_dict().items()}

@@ -55,10 +55,7 @@ def check_folder(folder: Path) -> None:
 
 
 def read_shape(path: Path) -> tuple[BertConfig, str]:
-    """The shape of the BERT that a config.json tells of, and its kind: "gpt" for a decoder, else "bert".
-
-    Raises: CheckpointError for what is computed otherwise.
-    """
+    """The shape and kind, "bert" or "gpt", of a config.json. Raises: CheckpointError for what is computed otherwise."""
     values = read_json(path)
     try:
         decodes = values.get("is_decoder") is True

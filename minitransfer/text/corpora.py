@@ -150,10 +150,7 @@ def names_of(saved: Any) -> list[str]:
 
 
 def is_unchanged(name: str, saved: Any) -> bool:
-    """Whether own text is still what it was when `as_saved_corpus` told of it; a file that is gone is not missed.
-
-    Raises: DataError for text that is no longer any.
-    """
+    """Whether own text, if it is still there, is what it was when `as_saved_corpus` told of it. Raises: DataError."""
     if not os.path.exists(name):
         return True
     own_text = saved.get("own_text") if isinstance(saved, dict) else None

@@ -72,10 +72,7 @@ def read_texts(place: Path) -> tuple[list[str], list[str]]:
 
 
 def _review_files(place: Path, folders: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return folder -> file name -> text for the given folders, files sorted by name.
-
-    Raises: DataError if a labelled folder has no review, or all are blank.
-    """
+    """Folder -> file name -> text, sorted. Raises: DataError if a labelled folder has no review, or all are blank."""
     tally: Counter[str] = Counter()
     reviews: dict[str, dict[str, str]] = {folder: {} for folder in folders}
     for name, where, raw in _raw_reviews(place, folders):

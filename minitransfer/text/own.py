@@ -104,12 +104,9 @@ def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _number(label: str) -> int | float:
-    """The number that a label is, an int if it is whole: floats are the same for many numbers of 17 digits.
-
-    Raises: ValueError if it is none, and for nan and infinity.
-    """
+    """The number that a label is, an int if it is whole. Raises: ValueError if it is none, and for nan and infinity."""
     try:
-        return int(label)
+        return int(label)  # as floats many numbers of 17 digits are the same
     except ValueError:
         x = float(label)
     if not math.isfinite(x):

@@ -127,10 +127,7 @@ def checked(path: Path) -> Path:
 
 
 def read_documents_of(path: Path, tally: Counter) -> list[str]:
-    """The documents of one file, unpacked if its name says that it is packed. tally: as for `clean_text`.
-
-    Raises: DataError naming the file, and the byte that is not UTF-8.
-    """
+    """The documents of one file, packed or not. Raises: DataError naming file and byte of what is not UTF-8."""
     return split_documents(decode(b"".join(file_lines(path)), str(path), tally))
 
 

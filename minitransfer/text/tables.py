@@ -76,10 +76,7 @@ def ending(path: Path) -> str:
 
 
 def find_column(columns: Sequence[str], asked: str | None, flag: str, path: Path) -> int:
-    """Return the place of the column that a flag asks for, or that has one of the usual names, in any case.
-
-    Raises: UsageError if there is no such column, or more than one.
-    """
+    """The place of the column that a flag asks for, or has a usual name. Raises: UsageError for none, or several."""
     usual = USUAL[flag]
     found = [i for i, name in enumerate(columns)
              if (name == asked if asked is not None else name.strip().lower() in usual)]

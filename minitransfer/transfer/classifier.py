@@ -137,10 +137,7 @@ def default_generator(device: torch.device) -> torch.Generator:
 
 
 def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
-    """The model of a finished transfer run, in evaluation mode and float32, whatever it was trained in.
-
-    Raises: CheckpointError if its parts do not fit.
-    """
+    """The model of a transfer run, in evaluation mode and float32. Raises: CheckpointError if its parts do not fit."""
     encoder = run.config.get("encoder")
     tokens = read_tokens(run, encoder.get("kind") if isinstance(encoder, dict) else None)
     names = [name.removeprefix("encoder.") for name in run.tensors if name.startswith("encoder.")]
@@ -155,10 +152,7 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
 
 
 def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:
-    """How many tokens of a text a transfer run encodes.
-
-    Raises: CheckpointError if its config does not say, or says more than the encoder can take, or less.
-    """
+    """How many tokens of a text a transfer run encodes. Raises: CheckpointError if it does not say, or cannot be."""
     value = config.get("max_tokens")
     if type(value) is not int or not encoder.accepts(value):
         what = f"config.json says that texts have at most {value!r:.60} tokens"

@@ -57,10 +57,7 @@ def load_with_head(run: LoadedRun, device: torch.device, network: type[Network])
 
 
 def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> Network:
-    """An encoder, which may have learnt on, under the head of the run that it came from; the head does not learn.
-
-    Raises: CheckpointError if the run has none that fits.
-    """
+    """An encoder under its run's own head, which does not learn. Raises: CheckpointError if there is none that fits."""
     if "dense.weight" not in run.tensors:  # of some that were imported
         raise CheckpointError(f"{run.path} has no head that predicts pieces", ANOTHER)
     model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path).requires_grad_(False)
@@ -70,10 +67,7 @@ def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> N
 
 
 def softmax_of(run: LoadedRun, encoder: BiLMEncoder) -> WordSoftmax:
-    """The softmax of the pretrain.bilm run that an encoder came from; it does not learn.
-
-    Raises: CheckpointError if the run has none that fits.
-    """
+    """The softmax of the run that a biLM came from; it does not learn. Raises: CheckpointError if none fits."""
     if "softmax.weight" not in run.tensors:
         raise CheckpointError(f"{run.path} has no head that predicts words", ANOTHER)
     V, P, prefix = len(run.parsed("vocab.txt", Vocabulary.from_text)), encoder.hidden_size // 2, "softmax."
@@ -115,10 +109,7 @@ def _check_sizes(num_layers: int, tensors: Mapping[str, Tensor] | None, vocab_si
 
 
 def read_tokens(run: LoadedRun, kind: str) -> Vocabulary | WordPiece:
-    """The tokens that an encoder of this kind takes: the words of vocab.txt, or the pieces of tokenizer.json.
-
-    Raises: CheckpointError if that file is missing or damaged.
-    """
+    """The words or pieces that an encoder of this kind takes. Raises: CheckpointError if missing or damaged."""
     if kind in OF_PIECES:
         return run.parsed("tokenizer.json", WordPiece.from_json)
     return run.parsed("vocab.txt", Vocabulary.from_text)

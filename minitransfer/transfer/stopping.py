@@ -73,10 +73,7 @@ class EarlyStopping:
             self.best = {name: tensor.clone() for name, tensor in self.trainable.state_dict().items()}
 
     def take_best(self, fix: str) -> None:
-        """Take the weights back that did best; `fix` is the advice where there are none.
-
-        Raises: NumericsError if no epoch ended with a loss that is a number, or the last one did not and is kept.
-        """
+        """Take the best weights back. Raises: NumericsError, which advises `fix`, if no loss to keep is a number."""
         if not math.isfinite(self.best_loss):
             raise NumericsError("no epoch was kept whose validation loss is a number", fix)
         self.trainable.load_state_dict(self.best)

@@ -65,10 +65,7 @@ def check_vectors(origin: LoadedRun, settings: PieceSettings) -> None:
 
 
 def check_network(origin: LoadedRun, network: Network = MaskedLM) -> BertConfig:
-    """The shape of a BERT, or of another `network` over pieces.
-
-    Raises: CheckpointError unless its config, weights and tokenizer fit together.
-    """
+    """The shape of a network over pieces. Raises: CheckpointError unless config, weights and tokenizer fit together."""
 
     def make() -> MaskedLM:
         shape = BertConfig.from_dict(origin.config["model"])

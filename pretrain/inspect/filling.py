@@ -15,10 +15,7 @@ from minitransfer.text.wordpiece import CLS_ID, MASK, MASK_ID, SEP_ID, WordPiece
 
 
 def ask(text: str, wordpiece: WordPiece, max_tokens: int) -> np.ndarray:
-    """Cut a text into pieces as BERT is given it, int64 (T,), from [CLS] to [SEP], each "[MASK]" in it being one.
-
-    Raises: UsageError for a text without any, or too long.
-    """
+    """The pieces of a text as BERT is given it, int64 (T,). Raises: UsageError for one without [MASK], or too long."""
     parts = wordpiece.encode(text.split(MASK))
     if len(parts) < 2:
         raise UsageError(f"--fill: there is no {MASK} in the text", f"write {MASK} for what is to be guessed")

@@ -65,10 +65,7 @@ def picture(settings: Settings, name: str) -> Path | None:
 
 
 def make_room(path: Path) -> None:
-    """Make the folder of a picture, and write there once, so that what is wrong with it is said before work is done.
-
-    Raises: UsageError or ResourceError if no picture can be written at this path.
-    """
+    """Make the folder of a picture, and try it before work is done. Raises: UsageError, ResourceError if it is none."""
     with disk_errors(path):
         if path.is_dir():
             raise UsageError(f"--out {path} is a directory", "name the file to write, ending in .png")
@@ -198,10 +195,7 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
 
 
 def write_on(settings: Settings) -> str:
-    """Let a GPT go on with a text; print and return both.
-
-    Raises: CheckpointError if the run is no GPT; UsageError if the text fills all of its positions.
-    """
+    """Let a GPT go on with a text; print and return both. Raises: UsageError if the text fills all of its positions."""
     model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings), CausalLM)
     pieces, given = encoder.wordpiece.pieces, encoder.wordpiece.encode([settings.write])[0].tolist()
     room = encoder.max_tokens - 1 - len(given)  # [CLS] has a place, too
@@ -218,10 +212,7 @@ def write_on(settings: Settings) -> str:
 
 
 def look_at_mix(settings: Settings) -> dict[str, float]:
-    """Say how a task weighs the layers of its encoder; returns the weights by the names of the layers, and γ.
-
-    Raises: CheckpointError if the run is no classifier on an encoder, or has no mix.
-    """
+    """Say and return the weights of layers by their names, and γ. Raises: CheckpointError for a run that has no mix."""
     run = load_run(settings.runs[0], "transfer")
     mix = load_classifier(run, machine(settings)).mix
     if mix is None:

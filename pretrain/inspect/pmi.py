@@ -56,10 +56,7 @@ def fitted(tensors: Mapping[str, Tensor], pairs: Pairs, co: Tensor) -> tuple[Ten
 
 
 def counted_again(run: LoadedRun, corpus: Corpus) -> Pairs:
-    """The counts of the text of a static run, as that run would count them.
-
-    Raises: CheckpointError if its config does not say how, or the text is another one by now.
-    """
+    """The counts of a static run's text. Raises: CheckpointError if it does not say how it counted, or has others."""
     try:
         asked = StaticSettings.from_values({"preset": "small", "seed": run.config.get("seed"),
                                             "pieces": run.config.get("most_pieces"), **run.config["training"]})

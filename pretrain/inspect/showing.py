@@ -52,10 +52,7 @@ def check_layer(asked: int | None, layers: range, name: str = "layers") -> int:
 
 
 def find_in_corpus(run: LoadedRun, settings: Settings) -> tuple[list[Occurrence], Corpus]:
-    """Look a word up in a corpus, first in what is held out for validation, and then in the rest.
-
-    Raises: DataError if it is there less than twice; otherwise as `load_corpus`.
-    """
+    """Look a word up, first in what is held out for validation. Raises: DataError if it is there less than twice."""
     names, word = settings.corpus or own_corpus(run), settings.word
     corpus = load_corpus(names, find_data_dir(settings.data_dir), offline=settings.offline)
     occurrences = find(word, chain(corpus.validation, corpus.train), corpus.marks_unknown, settings.occurrences)

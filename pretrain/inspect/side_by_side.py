@@ -20,10 +20,7 @@ NOTHING = "-"
 
 
 def compare_runs(paths: Sequence[str]) -> dict[str, list[Any]]:
-    """The rows of the table by their names, a value for each run, None where it has none: "run", settings, results.
-
-    Raises: CheckpointError for a directory that holds no run.
-    """
+    """The rows of the table, "run", settings, results, a value for each run. Raises: CheckpointError for no run."""
     settings, results = zip(*(settings_and_results(Path(path)) for path in paths))
     differing = {name: row for name, row in rows_of(settings) if any(value != row[0] for value in row)}
     return {"run": list(paths), **differing, **dict(rows_of(results))}

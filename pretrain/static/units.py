@@ -48,10 +48,7 @@ class Units:
 
 
 def count_words(corpus: Corpus, min_count: int) -> Units:
-    """Turn a corpus into a stream of those of its words that occur `min_count` times or more.
-
-    Raises: DataError for next to no such words.
-    """
+    """A corpus as a stream of the words that occur `min_count` times or more. Raises: DataError for next to none."""
     lines = [[w for w in line if w != EOS_WORD] for line in token_stream(corpus.train, corpus.marks_unknown)]
     everything, first = Vocabulary.from_tokens(lines), len(SPECIAL_WORDS)
     stream = everything.encode(lines)
