@@ -161,16 +161,11 @@ def write_rows(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
 def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> None:
     """Show the table of accuracies, draw the figures if they are wanted, and tell what is where."""
     print(tables.accuracy_table(rows), end="")
-    figures = draw(rows, out) if with_plots else []
+    figures = {}
+    if with_plots:
+        from finetune.compare import plots  # needs matplotlib, which is optional
+
+        figures = {"accuracy.png": plots.accuracy, "convergence.png": plots.convergence, "cost.png": plots.cost}
+    for name, draw in figures.items():
+        write_file(out / name, png(draw(rows), bbox_inches="tight"))
     print(f"saved in {out}: {', '.join([LINES, TABLE, *figures])}")
-
-
-def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
-    """Draw the figures, and return their names."""
-    from finetune.compare import plots  # needs matplotlib, which is optional
-
-    figures = {"accuracy.png": plots.accuracy(rows), "convergence.png": plots.convergence(rows),
-               "cost.png": plots.cost(rows)}
-    for name, figure in figures.items():
-        write_file(out / name, png(figure, bbox_inches="tight"))
-    return list(figures)

@@ -32,7 +32,7 @@ from minitransfer.elmo.softmax import WordSoftmax
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.words import UNK_ID, Vocabulary
 from minitransfer.transfer.classifier import Classifier, default_generator
-from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, GptEncoder
+from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder
 from minitransfer.transfer.loading import softmax_of, with_head
 from minitransfer.transfer.tokens import Batch
 
@@ -49,7 +49,7 @@ def lm_loss_of(run: LoadedRun, encoder: Encoder) -> LMLoss:
     if isinstance(encoder, BiLMEncoder):
         return partial(word_loss, softmax_of(run, encoder), run.parsed("vocab.txt", Vocabulary.from_text).ids)
     if isinstance(encoder, BertEncoder):
-        return partial(piece_loss, with_head(run, encoder, CausalLM if isinstance(encoder, GptEncoder) else MaskedLM))
+        return partial(piece_loss, with_head(run, encoder))
     raise UsageError(f"--lm-weight: {run.path} holds static vectors, which never predicted a text",
                      "leave it out, or give the --encoder of a pretrain.bilm, bert or gpt run")
 

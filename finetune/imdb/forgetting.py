@@ -30,12 +30,11 @@ from minitransfer.apparatus.errors import CheckpointError, DataError, NumericsEr
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import SideBySide
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun
-from minitransfer.bert.encoder import MaskedLM
 from minitransfer.bert.evaluation import mask_once, masked_loss, masker
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.elmo.charcnn import word_vectors
 from minitransfer.elmo.evaluation import held_out_loss
-from minitransfer.gpt.causal import CausalLM, next_pieces
+from minitransfer.gpt.causal import next_pieces
 from minitransfer.gpt.evaluation import in_own_order
 from minitransfer.text.corpora import Corpus, as_saved_corpus, find_data_dir, load_corpus, names_of
 from minitransfer.text.packing import pack
@@ -81,8 +80,7 @@ def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bo
     if isinstance(encoder, BiLMEncoder):
         return of_words(run, encoder, read_corpus(run, data_dir, offline))
     if isinstance(encoder, BertEncoder):
-        of = of_next_pieces if isinstance(encoder, GptEncoder) else of_pieces
-        return of(run, encoder, read_corpus(run, data_dir, offline))
+        return of_pieces(run, encoder, read_corpus(run, data_dir, offline))
     what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
     raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm, bert or gpt run")
 
@@ -117,6 +115,7 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
     spelling = torch.from_numpy(spell_all([vocabulary.words[i] for i in used]))
 
     def loss(check: Check) -> float:
+        """The mean of both directions."""
         table = torch.zeros(len(vocabulary), encoder.hidden_size, device=device)
         table[torch.from_numpy(used).to(device)] = word_vectors(encoder.bilm.charcnn, spelling)
         with SideBySide(2, device) as side_by_side:
@@ -126,32 +125,23 @@ def of_words(run: LoadedRun, encoder: BiLMEncoder, corpus: Corpus) -> HeldOut:
 
 
 def of_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for BERT, which is asked for masked pieces by the head of its run, masked as they were there.
+    """Held-out text for BERT or GPT, asked by its run's head for masked pieces, as masked there, or for each next one.
 
     Raises: DataError if no piece came to be masked; CheckpointError as `hold_out`.
     """
-    T, batch_size = row_sizes(run, encoder)
-    masked = mask_once(rows_of(corpus, encoder, T), masker(encoder.wordpiece), config_value(run, int, "seed"))
-    inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in masked)
+    (T, batch_size), seed = row_sizes(run, encoder), config_value(run, int, "seed")
+    if isinstance(encoder, GptEncoder):
+        asked = next_pieces(in_own_order(rows_of(corpus, encoder, T + 2), seed))
+    else:
+        asked = mask_once(rows_of(corpus, encoder, T), masker(encoder.wordpiece), seed)
+    inputs, labels = (part[: max(1, MOST_TOKENS // T)] for part in asked)
     if not (labels != IGNORE_INDEX).any():
         what = f"none of {labels.numel():,} held-out tokens of {corpus.name} came to be masked"
         raise DataError(what, "leave out --measure-forgetting")
-    model = with_head(run, encoder, MaskedLM)
+    model = with_head(run, encoder)
 
     def loss(check: Check) -> float:
-        return masked_loss(model, inputs, labels, batch_size, check)["held_out_loss"]
-
-    return HeldOut(corpus.name, inputs.numel(), loss)
-
-
-def of_next_pieces(run: LoadedRun, encoder: BertEncoder, corpus: Corpus) -> HeldOut:
-    """Held-out text for a GPT, asked for each next piece by its run's head. Raises: CheckpointError as `hold_out`."""
-    T, batch_size = row_sizes(run, encoder)
-    rows = in_own_order(rows_of(corpus, encoder, T + 2), config_value(run, int, "seed"))
-    inputs, labels = next_pieces(rows[: max(1, MOST_TOKENS // T)])
-    model = with_head(run, encoder, CausalLM)
-
-    def loss(check: Check) -> float:
+        """The mean over all that is asked for."""
         return masked_loss(model, inputs, labels, batch_size, check)["held_out_loss"]
 
     return HeldOut(corpus.name, inputs.numel(), loss)

@@ -149,7 +149,7 @@ def _load(path: str, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
     if run.kind not in OF_PIECES:
         raise CheckpointError(f"{path} holds a run of kind {run.kind!r}, which cannot be asked for a piece",
                               "give the directory of a pretrain.bert or gpt run")
-    return load_with_head(run, device, CausalLM if run.kind == "gpt" else MaskedLM)
+    return load_with_head(run, device)
 
 
 def _room(templates: Sequence[Template], settings: Settings, usual: int) -> int:

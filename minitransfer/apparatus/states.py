@@ -14,6 +14,7 @@ Next: checkpoint.py, the directory around it.
 """
 
 import io
+import itertools
 import os
 import re
 import shutil
@@ -185,12 +186,8 @@ def _order(state: Path) -> tuple[int, int]:
 
 def _free_name(states: Path, step: int) -> Path:
     """Where to put a state of this step: beside one that is already there, which may be the only good one."""
-    name = states / f"step-{step:08d}"
-    again = 2
-    while os.path.lexists(name):
-        name = states / f"step-{step:08d}.{again}"
-        again += 1
-    return name
+    names = (f"step-{step:08d}" + f".{again}" * (again > 1) for again in itertools.count(1))
+    return next(states / name for name in names if not os.path.lexists(states / name))
 
 
 def _read_latest(states: Path) -> str:

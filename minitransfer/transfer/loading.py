@@ -7,7 +7,7 @@ Read next: `minitransfer.transfer.labels`.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from minitransfer.apparatus.saved import ANOTHER, LoadedRun, build_to_fit, check
 from minitransfer.bert.encoder import BertConfig, MaskedLM
 from minitransfer.elmo.bilm import BiLMConfig
 from minitransfer.elmo.softmax import WordSoftmax
+from minitransfer.gpt.causal import CausalLM
 from minitransfer.static.loading import static_vectors
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.text.words import Vocabulary
@@ -24,7 +25,6 @@ from minitransfer.transfer.encoders import BertEncoder, BiLMEncoder, Encoder, Gp
 
 KINDS = ("bilm", "bert", "gpt", "static")
 OF_PIECES = ("bert", "gpt")
-Network = TypeVar("Network", bound=MaskedLM)
 
 
 def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> Encoder:
@@ -46,20 +46,21 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
     return encoder.freeze() if frozen else encoder
 
 
-def load_with_head(run: LoadedRun, device: torch.device, network: type[Network]) -> tuple[Network, BertEncoder]:
+def load_with_head(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
     """The network of a pretrain.bert or gpt run with the head that guesses, and its encoder, which knows its pieces.
 
     Raises: CheckpointError if the parts of the run do not fit together.
     """
     encoder = load_encoder(run, device)
     assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
-    return with_head(run, encoder, network).eval(), encoder
+    return with_head(run, encoder).eval(), encoder
 
 
-def with_head(run: LoadedRun, encoder: BertEncoder, network: type[Network]) -> Network:
+def with_head(run: LoadedRun, encoder: BertEncoder) -> MaskedLM:
     """An encoder under its run's own head, which does not learn. Raises: CheckpointError if there is none that fits."""
     if "dense.weight" not in run.tensors:  # of some that were imported
         raise CheckpointError(f"{run.path} has no head that predicts pieces", ANOTHER)
+    network = CausalLM if isinstance(encoder, GptEncoder) else MaskedLM
     model = build_to_fit(lambda: network(encoder.bert.config), run.tensors, run.path).requires_grad_(False)
     model.to(encoder.bert.embeddings.tokens.weight.device)
     model.bert = encoder.bert  # whose embeddings, learning or not, are the decoder's too

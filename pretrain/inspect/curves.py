@@ -88,8 +88,6 @@ def common_axis(histories: Sequence[History]) -> str:
 
 def drawn(histories: Sequence[History], axis: str) -> Mapping[str, list[tuple[int, str, list[float], list[float]]]]:
     """What there is to draw in each panel: of which run, what it is called, x and y."""
-    panels: dict[str, list[tuple[int, str, list[float], list[float]]]] = {}
-    for panel, columns in PANELS.items():
-        panels[panel] = [(i, label, *points) for i, history in enumerate(histories) for name, label in columns.items()
-                         if (points := history.points(name, axis))[0]]
+    panels = {panel: [(i, label, *points) for i, history in enumerate(histories) for name, label in columns.items()
+                      if (points := history.points(name, axis))[0]] for panel, columns in PANELS.items()}
     return {panel: lines for panel, lines in panels.items() if lines}

@@ -31,7 +31,6 @@ from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import choose_device, generator, set_threads
-from minitransfer.bert.encoder import MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
@@ -181,7 +180,7 @@ def look_at_attention(settings: Settings) -> Path | None:
 def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     """Say what a BERT would put for each [MASK] in a text."""
     device = machine(settings)
-    model, encoder = load_with_head(load_run(settings.runs[0], "bert"), device, MaskedLM)
+    model, encoder = load_with_head(load_run(settings.runs[0], "bert"), device)
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if unknown := int((question == UNK_ID).sum()):
         say(f"warning: words of the text that the pieces of this run cannot spell: {unknown}")
@@ -196,7 +195,8 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
 
 def write_on(settings: Settings) -> str:
     """Let a GPT go on with a text; print and return both. Raises: UsageError if the text fills all of its positions."""
-    model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings), CausalLM)
+    model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings))
+    assert isinstance(model, CausalLM)  # as its kind says
     pieces, given = encoder.wordpiece.pieces, encoder.wordpiece.encode([settings.write])[0].tolist()
     room = encoder.max_tokens - 1 - len(given)  # [CLS] has a place, too
     if room < 1:

@@ -262,7 +262,7 @@ def texts_of_all_lengths():
 
 def test_there_masks_are_filled_as_inspect_fills_them(transformers, runs):
     fill = transformers.pipeline("fill-mask", str(runs / "bert-folder"), top_k=10)
-    model, encoder = load_with_head(load_run(runs / "bert"), CPU, MaskedLM)
+    model, encoder = load_with_head(load_run(runs / "bert"), CPU)
     lengths = []
     for text in texts_of_all_lengths():
         words = text.split()
