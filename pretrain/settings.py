@@ -100,10 +100,7 @@ class NetworkSettings(PretrainSettings):
         raise NotImplementedError
 
     def config(self, origin: Any) -> dict[str, Any]:
-        """What of a run's config is known before any text is read, once it is known with which run it begins.
-
-        Sizes are those of --init-from, if there is one.
-        """
+        """What of a run's config is known before any text is read; of --init-from the sizes are taken over."""
         taken_over = self.sizes if self.init_from else ()
         training = {name: value for name, value in self.deciding(by_preset=True).items() if name not in taken_over}
         return {"kind": self.kind, **self.deciding(), "training": training}

@@ -119,10 +119,7 @@ def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], 
 
 
 def load_origin(settings: Any, check: Callable[[LoadedRun, Any], None]) -> LoadedRun | None:
-    """The run that --warm-start or --init-from names, whole and such as `check` lets pass; None for none, or not yet.
-
-    Raises: CheckpointError for a run of another kind, or whose parts do not fit together; what `check` does.
-    """
+    """The run of --warm-start or --init-from; None for none, or not yet. Raises: CheckpointError; what `check` does."""
     if settings.warm_start == "auto":
         return of_run(settings) if settings.resume else None
     name = settings.init_from or settings.warm_start
@@ -134,10 +131,7 @@ def load_origin(settings: Any, check: Callable[[LoadedRun, Any], None]) -> Loade
 
 
 def training_seed(seed: int, origin: LoadedRun | None) -> int:
-    """What decides order, negatives, masks and dropout of a run: --seed, and with --init-from the earlier run too.
-
-    Else a second pass over a text would be the first one over again: the same batches, masked in the same places.
-    """
+    """What decides all that is drawn: --seed, with --init-from that run too, lest a second pass repeat the first."""
     goes_on = origin is not None and origin.kind != "static"
     return derived_seed(seed, origin.fingerprint) if goes_on else seed
 

@@ -191,10 +191,7 @@ def _can_be_tabulated(results: Mapping[str, Any], cell: Cell) -> bool:
 
 
 def row_of(cell: Cell, results: Mapping[str, Any], num_reviews: int) -> dict[str, Any]:
-    """A cell as a line of results.jsonl: its name, a command that makes it again, and what came of it.
-
-    num_reviews: of both halves together, all of which a frozen encoder encodes.
-    """
+    """A cell as a line of results.jsonl. num_reviews: of both halves, all of which a frozen encoder encodes."""
     precision = results.get("precision")
     named = f" --precision {precision}" if precision and "--precision" not in cell.flags else ""
     own = {"cell": cell.name, "model": cell.model, "command": cell.command + named, "reviews": num_reviews}

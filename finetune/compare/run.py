@@ -100,10 +100,7 @@ def run_grid(settings: Settings, with_plots: bool) -> list[dict[str, Any]]:
 
 
 def usual_counts(reviews: Reviews) -> list[int]:
-    """The numbers of labels that are tried on IMDB, as far as these reviews have them, or the most that they have.
-
-    Each is made a multiple of the number of classes.
-    """
+    """The numbers of labels tried on IMDB, as multiples of the classes, as far as there are so many; or the most."""
     Y = len(reviews.classes)
     most = Y * int(np.bincount(reviews.train_labels, minlength=Y).min())
     return [n - n % Y for n in LABELS["imdb"] if 2 * Y <= n - n % Y <= most] or [most]

@@ -28,10 +28,7 @@ MIX_RATE = 30  # a few hundred steps at the head's own rate would leave the laye
 
 
 def parameter_groups(model: Classifier, settings: Settings) -> list[dict[str, Any]]:
-    """What will learn, for `adamw`: the head; the mix, at MIX_RATE times the head's rate; groups of the encoder.
-
-    The mix does not decay: its weights are relative, and γ has no reason to be small.
-    """
+    """What will learn, for `adamw`: head, mix, encoder. The mix does not decay: γ has no reason to be small."""
     decay = settings.weight_decay
     listed = weight_decay_groups(model.head, settings.learning_rate, decay)
     if model.mix is not None:

@@ -247,10 +247,7 @@ def make_directory(path: Path) -> None:
 
 
 def refuse_if_taken(path: Path, what_is_there: str = "run", fix: str | None = None) -> None:
-    """Raises: UsageError if the directory holds anything but a lock and what a killed process left behind.
-
-    fix: what to do about it, where nothing can be gone on with.
-    """
+    """Raises: UsageError, which may advise `fix`, for anything but a lock and what a killed process left behind."""
     if names := held(path):
         what = f"{path} is not empty: it holds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
         raise UsageError(what, fix or f"add --resume to go on with the {what_is_there} there, or choose another --out")

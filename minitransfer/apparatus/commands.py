@@ -29,10 +29,7 @@ DEPENDENCIES = {"torch", "numpy", "tokenizers", "tqdm", "safetensors"}
 
 
 def deferred(module: str, check: Callable[[Any], None] = lambda settings: None) -> Callable[..., Any]:
-    """The `main` of a module, which is imported once it is called: --help and a mistyped flag do not wait for torch.
-
-    check: refuses what can be refused before that.
-    """
+    """The `main` of a module, which is imported once it is called. check: refuses what can be refused before that."""
     def main(settings: Any, *more: Any) -> Any:
         check(settings)
         return importlib.import_module(module).main(settings, *more)

@@ -88,10 +88,7 @@ def joined() -> Iterator[None]:
 
 
 def _leave() -> None:
-    """End this process's part once all have come so far.
-
-    Whoever left sooner with an exit code above 0 would have torchrun stop the first, perhaps amid its saving.
-    """
+    """End once all have come so far: after a failure torchrun would stop the first, perhaps amid its saving."""
     barrier()
     dist.destroy_process_group()
 
@@ -130,10 +127,7 @@ def _reported_before(store: dist.Store, failure: BaseException) -> bool:
 
 
 def all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
-    """Replace a tensor by the sum of all processes' tensors, or another `operation`: the same bits in all of them.
-
-    Raises: PeerLost if one of them has ended.
-    """
+    """Replace a tensor by all processes' sum, or another `operation`: the same bits in all. Raises: PeerLost."""
     try:
         if world_size() > 1:
             dist.all_reduce(tensor, operation)
@@ -230,10 +224,7 @@ def average(n: int, *means: float) -> list[float]:
 
 
 def rank_seed() -> tuple[int, ...]:
-    """What to add to the parts of a seed where processes should not draw alike; nothing for the first of them.
-
-    So the first, which may be alone, draws what a process that is alone does.
-    """
+    """What processes add to a seed not to draw alike: the first, which may be alone, nothing."""
     return () if is_first() else (rank(),)
 
 

@@ -205,10 +205,7 @@ class RunningAverage:
 
 
 def set_learning_rate(optimizer: Optimizer | RowAdaGrad | RowAdamW, factor: float) -> float:
-    """Set each group's rate to `factor` times its first, and return the largest, for the log.
-
-    Raises: KeyError for a group without "initial_lr", that is, one not from `weight_decay_groups`.
-    """
+    """Set the rate of each group, from `weight_decay_groups`, to `factor` times its first; returns the largest."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["initial_lr"]
     return max(group["lr"] for group in optimizer.param_groups)

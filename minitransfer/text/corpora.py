@@ -69,10 +69,7 @@ class Reviews:
 
 
 def find_data_dir(flag: str | None) -> Path:
-    """Return the data folder: --data-dir if given, else $MINITRANSFER_DATA, else `UNNAMED`. It need not exist yet.
-
-    Raises: UsageError for a path that is a file, may not be read, or cannot be one.
-    """
+    """The data folder: --data-dir, $MINITRANSFER_DATA, or `UNNAMED`; it need not exist. Raises: UsageError for none."""
     named = flag or os.environ.get("MINITRANSFER_DATA")
     path = Path(named) if named else UNNAMED
     try:

@@ -47,10 +47,7 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
 
 
 def load_with_head(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
-    """The network of a pretrain.bert or gpt run with the head that guesses, and its encoder, which knows its pieces.
-
-    Raises: CheckpointError if the parts of the run do not fit together.
-    """
+    """The network of a pretrain.bert or gpt run with its head, and its encoder. Raises: CheckpointError for misfits."""
     encoder = load_encoder(run, device)
     assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
     return with_head(run, encoder).eval(), encoder

@@ -29,10 +29,7 @@ from pretrain.vectors import begin, training_seed
 
 def main(settings: Settings, build: Callable[..., MaskedLM] = build,
          check: Callable[..., None] = check_origin) -> dict[str, Any]:
-    """Train a BERT; returns what the run came to.
-
-    build: makes the network, of settings, text, origin and class.  check: refuses an origin, before text is read.
-    """
+    """Train a BERT. build: makes the network. check: refuses an origin before text is read. Returns what it came to."""
     return run_on_pieces(settings, MaskedLM, read_text, train, measure, build, check)
 
 

@@ -80,11 +80,7 @@ class PieceSettings(NetworkSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings.
-
-        Raises: UsageError for a --vocab-size that leaves no room for letters, or where pieces are taken over; for a
-        --seq-length that the positions do not allow.
-        """
+        """Complete settings. Raises: UsageError for a --vocab-size or a --seq-length that cannot be."""
         settings, asked = super().of(**given), given.get("vocab_size")
         if asked is not None and asked < LEAST_VOCABULARY:
             what = f"--vocab-size {asked} leaves no room for the letters"

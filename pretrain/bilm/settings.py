@@ -93,11 +93,7 @@ class Settings(NetworkSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings.
-
-        Raises: UsageError for a --vocab-size that leaves no room for words, for --highways that are too many, and
-        for sizes that stand beside an earlier run, which brings its own.
-        """
+        """Complete settings. Raises: UsageError for what cannot be, or what --init-from brings with it."""
         settings, special = super().of(**given), len(SPECIAL_WORDS)
         check_negatives(settings.softmax, given)
         if settings.vocab_size <= special:

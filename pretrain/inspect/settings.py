@@ -107,10 +107,7 @@ class Settings(CommandSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings, the word in the form that words of a corpus have.
-
-        Raises: UsageError for flags that contradict each other, or ask for nothing possible.
-        """
+        """Complete settings, with --word as a corpus has it. Raises: UsageError for what contradicts itself."""
         asked = {**given, "runs": given.get("side_by_side")}
         mode = next(f"--{name}" for name in MODES if asked.get(name) not in (None, False))
         most, out = MOST_RUNS.get(mode, 1), given.get("out")

@@ -81,10 +81,7 @@ def candidate_words(run: LoadedRun, encoder: Encoder) -> list[str]:
 
 
 def static_neighbours(encoder: Encoder, word: str, words: Sequence[str]) -> list[str]:
-    """The words nearest to a word by layer 0 alone, whatever the context.
-
-    For BERT that is the token embedding, or the mean of those of its pieces, before positions are added.
-    """
+    """The words nearest to a word by layer 0 alone; for BERT by the embeddings of pieces, without positions."""
     pieces = [word]
     if isinstance(encoder, BertEncoder):
         pieces = [encoder.wordpiece.pieces[i] for i in pieces_of(encoder, word)]

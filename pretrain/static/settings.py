@@ -60,10 +60,7 @@ class Settings(PretrainSettings):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Complete settings.
-
-        Raises: UsageError for --pieces that leave no room for letters, or stand beside what only words have.
-        """
+        """Complete settings. Raises: UsageError for too few --pieces, and for --min-count beside them."""
         pieces, few = given.get("pieces"), len(SPECIAL_PIECES)
         if pieces is not None and pieces <= few:
             what = f"--pieces {pieces} leaves no room beside the {few} special ones"
