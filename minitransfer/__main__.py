@@ -1,7 +1,6 @@
 """python -m minitransfer: which commands are there? Each is named in the order of the book, with what it does."""
 
 import importlib
-import sys
 import textwrap
 
 from minitransfer.apparatus.calling import COMMANDS, HUGGINGFACE, door
@@ -25,4 +24,4 @@ def make_parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda flags: make_parser().print_help(), make_parser()))
+    raise SystemExit(run_command(lambda flags: make_parser().print_help(), make_parser()))

@@ -1,11 +1,9 @@
 """python -m finetune.average: the flags are in settings.py, the averaging in average.py."""
 
-import sys
-
 from finetune.average.settings import Settings
 from minitransfer.apparatus.commands import deferred, run_command
 
 main = deferred("finetune.average.average")
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Settings))
+    raise SystemExit(run_command(main, Settings))

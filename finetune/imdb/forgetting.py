@@ -14,8 +14,6 @@ the task: what is learned of them there is their label, not their words.
 Read next: `finetune.imdb.auxiliary`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

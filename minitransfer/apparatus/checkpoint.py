@@ -14,8 +14,6 @@ A run killed at any moment can go on: states.py tells how. Random numbers are no
 Next: keeper.py, who keeps the books of a run in it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -80,7 +78,7 @@ class RunDirectory:
         self._damaged: set[str] = set()  # the states that load_state had to pass over
 
     @classmethod
-    def create(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool) -> RunDirectory:
+    def create(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool) -> "RunDirectory":
         """Begin a run in a new or empty directory, or go on with the one that is there.
 
         `config` holds "kind", every setting that decides the result, and runtime.environment() under "environment".
@@ -118,7 +116,7 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.release()
 
-    def __enter__(self) -> RunDirectory:
+    def __enter__(self) -> "RunDirectory":
         return self
 
     def __exit__(self, *failure) -> None:

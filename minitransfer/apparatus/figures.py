@@ -6,15 +6,10 @@ those of Okabe and Ito (2008), which the colour-blind can tell apart.
 Next: mirrors.py, where the archives of corpora come from.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import warnings
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # their yellow is too light on white
 BLACK, GREY = "#000000", "#555555"
@@ -35,7 +30,7 @@ def as_drawn(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def png(figure: Figure, **settings) -> bytes:
+def png(figure: Any, **settings) -> bytes:
     """The figure as a file; `settings` are matplotlib's of saving."""
     data = io.BytesIO()
     with warnings.catch_warnings():

@@ -18,8 +18,6 @@ run that is stopped meanwhile does it again.
 Next: optim.py, which moves the weights.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,7 +142,7 @@ class Keeper:
         self._run.truncate_metrics(self.step)  # without a state too: a run may be killed before its first, after a row
         return state.get("units", 0)
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> "Keeper":
         return self
 
     def __exit__(self, failure: type | None, *_) -> None:

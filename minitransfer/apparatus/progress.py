@@ -7,8 +7,6 @@ it: hours of training are worth more than their commentary.
 Next: durable.py, how a file is written so that no crash leaves half of it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -78,7 +76,7 @@ class Progress:
         elif self.done > self._done_logged:
             self._log()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *failure) -> None:

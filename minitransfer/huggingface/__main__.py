@@ -1,7 +1,6 @@
 """python -m minitransfer.huggingface: the flags are here, the exchange is in exchange.py."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from minitransfer.apparatus.commands import run_command
@@ -48,4 +47,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, make_parser()))
+    raise SystemExit(run_command(main, make_parser()))

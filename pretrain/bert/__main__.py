@@ -1,11 +1,9 @@
 """python -m pretrain.bert: the flags are in settings.py, the training loop in train.py."""
 
-import sys
-
 from minitransfer.apparatus.commands import deferred, run_command
 from pretrain.bert.settings import Settings
 
 main = deferred("pretrain.bert.run")
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, Settings, together=True))
+    raise SystemExit(run_command(main, Settings, together=True))
