@@ -20,7 +20,7 @@ from minitransfer.apparatus.distributed import check_batch_size, on_first
 from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop, choose_device, choose_precision, derived_seed, environment, set_threads
+from minitransfer.apparatus.runtime import Stop, choose_precision, derived_seed, environment, set_up
 from minitransfer.apparatus.saved import read_config
 from minitransfer.text.corpora import Corpus, as_saved_corpus
 from pretrain.settings import NetworkSettings
@@ -162,8 +162,7 @@ def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int
     settings = as_begun(settings)
     check_out(settings.out, settings.kind, resume=settings.resume)
     check_batch_size(settings.batch_size)
-    device = choose_device(settings.device)
-    set_threads(settings.threads)
+    device = set_up(settings.device, settings.threads)
     origin = load_origin(settings, check)
     if already_complete(settings, config_so_far(settings, origin, device)):
         return None

@@ -29,7 +29,7 @@ from minitransfer.apparatus.checkpoint import RunDirectory, check_free
 from minitransfer.apparatus.durable import to_json
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, interruptible, set_threads
+from minitransfer.apparatus.runtime import Stop, environment, interruptible, set_up
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.baselines import LabelledBags, class_ratios, count_ngrams, fit_classes
 from minitransfer.transfer.stopping import Outcome, loss_and_accuracy, scores_of
@@ -41,8 +41,7 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
     """Load, train, score once, and write down what came of it. `reviews`: those of --data, where they are known."""
     if not settings.resume:
         check_free(Path(settings.out))  # now, and not after a download
-    device = choose_device(settings.device)
-    set_threads(settings.threads)
+    device = set_up(settings.device, settings.threads)
     data = labelled_reviews(settings, reviews)
     config = {**settings.config(), "data": fingerprints(data.reviews), "classes": data.reviews.classes,
               "environment": environment()}

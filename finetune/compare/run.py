@@ -20,18 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from finetune.compare import minutes, tables
-from finetune.compare.grid import (
-    LINES,
-    Cell,
-    describe_encoder,
-    encoder_names,
-    expected_configs,
-    grid,
-    recorded,
-    results_of,
-    row_of,
-)
+from finetune.compare import grid, minutes, tables
 from finetune.compare.running import run_all
 from finetune.compare.settings import Settings
 from minitransfer.apparatus.checkpoint import check_free
@@ -67,19 +56,19 @@ def run_grid(settings: Settings, with_plots: bool) -> list[dict[str, Any]]:
 
     Raises: once these are drawn up, what the first cell that failed did, or Stopped if a signal has ended it all.
     """
-    paths = encoder_names(settings.encoders)
+    paths = grid.encoder_names(settings.encoders)
 
-    encoders = {name: describe_encoder(path) for name, path in paths.items()}
+    encoders = {name: grid.describe_encoder(path) for name, path in paths.items()}
     data_dir = find_data_dir(settings.data_dir)
     reviews = corpora.load_reviews(settings.data, data_dir, offline=settings.offline, **settings.columns())
     counts = settings.labels or LABELS.get(reviews.name) or usual_counts(reviews)
     for n in counts:
         choose_labelled(reviews.train_labels, n, seed=0, classes=reviews.classes)  # raises where there are fewer
     kinds = {name: kind for name, (kind, *_) in encoders.items()}
-    cells = grid(kinds, paths, settings.data if settings.is_own else [reviews.name], counts, settings)
-    expected, out = expected_configs(cells, encoders, reviews), Path(settings.out)
+    cells = grid.grid(kinds, paths, settings.data if settings.is_own else [reviews.name], counts, settings)
+    expected, out = grid.expected_configs(cells, encoders, reviews), Path(settings.out)
     record = functools.partial(write_results, cells, expected, reviews, out)
-    if settings.show and not any(results_of(cell, expected[cell]) for cell in cells):
+    if settings.show and not any(grid.results_of(cell, expected[cell]) for cell in cells):
         raise CheckpointError(f"nothing of this grid is done in {out}", "leave out --show to run it")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -108,7 +97,7 @@ def usual_counts(reviews: Reviews) -> list[int]:
 
 def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> list[dict[str, Any]]:
     """Table and figures from lines that were recorded before, here or elsewhere; nothing is run, and no review read."""
-    rows = recorded(files)
+    rows = grid.recorded(files)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_rows(rows, out)
@@ -119,8 +108,8 @@ def draw_recorded(files: Sequence[str], out: Path, with_plots: bool) -> list[dic
 def check_out(out: Path, resume: bool) -> None:
     """Raises: UsageError if --out holds something, and CheckpointError if --resume finds nothing to go on with."""
     if resume:
-        if not (out / LINES).is_file():
-            raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {LINES}",
+        if not (out / grid.LINES).is_file():
+            raise CheckpointError(f"no comparison at {str(out)[:300]}: there is no {grid.LINES}",
                                   "leave out --resume and --show to begin one there")
     else:
         check_free(out, "comparison")
@@ -138,19 +127,19 @@ def can_plot(wanted: bool | None) -> bool:
     return False
 
 
-def write_results(cells: Sequence[Cell], expected: Mapping[Cell, Mapping[str, Any]], reviews: Reviews,
+def write_results(cells: Sequence[grid.Cell], expected: Mapping[grid.Cell, Mapping[str, Any]], reviews: Reviews,
                   out: Path) -> list[dict[str, Any]]:
     """Write results.jsonl and table.md anew from the run directories of the cells that are done; returns the rows."""
-    done = ((cell, results_of(cell, expected[cell])) for cell in cells)
+    done = ((cell, grid.results_of(cell, expected[cell])) for cell in cells)
     num_reviews = len(reviews.train_texts) + len(reviews.test_texts)
-    rows = [row_of(cell, results, num_reviews) for cell, results in done if results]
+    rows = [grid.row_of(cell, results, num_reviews) for cell, results in done if results]
     write_rows(rows, out)
     return rows
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write results.jsonl and, if there is something to tell, table.md."""
-    write_file(out / LINES, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_file(out / grid.LINES, "".join(json.dumps(row) + "\n" for row in rows).encode())
     if rows:
         write_file(out / TABLE, tables.table(rows).encode())
 
@@ -165,4 +154,4 @@ def draw_up(rows: Sequence[Mapping[str, Any]], out: Path, with_plots: bool) -> N
         figures = {"accuracy.png": plots.accuracy, "convergence.png": plots.convergence, "cost.png": plots.cost}
     for name, draw in figures.items():
         write_file(out / name, png(draw(rows), bbox_inches="tight"))
-    print(f"saved in {out}: {', '.join([LINES, TABLE, *figures])}")
+    print(f"saved in {out}: {', '.join([grid.LINES, TABLE, *figures])}")

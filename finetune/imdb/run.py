@@ -25,14 +25,7 @@ from minitransfer.apparatus import checkpoint
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free
 from minitransfer.apparatus.distributed import check_batch_size, is_first, on_first, open_run, stop_together
 from minitransfer.apparatus.durable import to_json
-from minitransfer.apparatus.runtime import (
-    Stop,
-    choose_device,
-    choose_precision,
-    environment,
-    interruptible,
-    set_threads,
-)
+from minitransfer.apparatus.runtime import Stop, choose_precision, environment, interruptible, set_up
 from minitransfer.text.corpora import Reviews
 from minitransfer.transfer.classifier import Classifier
 from minitransfer.transfer.examples import Examples, PooledExamples, classify
@@ -74,8 +67,7 @@ def assemble(settings: Settings, reviews: Reviews | None = None) -> Transfer:
 
     Raises: what loading raises, and UsageError if encoder or reviews cannot serve the flags.
     """
-    device = choose_device(settings.device)
-    set_threads(settings.threads)
+    device = set_up(settings.device, settings.threads)
     encoder_run = checkpoint.load_run(settings.encoder)
     torch.manual_seed(settings.seed)  # initial weights are drawn from it
     encoder = build_encoder(encoder_run, settings).to(device)

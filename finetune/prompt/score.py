@@ -27,7 +27,7 @@ from finetune.prompt.tune import tune
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
 from minitransfer.apparatus.progress import Progress, say
-from minitransfer.apparatus.runtime import choose_device, choose_precision, derived_seed, set_threads
+from minitransfer.apparatus.runtime import choose_precision, derived_seed, set_up
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
@@ -45,8 +45,7 @@ Example = tuple[np.ndarray, int]  # a review as pieces, and its label
 
 def main(settings: Settings) -> dict[str, Any]:
     """Tune if that is asked for, then ask everything of all reviews, and tell and return what came of it."""
-    device = choose_device(settings.device)
-    set_threads(settings.threads)
+    device = set_up(settings.device, settings.threads)
     model, encoder = _load(settings.run, device)
     precision = choose_precision("auto", device, encoder.hidden_size)
     wordpiece = encoder.wordpiece

@@ -64,6 +64,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
+def set_up(device: str, threads: int | None) -> torch.device:
+    """The device to compute on, as `choose_device` has it, once threads are set. Raises: UsageError for either."""
+    set_threads(threads)
+    return choose_device(device)
+
+
 def choose_precision(name: str, device: torch.device, width: int) -> str:
     """In which numbers --precision has matrices multiplied, "fp32" or "bf16"; `auto` takes the faster for `width`.
 

@@ -22,15 +22,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.durable import disk_errors, probe, write_file
 from minitransfer.apparatus.errors import CheckpointError, UsageError
 from minitransfer.apparatus.figures import INSTALL, can_draw, png
 from minitransfer.apparatus.options import one_line
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import choose_device, generator, set_threads
+from minitransfer.apparatus.runtime import generator, set_threads, set_up
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.gpt.writing import write
 from minitransfer.text.wordpiece import CLS_ID, PREFIX, UNK_ID
@@ -86,15 +84,9 @@ def drawings() -> ModuleType:
     return pictures
 
 
-def machine(settings: Settings) -> torch.device:
-    """The device to compute on, once threads are set."""
-    set_threads(settings.threads)
-    return choose_device(settings.device)
-
-
 def look_at_word(settings: Settings) -> Path | None:
     """Find a word in a corpus, encode the lines around it, and tell what becomes of it in each."""
-    device, word, run = machine(settings), settings.word, load_run(settings.runs[0])
+    device, word, run = set_up(settings.device, settings.threads), settings.word, load_run(settings.runs[0])
     showing.check_kind(run, "--word")
     encoder = load_encoder(run, device)
     layer = showing.check_layer(settings.layer, range(encoder.num_layers))
@@ -121,7 +113,7 @@ def look_at_word(settings: Settings) -> Path | None:
 
 def look_at_senses(settings: Settings) -> dict[str, float]:
     """Encode all marked uses of a word; say and return how often the nearest has the same sense, layer by layer."""
-    device, word, run = machine(settings), settings.senses, load_run(settings.runs[0])
+    device, word, run = set_up(settings.device, settings.threads), settings.senses, load_run(settings.runs[0])
     showing.check_kind(run, "--senses")
     encoder = load_encoder(run, device)
     path = picture(settings, f"senses-{word}")
@@ -164,7 +156,7 @@ def look_at_attention(settings: Settings) -> Path | None:
 
     Returns the path of the picture, None if there is none.
     """
-    device, runs = machine(settings), [load_run(path) for path in settings.runs]
+    device, runs = set_up(settings.device, settings.threads), [load_run(path) for path in settings.runs]
     maps = [attentions(run, settings.attention, settings.layer, device) for run in runs]
     path, networks = picture(settings, "attention"), [maps[0][0], *(of_run for _, of_run in maps)]
     if path is not None:
@@ -179,7 +171,7 @@ def look_at_attention(settings: Settings) -> Path | None:
 
 def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
     """Say what a BERT would put for each [MASK] in a text."""
-    device = machine(settings)
+    device = set_up(settings.device, settings.threads)
     model, encoder = load_with_head(load_run(settings.runs[0], "bert"), device)
     question = ask(settings.fill, encoder.wordpiece, encoder.max_tokens)
     if unknown := int((question == UNK_ID).sum()):
@@ -195,7 +187,7 @@ def look_at_gaps(settings: Settings) -> list[list[tuple[str, float]]]:
 
 def write_on(settings: Settings) -> str:
     """Let a GPT go on with a text; print and return both. Raises: UsageError if the text fills all of its positions."""
-    model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), machine(settings))
+    model, encoder = load_with_head(load_run(settings.runs[0], "gpt"), set_up(settings.device, settings.threads))
     assert isinstance(model, CausalLM)  # as its kind says
     pieces, given = encoder.wordpiece.pieces, encoder.wordpiece.encode([settings.write])[0].tolist()
     room = encoder.max_tokens - 1 - len(given)  # [CLS] has a place, too
@@ -214,7 +206,7 @@ def write_on(settings: Settings) -> str:
 def look_at_mix(settings: Settings) -> dict[str, float]:
     """Say and return the weights of layers by their names, and γ. Raises: CheckpointError for a run that has no mix."""
     run = load_run(settings.runs[0], "transfer")
-    mix = load_classifier(run, machine(settings)).mix
+    mix = load_classifier(run, set_up(settings.device, settings.threads)).mix
     if mix is None:
         what = f"{run.path} uses the last layer alone, as every run with --head cls or last: it has no mix"
         raise CheckpointError(what, "give a run with --head mean or bilstm")

@@ -25,7 +25,7 @@ from minitransfer.apparatus.distributed import of_processes
 from minitransfer.apparatus.errors import NumericsError
 from minitransfer.apparatus.keeper import Keeper
 from minitransfer.apparatus.progress import say
-from minitransfer.apparatus.runtime import Stop, choose_device, environment, generator, set_threads
+from minitransfer.apparatus.runtime import Stop, environment, generator, set_up
 from minitransfer.static.glove import BATCH, GloVe, draw_pairs, pair_weight
 from minitransfer.static.skipgram import SkipGram, SkipGramConfig, WordTables, nearest_words
 from minitransfer.text.corpora import Corpus, as_saved_corpus
@@ -106,8 +106,7 @@ def main(settings: Settings) -> dict[str, Any]:
     check_out(settings.out, "static", resume=settings.resume)
     if already_complete(settings, settings.config()):
         return results(settings.out)
-    choose_device(settings.device)  # for its refusal; both methods do so little work per word that they stay on the CPU
-    set_threads(settings.threads)
+    set_up(settings.device, settings.threads)  # both methods do so little work per word that they stay on the CPU
     corpus = read_corpus(settings)
     settings = settings.but(corpus=tuple(corpus.name.split("+")))
     with Stop() as stop:
