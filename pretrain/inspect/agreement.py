@@ -25,8 +25,6 @@ from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.bert.encoder import MaskedLM
-from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID
 from minitransfer.text.words import Vocabulary
 from minitransfer.transfer.encoders import BiLMEncoder
@@ -102,7 +100,7 @@ def _by_words(run: LoadedRun, encoder: BiLMEncoder, asked: Sequence[Phrase]) -> 
 
 def _by_pieces(run: LoadedRun, asked: Sequence[Phrase], device: torch.device) -> Tensor:
     """As `preferences`, of a BERT at [MASK], or of a GPT at the piece before it."""
-    model, encoder = load_with_head(run, device, CausalLM if run.kind == "gpt" else MaskedLM)
+    model, encoder = load_with_head(run, device)
     verbs = single_pieces(list(VERBS), encoder.wordpiece)
     _check_verbs(run, list(verbs))
     pieces = encoder.wordpiece.encode([" ".join(phrase.words) for phrase in asked])

@@ -136,7 +136,7 @@ def look_at_senses(settings: Settings) -> dict[str, float]:
 
 def look_at_agreement(settings: Settings) -> dict[str, dict[str, float]]:
     """Say how often runs find the right form of a verb likelier than the wrong one; returns the shares of each."""
-    device, asked, found = machine(settings), phrases(), {}
+    device, asked, found = set_up(settings.device, settings.threads), phrases(), {}
     for path in settings.runs:
         run = load_run(path)
         showing.check_kind(run, "--agreement")
