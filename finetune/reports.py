@@ -21,8 +21,8 @@ from minitransfer.apparatus.durable import entry
 from minitransfer.apparatus.options import shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.text.corpora import Reviews, fingerprint
-from minitransfer.transfer import coverage
 from minitransfer.transfer.classifier import Classifier
+from minitransfer.transfer.coverage import Coverage
 from minitransfer.transfer.stopping import Outcome, Scores
 
 UNTRAINED = "random weights of its shape"
@@ -73,8 +73,7 @@ class Results:
 
     @classmethod
     def of(cls, outcome: Outcome, scores: Scores, classes: Sequence[str], encoding: float, **others: Any) -> Self:
-        """Of a training that took `encoding` seconds before it began, and its test scores; `others`: all other fields.
-        """
+        """Of a training that took `encoding` seconds before it began, and its scores; `others`: all other fields."""
         return cls(
             validation_accuracy=outcome.best_accuracy, validation_loss=outcome.best_loss,
             epochs=outcome.best_epoch, epochs_run=outcome.epochs_run,
@@ -119,7 +118,7 @@ def banner(model: Classifier, encoder_run: LoadedRun, data: LabelledReviews, set
         train_texts = data.reviews.train_texts
         some = train_texts[:: max(1, len(train_texts) // LOOKED_AT)]
         texts = model.encoder.tokenise(some, settings.max_tokens)
-        if warning := coverage.warning(encoder_run, encoder_run.kind, texts):
+        if warning := Coverage(encoder_run, encoder_run.kind).count(texts).warning():
             say(warning)
 
 

@@ -189,16 +189,14 @@ def seconds(record: Record, records: Records) -> float:
 
 
 def keeps_its_pass(record: Record) -> bool:
-    """Whether a run encodes all reviews once: one whose encoder is frozen, under a head that needs one vector of each.
-    """
+    """Whether a run encodes all reviews once: a frozen encoder, under a head that needs one vector of each."""
     frozen = record.config["kind"] == "transfer" and record.config.get("mode") == "frozen"
     model = record.config.get("model")
     return frozen and not (isinstance(model, dict) and model.get("head") == "bilstm")
 
 
 def table(data: str, recipes: Mapping[int, Sequence[Recipe]]) -> str:
-    """Accuracies downwards, numbers of labels across, in each cell the least minutes and whose; below, what these took.
-    """
+    """Accuracies downwards, numbers of labels across, the least minutes and whose; below, what these took."""
     body, used = [], []
     for accuracy in ACCURACIES:
         row = [f"{accuracy:g} %"]

@@ -32,6 +32,7 @@ def adversarial_loss(model: Classifier, batch: Batch | Tensor, labels: Tensor, e
     x, mask = model.token_vectors(batch), torch.from_numpy(batch.mask).to(model.device)
 
     def loss_at(x: Tensor) -> Tensor:
+        """−log p of the right classes, with these token vectors."""
         pooled = gather_rows(model.encode_pooled(x, mask), batch.num_texts)
         return heads.cross_entropy(model.classify_pooled(pooled), labels)
 
@@ -44,6 +45,7 @@ def shift(x: Tensor, g: Tensor, epsilon: float) -> Tensor:
     """r of each text: (B, T, D) and (B, T, D) -> (B, T, D); 0 where g is 0."""
 
     def length(v: Tensor) -> Tensor:
+        """‖v‖ of each text, (B, 1, 1)."""
         return v.flatten(1).norm(dim=1)[:, None, None]
 
     return epsilon * length(x) * g / length(g).clamp(min=torch.finfo(g.dtype).tiny)

@@ -111,8 +111,7 @@ def weigher(classifier: Predicting) -> Callable[..., list[tuple[str, float]]]:
 
 
 def asked(settings: Settings) -> Iterator[Asked]:
-    """The texts of the command line, `-` for the lines of stdin, then those of the files; without any, those of stdin.
-    """
+    """The texts of the command line, `-` for the lines of stdin, then those of the files; without any, stdin's."""
     for text in settings.texts or (() if settings.file else (STDIN,)):
         yield from stdin_lines() if text == STDIN else [Asked(text)]
     for name in settings.file:

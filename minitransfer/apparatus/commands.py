@@ -31,6 +31,7 @@ DEPENDENCIES = {"torch", "numpy", "tokenizers", "tqdm", "safetensors"}
 def deferred(module: str, check: Callable[[Any], None] = lambda settings: None) -> Callable[..., Any]:
     """The `main` of a module, which is imported once it is called. check: refuses what can be refused before that."""
     def main(settings: Any, *more: Any) -> Any:
+        """That of the module."""
         check(settings)
         return importlib.import_module(module).main(settings, *more)
 

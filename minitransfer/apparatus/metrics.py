@@ -64,7 +64,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
     return (json.dumps(finite) + "\n").encode()
 
 
-def parse_row(line: bytes) -> dict[str, Any] | None:
+def parse_row(line: bytes | str) -> dict[str, Any] | None:
     """The row of a line, or None if it is torn, damaged or empty."""
     try:
         row = json.loads(line)

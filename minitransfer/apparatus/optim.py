@@ -147,8 +147,7 @@ class RowAdaGrad:
 
 
 class RowAdamW:
-    """AdamW for such a table, as for any other: all rows move, those without a gradient by the memory of earlier ones.
-    """
+    """AdamW for such a table: all rows move, those without a gradient by the memory of earlier ones."""
 
     def __init__(self, table: nn.Module, learning_rate: float, weight_decay: float):
         self._parameters = list(table.parameters())

@@ -88,6 +88,7 @@ def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], a
     """An argparse `type` that turns text into a number within a range, and names the range when it is not."""
 
     def parse(text: str):
+        """The number that the text is."""
         with contextlib.suppress(ValueError):
             number = convert(text)
             if accepts(number):  # written so that nan, which compares false with everything, is refused

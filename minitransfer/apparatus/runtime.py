@@ -162,6 +162,7 @@ class SideBySide:
         with_gradients, in_bfloat16 = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
 
         def run(job: Callable):
+            """A job as its parent would run it."""
             with torch.set_grad_enabled(with_gradients), torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 return job()
 

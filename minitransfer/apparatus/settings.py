@@ -119,6 +119,7 @@ class CommandSettings:
         stands for a flag that is not given. Raises: UsageError for what is not understood.
         """
         def refuse(message: str) -> None:
+            """Stands in for `Parser.error`."""
             what, _, fix = message.removeprefix("argument ").partition(". Fix: ")
             raise UsageError(what, fix or f"`{cls.prog} --help` shows what each flag takes")
 

@@ -90,6 +90,7 @@ def read_weights(path: Path, shape: BertConfig, order: Sequence[int]) -> dict[st
                     raise ValueError(f"{name} holds {part.get_dtype()}, which are no weights")
 
             def read(name: str) -> Tensor:
+                """A tensor by its newest name."""
                 return file.get_tensor(names[name])
 
             for twin, name in TIED.items():

@@ -189,6 +189,7 @@ def _fill(template: str, tables: Tables, rng: random.Random, used: set[str]) -> 
     """Fill every slot, and the slots of what was filled in, sparing options in `used` while there are others."""
 
     def entry(slot: re.Match[str]) -> str:
+        """What is put into one slot."""
         options = tables[slot[1]]
         choice = _pick(options, rng)
         if choice in used:

@@ -18,6 +18,7 @@ from typing import Any
 
 from minitransfer.apparatus.archives import UNPACK, file_lines
 from minitransfer.apparatus.errors import DataError, UsageError
+from minitransfer.apparatus.metrics import parse_row
 from minitransfer.text.cleaning import clean_text, decode, say_normalised
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -141,24 +142,16 @@ def _csv_rows(reader: Any, path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _read_json_lines(path: Path, tally: Counter) -> tuple[list[str], Iterator[Row]]:
     """The names that any row has, in the order in which they come, and the rows."""
-    rows: list[tuple[str, Any]] = []
+    rows: list[tuple[str, dict[str, Any] | None]] = []
     for number, line in enumerate(_decoded_lines(path, tally), start=1):
         if line.strip():
-            rows.append((f"line {number:,} of {path}", _parsed(line)))
-    columns = list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row))
+            rows.append((f"line {number:,} of {path}", parse_row(line)))
+    columns = list(dict.fromkeys(name for _, row in rows if row for name in row))
     if not columns:
         raise DataError(f"{rows[0][0]} is no JSON object, nor is any other" if rows else f"{path} is empty",
                         'write one object a line, such as {"text": "A film.", "label": "good"}')
-    return columns, ((where, [row.get(name) for name in columns] if isinstance(row, dict) else "is no JSON object")
+    return columns, ((where, [row.get(name) for name in columns] if row is not None else "is no JSON object")
                      for where, row in rows)
-
-
-def _parsed(line: str) -> Any:
-    """The value of a line of JSON, or None."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _decoded_lines(path: Path, tally: Counter) -> Iterator[str]:

@@ -215,6 +215,7 @@ def fit(texts: Bags, labels: Tensor, r: Tensor, strength: float,
     w, b = (torch.zeros(size, dtype=torch.float64, device=r.device) for size in (len(r), 1))
 
     def J() -> Tensor:
+        """The objective; its gradient goes to w and b."""
         nonlocal passes
         passes += 1
         s = scores(texts, r * w, b)

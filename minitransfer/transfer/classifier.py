@@ -144,6 +144,7 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
     own = {name: run.tensors[f"encoder.{name}"] for name in names}
 
     def make() -> Classifier:
+        """The model that the config describes."""
         return Classifier(new_encoder(encoder, tokens, own), **run.config["model"], classes=classes_of(run.config))
 
     model = build_to_fit(make, run.tensors, run.path)

@@ -51,10 +51,11 @@ class Coverage:
         self.known = set(self.tokens) - {SPECIAL_PIECES[UNK_ID]}
         self.unknown = self.running = 0
 
-    def count(self, texts: TokenisedTexts) -> None:
-        """Count these texts to those before."""
+    def count(self, texts: TokenisedTexts) -> "Coverage":
+        """Count these texts to those before; returns itself."""
         unknown, running = count_unknown(texts, self.known)
         self.unknown, self.running = self.unknown + unknown, self.running + running
+        return self
 
     def warning(self, deviations: float = 0) -> str | None:
         """A line with numbers if more than MUCH of what was counted is unknown, else None.
@@ -68,13 +69,3 @@ class Coverage:
         return (f"warning: {self.run.path} may not know the language of these texts: {self.unknown / N:.0%} of their "
                 f"{UNKNOWN[self.kind].format(len(self.tokens))}. Pretrain on text of that language: --corpus takes "
                 "your own files")
-
-
-def warning(run: LoadedRun, kind: str, texts: TokenisedTexts) -> str | None:
-    """A line with numbers if an encoder of this kind, which `run` holds, knows too little of texts; else None.
-
-    Raises: CheckpointError if the run's tokens cannot be read.
-    """
-    coverage = Coverage(run, kind)
-    coverage.count(texts)
-    return coverage.warning()

@@ -120,6 +120,7 @@ def pooled_features(model: Classifier, texts: Sequence[str], chosen: np.ndarray,
     wanted = texts if cache else [texts[i] for i in chosen]
 
     def compute() -> dict[str, Tensor]:
+        """What is kept."""
         tokenised = model.encoder.tokenise(wanted, max_tokens)
         features = frozen_pass(model.encoder, tokenised, model.pool, device=model.device, log_every=log_every)
         return {"features": features, "shortened": torch.from_numpy(tokenised.shortened)}

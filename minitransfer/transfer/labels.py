@@ -52,8 +52,8 @@ def choose_labelled(labels: np.ndarray, n: int | None, seed: int, classes: Seque
     counts = np.bincount(labels, minlength=len(classes))
     least, most = FEWEST * len(classes), len(classes) * counts.min()
     if n % len(classes) or not least <= n <= most:
-        there = [f"{count:,} {name}" for count, name in zip(counts, classes)]
-        what = f"{flag} {n} cannot be chosen, as many of each class, out of {in_words(there)} reviews"
+        *there, last = (f"{count:,} {name}" for count, name in zip(counts, classes))
+        what = f"{flag} {n} cannot be chosen, as many of each class, out of {', '.join(there)} and {last} reviews"
         number = "an even number" if len(classes) == 2 else f"a multiple of {len(classes)}"
         possible = f"choose {number} from {least} to {most:,}"
         raise UsageError(what, possible if least <= most else "give more reviews, or a smaller --trial")
@@ -79,11 +79,6 @@ def split_validation(chosen: np.ndarray, labels: np.ndarray, seed: int,
         held_out.append(_shuffled(members, seed, "validation", y)[: max(1, round(share * len(members)))])
     validation = np.sort(np.concatenate(held_out))
     return np.setdiff1d(chosen, validation), validation
-
-
-def in_words(parts: Sequence[str]) -> str:
-    """Several things in a row: "a", "a and b", "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _shuffled(positions: np.ndarray, seed: int, purpose: str, label: int) -> np.ndarray:

@@ -7,6 +7,7 @@ measure is a GPT's as well.
 Read next: `pretrain.bert.train`, the command.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -48,7 +49,8 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     seed = training_seed(settings.seed, origin)
     text = read(corpus, settings, seed, read_tokenizer(origin))
     model = build(settings, text, origin, network)
-    config |= {"model": asdict(model.config), "tokenizer": text.tokenizer_fingerprint}
+    tokenizer = text.tokenizer.to_json()
+    config |= {"model": asdict(model.config), "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest()}
     V = model.config.vocab_size
     all_there_are = " (all there are)" if origin is None and V < settings.vocab_size else ""
     say(f"{settings.title}: {sum(p.numel() for p in model.parameters()):,} parameters, {V:,} pieces{all_there_are}; "
@@ -60,7 +62,7 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
         step = train(model.to(device), text, settings, seed, run, stop)
         metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
         if is_first():
-            run.save_model(model.state_dict(), {"tokenizer.json": text.tokenizer.to_json()})
+            run.save_model(model.state_dict(), {"tokenizer.json": tokenizer})
             report(run, metrics, step, total=step, every=step)
             finish(run, settings, settings.title, step, metrics)
     return results(settings.out)

@@ -68,6 +68,7 @@ def check_network(origin: LoadedRun, network: Network = MaskedLM) -> BertConfig:
     """The shape of a network over pieces. Raises: CheckpointError unless config, weights and tokenizer fit together."""
 
     def make() -> MaskedLM:
+        """The network that the config describes."""
         shape = BertConfig.from_dict(origin.config["model"])
         check_depth(shape.num_layers, origin.tensors)
         return network(shape)

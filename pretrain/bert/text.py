@@ -8,7 +8,6 @@ has learned nothing from context.
 Read next: `pretrain.bert.start`.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,11 +52,6 @@ class PackedText:
         """log p(w) for guessing by frequency, float32 (V,); what never occurred is taken for rare, not impossible."""
         counts = self.counts + 1.0
         return (counts / counts.sum()).log()
-
-    @property
-    def tokenizer_fingerprint(self) -> str:
-        """sha256 of the tokenizer."""
-        return hashlib.sha256(self.tokenizer.to_json().encode()).hexdigest()
 
     def by_frequency(self, answers: Tensor) -> float:
         """What guessing pieces by their frequency costs, in nats, summed: int64 of any shape, IGNORE_INDEX left out."""

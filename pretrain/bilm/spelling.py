@@ -52,6 +52,7 @@ def learn_to_spell(model: BiLM, origin: LoadedRun, run: RunDirectory, stop: Stop
     with Progress(len(target), "words", description="spelling", log_every=log_every) as progress:
 
         def advance(words: int) -> None:
+            """Count words, and stop if asked to."""
             progress.advance(words)
             stop.check()
 

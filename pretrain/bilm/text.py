@@ -161,6 +161,7 @@ def perplexity_of_all(model: BiLM, table: Tensor, text: Text, run_both: Callable
     with Progress(2 * math.ceil(math.ceil(N / ROWS) / WINDOW), "windows", description="perplexity") as progress:
 
         def next_window() -> None:
+            """Count a window, and stop if asked to."""
             progress.advance()
             check()
 

@@ -53,8 +53,7 @@ def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiec
 
 def measure(model: CausalLM, text: Text, batch_size: int, most_rows: int | None = None,
             check: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """What `next_piece_loss` tells of all held-out rows or the first few, frequency_loss and unigram_entropy as BERT's.
-    """
+    """What `next_piece_loss` tells of held-out rows, and frequency_loss and unigram_entropy as BERT's."""
     rows = text.held_out[:most_rows]
     metrics = next_piece_loss(model, rows, text.pieces_per_word, batch_size, check)
     total = sum(text.by_frequency(next_pieces(some)[1]) for some in rows.split(batch_size))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.text.words import SPECIAL_WORDS
-from minitransfer.transfer.coverage import MUCH, UNKNOWN, Coverage, count_unknown, warning
+from minitransfer.transfer.coverage import MUCH, UNKNOWN, Coverage, count_unknown
 from minitransfer.transfer.loading import KINDS, load_encoder
 from minitransfer.transfer.tokens import tokenise_words
 
@@ -37,7 +37,7 @@ def test_it_is_said_only_where_more_than_a_fifth_of_the_words_is_unknown(tmp_pat
         vectors = torch.arange(15.0).view(5, 3) ** 2
         path, of = make_static(tmp_path / kind, [*SPECIAL_WORDS, "the", "film"], vectors), "its 5 words"
     run = load_run(path)
-    line = warning(run, kind, load_encoder(run, CPU).tokenise(words, 99))
+    line = Coverage(run, kind).count(load_encoder(run, CPU).tokenise(words, 99)).warning()
     assert line is None if told is None else f"{told} of their running words" in line and of in line
 
 
@@ -45,10 +45,10 @@ def test_it_is_said_only_where_more_than_a_fifth_of_the_words_is_unknown(tmp_pat
 def test_unk_is_counted_and_neither_cls_nor_sep(tmp_path, kind, make):
     run = load_run(make(tmp_path / kind))
     encoder = load_encoder(run, CPU)
-    assert warning(run, kind, encoder.tokenise(["the film was good"] * 3, 70)) is None
-    line = warning(run, kind, encoder.tokenise(["素晴らしい映画"], 70))
+    assert Coverage(run, kind).count(encoder.tokenise(["the film was good"] * 3, 70)).warning() is None
+    line = Coverage(run, kind).count(encoder.tokenise(["素晴らしい映画"], 70)).warning()
     assert "100% of their word pieces are [UNK]: none of its 300 pieces" in line and "\n" not in line
-    line = warning(run, kind, encoder.tokenise(["the", "映"], 70))
+    line = Coverage(run, kind).count(encoder.tokenise(["the", "映"], 70)).warning()
     assert "50% of their word pieces" in line
 
 
