@@ -3,7 +3,7 @@ model prefers is the difference of its log-probabilities where it is asked.
 """
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_of_words_it_is_what_the_forward_stack_says_after_the_last_of_them(tmp_p
     shape, words = replace(BILM, vocab_size=9), [*WORDS, "have", "was", "has", "were"]
     torch.manual_seed(3)
     model = BiLM(shape)
-    config = {"kind": "bilm", "model": shape.to_dict(), "corpus": {"name": "sample", "fingerprint": "ab"},
+    config = {"kind": "bilm", "model": asdict(shape), "corpus": {"name": "sample", "fingerprint": "ab"},
               "preset": "tiny", "seed": 0}
     run = load_run(save_run(tmp_path / "bilm", config, model.state_dict(), {"vocab.txt": "\n".join(words) + "\n"}))
     asked = phrases()[::97]
