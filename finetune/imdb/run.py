@@ -63,10 +63,7 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
 
 
 def assemble(settings: Settings, reviews: Reviews | None = None) -> Transfer:
-    """Load encoder and reviews, and build the model; the layers that will learn in one epoch or another are unfrozen.
-
-    Raises: what loading raises, and UsageError if encoder or reviews cannot serve the flags.
-    """
+    """Load encoder and reviews, and build the model, with all unfrozen that will ever learn. Raises: UsageError."""
     device = set_up(settings.device, settings.threads)
     encoder_run = checkpoint.load_run(settings.encoder)
     torch.manual_seed(settings.seed)  # initial weights are drawn from it

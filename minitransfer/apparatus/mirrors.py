@@ -15,11 +15,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 CHUNK = 1 << 16  # bytes asked of a connection at once
 NETWORK_FAILURES = (OSError, http.client.HTTPException, ValueError)  # the last for addresses sent in redirects
+USER_AGENT = "minitransfer/1 (+textbook)"  # one of the mirrors turns urllib's own name away
 BUSY = {408, 425, 429}  # the only answers of the 4xx family after which the same question may be answered
 
 
@@ -92,7 +92,7 @@ def ask(url: str, have: int, timeout: float) -> http.client.HTTPResponse:
                     urllib.request.HTTPRedirectHandler, urllib.request.HTTPDefaultErrorHandler,
                     urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler):
         opener.add_handler(handler())
-    headers = {"User-Agent": _user_agent()} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -137,15 +137,6 @@ def _status_failure(status: int, have: int) -> Exception:
     else:
         kind = Dropped if status >= 500 or status in BUSY else Refused
     return kind(f"HTTP {status} {http.client.responses.get(status, '')}".strip())
-
-
-def _user_agent() -> str:
-    """Name ourselves: one of the mirrors turns urllib's own name away."""
-    try:
-        version = metadata.version("minitransfer")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        version = "0"
-    return f"minitransfer/{version} (+textbook)"
 
 
 def _one_line(error: Exception) -> str:

@@ -162,10 +162,7 @@ def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mappi
 
 
 def import_folder(folder: Path, path: Path) -> None:
-    """Make a finished run of an uncased BERT that was saved by that library; of a decoder, a GPT.
-
-    Raises: CheckpointError for a folder that is incomplete or damaged, or holds anything else.
-    """
+    """Make a run of an uncased BERT, or of such a decoder, a GPT. Raises: CheckpointError for anything else."""
     check_free(path, fix=ANOTHER_NAME)
     check_folder(folder)
     shape, kind = read_shape(folder / CONFIG)

@@ -227,10 +227,7 @@ def _place(real: str, asked: str, data_dir: Path, offline: bool) -> tuple[Path |
 
 
 def _find(name: str, asked: str, data_dir: Path, offline: bool) -> Path:
-    """Return where a corpus is, downloading it if need be.
-
-    Raises: UsageError for a data folder that somebody named, and that is not there or holds nothing but other things.
-    """
+    """Where a corpus is, downloaded if need be. Raises: UsageError for a data folder that somebody named in vain."""
     if place := _present(name, data_dir):
         return place
     archive, places = ARCHIVES[name], ", ".join(map(str, _places(name, data_dir)))

@@ -78,10 +78,7 @@ def is_small(names: Sequence[str]) -> bool:
 
 
 def read_documents(name: str) -> list[str]:
-    """The documents of a file, or of all files of text below a folder, in the order of their names.
-
-    Raises: DataError for a file that is unreadable, damaged or no UTF-8 text, and where there is no text.
-    """
+    """The documents of a file, or of all files of text below a folder. Raises: DataError for what is no text."""
     paths, others = find_files(name)
     if others:
         say(f"{name}: {len(others):,} files passed over, since they are hidden, linked folders, or end in none of "
@@ -96,10 +93,7 @@ def read_documents(name: str) -> list[str]:
 
 
 def find_files(name: str) -> tuple[list[Path], list[Path]]:
-    """The files of text that a name stands for, and what is passed over of a folder, both sorted.
-
-    Raises: DataError for a folder that may not be read or holds no such file, and for what is no file.
-    """
+    """The files of text that a name stands for, and what is passed over of a folder. Raises: DataError for none."""
     top = Path(name)
     if not top.is_dir():
         return [checked(top)], []

@@ -31,10 +31,7 @@ Row = tuple[str, list[Any] | str]  # where it stands, and its values in the orde
 
 
 def read_pairs(path: Path, text_column: str | None, label_column: str | None) -> list[tuple[str, str]]:
-    """Return the (text, label) pairs of a file, cleaned, in its order. An empty text stays, as "".
-
-    Raises: UsageError if the columns are not to be found; DataError for what cannot be read, or has bad rows.
-    """
+    """The (text, label) pairs of a file, cleaned. Raises: UsageError for columns, DataError for rows that cannot be."""
     tally: Counter[str] = Counter()
     columns, rows = read_table(path, tally)
     text = find_column(columns, text_column, "--text-column", path)

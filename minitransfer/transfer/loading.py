@@ -28,10 +28,7 @@ OF_PIECES = ("bert", "gpt")
 
 
 def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> Encoder:
-    """The encoder that a pretraining run has trained, frozen for good or able to learn on.
-
-    Raises: CheckpointError for a run of another kind, or whose settings, vocabulary and weights do not fit together.
-    """
+    """The encoder of a run, frozen for good or able to learn on. Raises: CheckpointError for a run that holds none."""
     if run.kind not in KINDS:
         kinds = " or ".join(map(repr, KINDS))
         what = f"{run.path} holds a run of kind {run.kind!r}, but an encoder is of kind {kinds}"
