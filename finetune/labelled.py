@@ -39,7 +39,7 @@ class LabelledReviews:
         """All labelled reviews, those of the validation set included: rising positions, (n,) int64."""
         return np.sort(np.concatenate([self.train_rows, self.validation_rows]))
 
-    def say_sizes(self) -> None:
+    def tell(self) -> None:
         """Say how many reviews there are, and what for; warn if many of the validation set are learned from, too."""
         reviews = self.reviews
         say(f"data: {reviews.name} ({reviews.source}): {len(self.train_rows):,} labelled reviews to learn from, "

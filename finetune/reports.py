@@ -107,7 +107,7 @@ def banner(model: Classifier, encoder_run: LoadedRun, data: LabelledReviews, set
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     steps = math.ceil(len(data.train_rows) / settings.batch_size)
-    data.say_sizes()
+    data.tell()
     corpus = corpus_of(encoder_run, settings.mode)
     say(f"encoder: {settings.encoder} ({encoder_run.kind}, {f'pretrained on {corpus}' if corpus else UNTRAINED}); "
         f"mode {settings.mode}, head {settings.head}, pool {settings.pool}")

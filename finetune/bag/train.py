@@ -47,7 +47,7 @@ def main(settings: Settings, reviews: Reviews | None = None) -> dict[str, Any]:
               "environment": environment()}
     with RunDirectory.create(settings.out, config, resume=settings.resume) as run:
         if run.completed is None:
-            data.say_sizes()
+            data.tell()
             learn_and_score(data, settings, run, device)
         else:
             say_already_complete(run)
