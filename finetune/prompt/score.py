@@ -25,7 +25,7 @@ from torch import Tensor
 from finetune.prompt.settings import Settings
 from finetune.prompt.tune import tune
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.errors import CheckpointError, DataError, UsageError
+from minitransfer.apparatus.errors import DataError, UsageError
 from minitransfer.apparatus.progress import Progress, say
 from minitransfer.apparatus.runtime import choose_precision, derived_seed, set_up
 from minitransfer.bert.encoder import MaskedLM
@@ -33,9 +33,8 @@ from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.corpora import Reviews, find_data_dir, load_reviews
 from minitransfer.text.wordpiece import WordPiece
 from minitransfer.transfer import FEWEST
-from minitransfer.transfer.encoders import BertEncoder
 from minitransfer.transfer.labels import choose_labelled
-from minitransfer.transfer.loading import OF_PIECES, load_with_head
+from minitransfer.transfer.loading import load_with_head
 from minitransfer.transfer.prompts import PAIRS, SAMPLE_PAIRS, TEMPLATES, Template, accuracies, scores, single_pieces
 
 UNLABELLED = 2_000  # reviews whose median score is the threshold
@@ -46,7 +45,7 @@ Example = tuple[np.ndarray, int]  # a review as pieces, and its label
 def main(settings: Settings) -> dict[str, Any]:
     """Tune if that is asked for, then ask everything of all reviews, and tell and return what came of it."""
     device = set_up(settings.device, settings.threads)
-    model, encoder = _load(settings.run, device)
+    model, encoder = load_with_head(load_run(settings.run), device)
     precision = choose_precision("auto", device, encoder.hidden_size)
     wordpiece = encoder.wordpiece
     templates = {text: template for text in TEMPLATES if (template := Template.of(text, wordpiece)).asks_behind
@@ -140,15 +139,6 @@ def tell(results: dict[str, Any]) -> None:
     for kind in ("raw", "median"):
         found = results[kind]
         print(f"{kind}: mean {found['mean']:.2%}, standard deviation {found['spread']:.2%}, worst {found['worst']:.2%}")
-
-
-def _load(path: str, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
-    """The network of a run with its head, and its encoder. Raises: CheckpointError for a run that knows no pieces."""
-    run = load_run(path)
-    if run.kind not in OF_PIECES:
-        raise CheckpointError(f"{path} holds a run of kind {run.kind!r}, which cannot be asked for a piece",
-                              "give the directory of a pretrain.bert or gpt run")
-    return load_with_head(run, device)
 
 
 def _room(templates: Sequence[Template], settings: Settings, usual: int) -> int:

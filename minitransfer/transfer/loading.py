@@ -45,8 +45,11 @@ def load_encoder(run: LoadedRun, device: torch.device, frozen: bool = True) -> E
 
 def load_with_head(run: LoadedRun, device: torch.device) -> tuple[MaskedLM, BertEncoder]:
     """The network of a pretrain.bert or gpt run with its head, and its encoder. Raises: CheckpointError for misfits."""
+    if run.kind not in OF_PIECES:
+        raise CheckpointError(f"{run.path} holds a run of kind {run.kind!r}, which cannot be asked for a piece",
+                              "give the directory of a pretrain.bert or gpt run")
     encoder = load_encoder(run, device)
-    assert isinstance(encoder, BertEncoder)  # or one of a pretrain.gpt run
+    assert isinstance(encoder, BertEncoder)  # or a GptEncoder, which is one
     return with_head(run, encoder).eval(), encoder
 
 

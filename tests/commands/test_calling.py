@@ -96,6 +96,7 @@ def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypa
     ("finetune.imdb", {"out": ""}, "must name a directory"),
     ("pretrain.static", {"out": "x\0y"}, r"--out: 'x\x00y' can be the name of no directory"),
     ("finetune.imdb", {"encoder": "x\ud800y"}, r"--encoder: 'x\ud800y' can be the name of no directory"),
+    ("finetune.compare", {"draw": ["x\0y"]}, r"--draw: 'x\x00y' can be the name of no directory"),
     ("pretrain.bilm", {"corpus": ["sample", "smple"]}, "did you mean sample?"),
     ("pretrain.bilm", {"corpus": []}, "expected at least one argument"),
     ("pretrain.bilm", {"warm_start": "a", "init_from": "b"}, "not allowed with"),
