@@ -89,7 +89,7 @@ def run_grid(settings: Settings, with_plots: bool) -> list[dict[str, Any]]:
 
 
 def usual_counts(reviews: Reviews) -> list[int]:
-    """The numbers of labels tried on IMDB, as multiples of the classes, as far as there are so many; or the most."""
+    """The numbers of labels tried on IMDB that there are here, as multiples of the classes; else the most there are."""
     Y = len(reviews.classes)
     most = Y * int(np.bincount(reviews.train_labels, minlength=Y).min())
     return [n - n % Y for n in LABELS["imdb"] if 2 * Y <= n - n % Y <= most] or [most]

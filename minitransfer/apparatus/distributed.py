@@ -224,7 +224,7 @@ def average(n: int, *means: float) -> list[float]:
 
 
 def rank_seed() -> tuple[int, ...]:
-    """What processes add to a seed not to draw alike: the first, which may be alone, nothing."""
+    """What a process adds to its seeds, not to draw as others do; the first, which may be alone, adds nothing."""
     return () if is_first() else (rank(),)
 
 

@@ -69,7 +69,7 @@ class Reviews:
 
 
 def find_data_dir(flag: str | None) -> Path:
-    """The data folder: --data-dir, $MINITRANSFER_DATA, or `UNNAMED`; it need not exist. Raises: UsageError for none."""
+    """The data folder: --data-dir, $MINITRANSFER_DATA, or `UNNAMED`. Raises: UsageError for what cannot be one."""
     named = flag or os.environ.get("MINITRANSFER_DATA")
     path = Path(named) if named else UNNAMED
     try:

@@ -153,7 +153,7 @@ def load_classifier(run: LoadedRun, device: torch.device) -> Classifier:
 
 
 def max_tokens_of(config: dict[str, Any], encoder: Encoder) -> int:
-    """How many tokens of a text a transfer run encodes. Raises: CheckpointError if it does not say, or cannot be."""
+    """How many tokens of a text a run encodes. Raises: CheckpointError if it does not say, or so many cannot be."""
     value = config.get("max_tokens")
     if type(value) is not int or not encoder.accepts(value):
         what = f"config.json says that texts have at most {value!r:.60} tokens"

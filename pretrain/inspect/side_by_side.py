@@ -20,7 +20,7 @@ NOTHING = "-"
 
 
 def compare_runs(paths: Sequence[str]) -> dict[str, list[Any]]:
-    """The rows of the table, "run", settings, results, a value for each run. Raises: CheckpointError for no run."""
+    """The rows of the table: "run", settings, results, a value for each run. Raises: CheckpointError if one is none."""
     settings, results = zip(*(settings_and_results(Path(path)) for path in paths))
     differing = {name: row for name, row in rows_of(settings) if any(value != row[0] for value in row)}
     return {"run": list(paths), **differing, **dict(rows_of(results))}
