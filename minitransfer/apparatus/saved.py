@@ -179,8 +179,8 @@ def build_to_fit(make: Callable[[], Network], tensors: Mapping[str, Tensor], pat
     if problems:
         what = f"{path / 'config.json'} describes a network of other weights than are saved with it: {problems}"
         raise CheckpointError(what, ANOTHER)
-    if not finite(dict(tensors)):
-        raise CheckpointError(f"the weights in {path} are not all finite", ANOTHER)
+    if wrong := [name for name, tensor in tensors.items() if not finite(tensor)]:
+        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", ANOTHER)
     module = make()
     module.load_state_dict(dict(tensors))
     return module

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun, RunDirectory, check_free, load_run
@@ -28,15 +29,18 @@ from minitransfer.apparatus.errors import CheckpointError
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import environment
-from minitransfer.apparatus.saved import ANOTHER, CONFIG, WEIGHTS, check_depth
+from minitransfer.apparatus.saved import CONFIG, WEIGHTS
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.gpt.writing import NEVER
-from minitransfer.huggingface.names import HEAD, compare, linear_through_tanh, shapes, to_their_config, to_theirs
+from minitransfer.huggingface.names import linear_through_tanh, to_their_config, to_theirs
 from minitransfer.huggingface.pieces import left_open, max_length, read_pieces
 from minitransfer.huggingface.weights import check_folder, read_shape, read_weights
-from minitransfer.text import classes_of
-from minitransfer.text.wordpiece import CLS_ID, SEP_ID, WordPiece
+from minitransfer.text.wordpiece import CLS_ID, SEP_ID
+from minitransfer.transfer.classifier import load_classifier
+from minitransfer.transfer.encoders import BertEncoder
+from minitransfer.transfer.loading import load_with_head
 
+CPU = torch.device("cpu")
 TOKENIZER, SETTINGS, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
 ANOTHER_NAME = "give the name of a new directory"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
@@ -47,8 +51,6 @@ def export_run(path: Path, folder: Path) -> None:
     check_free(folder, fix=ANOTHER_NAME)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
-    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise CheckpointError(f"the weights in {path} are not all finite (first in {wrong[0]})", ANOTHER)
     weights = {name: tensor.clone() for name, tensor in tensors.items()}  # cut from one matrix, they share its memory
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def language_model_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any]
     if run.kind not in ("bert", "gpt"):
         what = f"{run.path} holds a run of kind {run.kind!r}, for which the transformers library has no model"
         raise CheckpointError(what, NO_COUNTERPART)
-    shape = check_bert(run, run.config, run.tensors)
+    shape = load_with_head(run, CPU)[0].config
     config = {"architectures": ["BertForMaskedLM"], **to_their_config(shape)}
     if run.kind == "gpt":
         config |= {"architectures": ["BertLMHeadModel"], "is_decoder": True, "bos_token_id": CLS_ID,
@@ -92,39 +94,18 @@ def classifier_of(run: LoadedRun) -> tuple[dict[str, Tensor], dict[str, Any], in
     if head != "cls":
         what = f"{run.path} has the head {head!r}, but a classifier there takes the state of [CLS] alone"
         raise CheckpointError(what, "train one with `python -m finetune.imdb --head cls`")
-    tensors, encoder = run.tensors, run.config["encoder"]
+    model, tensors = load_classifier(run, CPU), run.tensors
+    assert isinstance(model.encoder, BertEncoder)  # as its kind says
+    shape, classes = model.encoder.bert.config, model.classes
     below = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-    shape = check_bert(run, encoder, below, has_head=False)
-    try:
-        classes = classes_of(run.config)
-        compare({name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("encoder.")},
-                {"head.W.weight": (len(classes), shape.hidden_size), "head.W.bias": (len(classes),)})
-    except ValueError as failure:
-        raise CheckpointError(f"{run.path}: {failure}", ANOTHER) from failure
     last = f"bert.blocks.{shape.num_layers - 1}.norm"
     above = linear_through_tanh(tensors["head.W.weight"], tensors["head.W.bias"], below[f"{last}.weight"],
                                 below[f"{last}.bias"])
     config = {"architectures": ["BertForSequenceClassification"], **to_their_config(shape),
               "id2label": dict(enumerate(classes)), "label2id": {name: i for i, name in enumerate(classes)},
               "problem_type": "single_label_classification"}
-    return {**to_theirs(below), **above}, config, longest_text(encoder, shape, entry(run.config, "max_tokens"))
-
-
-def check_bert(run: LoadedRun, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
-               has_head: bool = True) -> BertConfig:
-    """The shape of a run's BERT. Raises: CheckpointError unless config, weights and tokenizer fit together."""
-    try:
-        shape = BertConfig.from_dict(config["model"])
-        check_depth(shape.num_layers, tensors)
-        needed = {name: size for name, size in shapes(shape).items() if has_head or name not in HEAD}
-        compare({name: tuple(tensor.shape) for name, tensor in tensors.items()}, needed)
-        pieces = WordPiece.from_json(run.text(TOKENIZER)).vocab_size
-        if pieces != shape.vocab_size:
-            raise ValueError(f"{TOKENIZER} has {pieces:,} pieces, and vocab_size is {shape.vocab_size:,}")
-    except (ValueError, TypeError, KeyError) as failure:
-        why = failure if isinstance(failure, ValueError) else f"{type(failure).__name__}: {failure}"
-        raise CheckpointError(f"the files in {run.path} do not fit together: {why}", ANOTHER) from failure
-    return shape
+    longest = longest_text(run.config["encoder"], shape, run.config.get("max_tokens"))
+    return {**to_theirs(below), **above}, config, longest
 
 
 def longest_text(config: Mapping[str, Any], shape: BertConfig, max_tokens: Any = None) -> int:
