@@ -171,7 +171,7 @@ def test_what_was_imported_can_be_transferred(tmp_path, monkeypatch, capsys, mod
 
 
 def test_a_run_without_class_names_has_those_that_predictions_give_it():
-    assert huggingface.classes_of is classifier.classes_of and classifier.classes_of({}) == CLASSES
+    assert huggingface.load_classifier is classifier.load_classifier and classifier.classes_of({}) == CLASSES
 
 
 def blocks(folder):
