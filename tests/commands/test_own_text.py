@@ -11,7 +11,7 @@ from pretrain_runs import PRESETS
 
 from finetune.imdb import run as imdb
 from finetune.imdb.settings import Settings as ImdbSettings
-from minitransfer.apparatus.checkpoint import load_run
+from minitransfer.apparatus.checkpoint import RunDirectory, load_run
 from minitransfer.apparatus.commands import run_command
 from minitransfer.text.corpora import Reviews
 from pretrain.bert import run as bert
@@ -123,7 +123,7 @@ def test_a_run_is_not_resumed_with_text_that_has_changed(tmp_path, capsys, monke
         raise RuntimeError("killed")
 
     with monkeypatch.context() as dying:  # a run that was begun, and has no weights
-        dying.setattr(COMMANDS[kind].RunDirectory, "save_model", die)
+        dying.setattr(RunDirectory, "save_model", die)
         assert pretrain(kind, *flags, "--epochs", 1) == 1
     with open("text.txt", "a") as file:
         file.write("Und noch mehr, und mehr.\n")
