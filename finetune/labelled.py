@@ -42,8 +42,8 @@ class LabelledReviews:
     def tell(self) -> None:
         """Say how many reviews there are, and what for; warn if many of the validation set are learned from, too."""
         reviews = self.reviews
-        say(f"data: {reviews.name} ({reviews.source}): {len(self.train_rows):,} labelled reviews to learn from, "
-            f"{len(self.validation_rows):,} to choose by, {len(reviews.test_labels):,} to be scored once")
+        say(f"data: {reviews.name} ({reviews.source}): {len(self.train_rows):,} labelled reviews to train on, "
+            f"{len(self.validation_rows):,} for validation, {len(reviews.test_labels):,} to test on, once")
         learned = {reviews.train_texts[i] for i in self.train_rows}
         for what, texts in (("validation", [reviews.train_texts[i] for i in self.validation_rows]),
                             ("trial", reviews.test_texts if self.trial else [])):

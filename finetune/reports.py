@@ -133,7 +133,8 @@ def report(results: dict[str, Any], path: Path) -> None:
     print(f"data {results['data']}, {results['labels']:,} labels, {chosen}")
     print(f"validation accuracy {results['validation_accuracy']:.4f}")
     if results["trial"]:
-        print(f"trial accuracy {results['test_accuracy']:.4f}, on {results['trial']:,} training reviews set aside")
+        accuracy, n = results["test_accuracy"], results["trial"]
+        print(f"development accuracy {accuracy:.4f}, on {n:,} training reviews set aside")
     else:
         print(f"test accuracy {results['test_accuracy']:.4f} (scored once)")
     report_classes(results)

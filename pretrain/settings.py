@@ -1,4 +1,4 @@
-"""What all pretraining commands can be told. Nothing here imports torch.
+"""The flags that all pretraining commands have. Nothing here imports torch.
 
 Read next: `pretrain.shared`.
 """
@@ -62,7 +62,7 @@ def check_negatives(softmax: str, given: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class NetworkSettings(PretrainSettings):
-    """What a network can be told to begin with, and which static vectors it needs to begin with them.
+    """What a network begins with, and which static vectors it needs to begin with them.
 
     kind: of the run.  sizes: the fields that --init-from brings along.
     """

@@ -208,7 +208,7 @@ def check_together(members: Sequence[Member]) -> None:
 
 def report(results: dict[str, Any], path: Path) -> None:
     """Print what came of it, run by run."""
-    scored = "trial" if results["trial"] else "test"
+    scored = "development" if results["trial"] else "test"
     for run in results["runs"]:
         print(f"weight {run['weight']:.2f}  {run['run']}: validation accuracy {run['validation_accuracy']:.4f}, "
               f"{scored} accuracy {run['test_accuracy']:.4f}")

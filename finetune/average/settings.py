@@ -23,12 +23,12 @@ examples:
 
 writes to --out: config.json, model.safetensors (one weight per run), results.json, and results.jsonl, its line for
 `python -m finetune.compare --draw`
-on 2 cores: seconds; nothing is encoded, since each run keeps what it said of each review"""
+on 2 cores: seconds; nothing is encoded, since each run keeps its logits of each review"""
 
 
 @dataclass(frozen=True)
 class Settings(CommandSettings):
-    """What `python -m finetune.average` can be told."""
+    """The flags of `python -m finetune.average`."""
 
     prog = "python -m finetune.average"
     description = DESCRIPTION

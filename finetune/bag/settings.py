@@ -29,7 +29,7 @@ on 2 cores, all of IMDB: about a minute"""
 
 @dataclass(frozen=True)
 class Settings(LabelSettings):
-    """What `python -m finetune.bag` can be told. config.json has the reviews by their fingerprints."""
+    """The flags of `python -m finetune.bag`. config.json has the reviews by their fingerprints."""
 
     prog = "python -m finetune.bag"
     description = DESCRIPTION
@@ -37,7 +37,7 @@ class Settings(LabelSettings):
     ngrams: int = flag(f"words of the longest n-grams that are counted, {LONGEST} at most", positive_int, metavar="N",
                        default=2)
     strengths: tuple[float, ...] = flag(
-        "L2 penalties λ; the held-out reviews choose one of these "
+        "L2 penalties λ; that with the lowest validation loss is kept "
         f"(default: {' '.join(f'{strength:g}' for strength in STRENGTHS)})", positive_float, metavar="X", many=True,
         default=STRENGTHS)
     out: str = out_flag("runs/bag")

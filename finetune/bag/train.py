@@ -63,7 +63,7 @@ def learn_and_score(data: LabelledReviews, settings: Settings, run: RunDirectory
     with interruptible():
         names, (train_bags, validation_bags, test_bags) = count_ngrams(*parts, device=device, longest=settings.ngrams)
     encoding = time.monotonic() - started
-    say(f"{len(names):,} n-grams of up to {settings.ngrams} words are seen at least twice in the reviews to learn from")
+    say(f"{len(names):,} n-grams of up to {settings.ngrams} words are seen at least twice in the reviews to train on")
     best, strength, outcome = train(train_bags, validation_bags, reviews.classes, len(names), settings.strengths, run)
     if not best:
         what = f"with none of the L2 penalties {list(settings.strengths)} is the loss on the held-out reviews a number"

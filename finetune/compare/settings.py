@@ -26,14 +26,14 @@ examples:
   python -m finetune.compare --minutes --out runs/compare
 
 writes to --out: one run directory for each cell of the grid, results.jsonl, table.md, accuracy.png, convergence.png,
-cost.png, and cache/ with what frozen encoders said
+cost.png, and cache/ with the features of frozen encoders
 on 2 cores: all of the sample under 5 minutes; on IMDB a frozen cell takes seconds, once its encoder has encoded all
 reviews, but one that learns encodes every token in every epoch: minutes with 500 labels, hours with 25,000"""
 
 
 @dataclass(frozen=True)
 class Settings(SavingSettings, ReviewSettings):
-    """What `python -m finetune.compare` can be told."""
+    """The flags of `python -m finetune.compare`."""
 
     prog = "python -m finetune.compare"
     description = DESCRIPTION

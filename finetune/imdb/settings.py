@@ -99,7 +99,7 @@ def training_flag(help: str, convert: Any, metavar: str, default: Any = None) ->
 
 @dataclass(frozen=True)
 class Settings(SavingSettings, LabelSettings):
-    """What `python -m finetune.imdb` can be told. config.json has encoder and reviews by their fingerprints.
+    """The flags of `python -m finetune.imdb`. config.json has encoder and reviews by their fingerprints.
 
     Two fields may be None until more is known: `epochs` depends on the number of labels, `max_tokens` on the encoder.
     """

@@ -23,7 +23,7 @@ its line says. Neither has a line that is not UTF-8: the others are answered, an
 
 @dataclass(frozen=True)
 class Settings(CommandSettings):
-    """What `python -m finetune.predict` can be told."""
+    """The flags of `python -m finetune.predict`."""
 
     prog = "python -m finetune.predict"
     description = DESCRIPTION

@@ -14,7 +14,7 @@ from minitransfer.text import REVIEWS
 
 DESCRIPTION = """Classify film reviews by what a language model thinks has been left out, with no label or with few.
 
-Four templates and four pairs of words, fixed in minitransfer/transfer/prompts.toml, are all asked, and all are told:
+Four templates and four pairs of words, fixed in minitransfer/transfer/prompts.toml, are all asked and all reported:
 there is no label to choose one by. A BERT is asked what stands at [MASK]; a GPT what comes next, so only where the gap
 follows the review. With --labels the network learns first, by the first template and the first pair alone.
 
@@ -31,14 +31,14 @@ ONLY_TUNING = ("epochs", "batch_size", "learning_rate")
 
 @dataclass(frozen=True)
 class Settings(CommandSettings):
-    """What `python -m finetune.prompt` can be told."""
+    """The flags of `python -m finetune.prompt`."""
 
     prog = "python -m finetune.prompt"
     description = DESCRIPTION
 
     run: str = flag("the directory of a run of pretrain.bert or gpt", directory_name, metavar="RUN", positional=True)
     labels: int | None = flag(
-        "first tune the whole network on N labelled reviews, as many of each class, a fifth of them to choose by "
+        "first tune the whole network on N labelled reviews, as many of each class, a fifth of them for validation "
         "(default: no training)", positive_int, metavar="N", default=None)
     examples: int | None = flag(
         "show N labelled reviews with their answers before the one that is asked about, as many of each class "

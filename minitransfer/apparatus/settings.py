@@ -156,7 +156,7 @@ class RunSettings(CommandSettings):
 class SeedSettings(CommandSettings):
     """The flag of the commands that are a single run."""
 
-    seed: int = shared_flag("decides all that is drawn by chance: initial weights, order, masks, dropout; of a task "
+    seed: int = shared_flag("decides all that is drawn at random: initial weights, order, masks, dropout; of a task "
                             "also which texts are labelled", non_negative_int, metavar="N", default=0, decides=True)
 
 

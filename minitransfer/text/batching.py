@@ -1,7 +1,8 @@
 """Part I, chapter 3: batches. How is text of every length cut into rectangles?
 
 A language model takes one endless stream, cut into windows that follow on from one another. A classifier takes texts
-of their own lengths: each batch has texts of about one length, and pads what is left.
+of their own lengths: each **batch** has texts of about one length, and what is left of its rectangle is **padding**,
+which a mask keeps out of every sum.
 
 Read next: `minitransfer.text.wordpiece`.
 """

@@ -1,10 +1,10 @@
 """Part I, chapter 1: corpora. Where do the texts come from, and what exactly is one document?
 
-WikiText for pretraining, IMDB for transfer (and, without its test half, for pretraining too), the built-in sample, or
-any files of plain text (`minitransfer.text.plain`).
-Each is looked for as an unpacked folder, then as an archive put there by hand, then downloaded. Under `auto` nobody
-has named a corpus: the real one is taken if it can be had, else the sample, and a banner says so. What somebody has
-named is never replaced, be it a corpus or the data folder.
+A **corpus** is a collection of texts: WikiText for pretraining, IMDB for transfer (and, without its test half, for
+pretraining too), the built-in sample, or any files of plain text (`minitransfer.text.plain`). Each is looked for as an
+unpacked folder, then as an archive put there by hand, then downloaded. Under `auto` nobody has named a corpus: the
+real one is taken if it can be had, else the sample, and a banner says so. What somebody has named is never replaced,
+be it a corpus or the data folder.
 
 A document is one string: an article or a review, its lines separated by "\\n", none of them blank, none with spaces
 at its ends.

@@ -1,10 +1,11 @@
 """Part I, chapter 1, reviews: IMDB. Which reviews are there, and can the folders they lie in be believed?
 
-A label is no more than the name of a folder, and a folder can be empty, misfiled or a copy of another. So a class
-without text is refused, and so are ratings in file names that contradict their folders, and a test half that is the
-training half. Counts other than the official ones, and single texts that stand in both halves, are only remarked
-upon: your own reviews, in folders of the same layout, are as welcome as the archive. A third class is refused here,
-and not left out.
+**Sentiment classification**: is a film review positive or negative? IMDB has 25,000 labelled reviews to train on and
+as many to test on (Maas et al. 2011). A label is no more than the name of a folder, and a folder can be empty,
+misfiled or a copy of another. So a class without text is refused, and so are ratings in file names that contradict
+their folders, and a test half that is the training half. Counts other than the official ones, and single texts that
+stand in both halves, are only remarked upon: your own reviews, in folders of the same layout, are as welcome as the
+archive. A third class is refused here, and not left out.
 
 Read next: `minitransfer.text.words`, which cuts articles and reviews into words. Around this file: reviews of any
 classes, in folders or tables, `own` and `tables`.

@@ -1,7 +1,7 @@
 """Part I, chapter 5: packing. How do documents of every length fill rows of one length, with no padding at all?
 
-Like a roll of paper: document after document with [SEP] between them, cut wherever a row is full. A row may so begin
-in the middle of a word, but every place in it holds a piece to learn from.
+**Packing** is like a roll of paper: document after document with [SEP] between them, cut wherever a row is full. A row
+may so begin in the middle of a word, but every place in it holds a piece to learn from.
 
 Read next: `minitransfer.static.skipgram`, Part II; or for BERT alone `minitransfer.bert.masking`.
 """

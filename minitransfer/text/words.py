@@ -1,8 +1,9 @@
 """Part I, chapter 2: words. How does a text become integers without losing how its words are spelled?
 
-One tokenisation serves WikiText and reviews alike, so that what is learned on one is found again in the other. A word
-has two names here: its *token id*, a row number in a `Vocabulary`, and its *char ids*, the UTF-8 bytes it is spelled
-with. A biLM takes the second and predicts the first, so a word never seen in training still has a vector.
+**Tokenisation** cuts text into words. One serves WikiText and reviews alike, so that what is learned on one is found
+again in the other. A word has two names here: its *token id*, a row number in the **vocabulary**
+(`Vocabulary`), and its *char ids*, the UTF-8 bytes it is spelled with. A biLM takes the second and
+predicts the first, so a word never seen in training still has a vector.
 
 Read next: `minitransfer.text.batching`.
 """

@@ -2,10 +2,11 @@
 
     logits = model(batch)
 
-A review goes through the encoder, its layers are mixed by weights the task learns, and the head says what it is.
-Where the encoder is frozen and the head takes a mean, a batch is features worked out before; otherwise it is tokens,
-and there are two steps: each text is encoded and pooled by itself; then all texts of a batch are classified together,
-since they may be standardised by one another. Several processes share the first part; the second each does in full.
+An encoder with a **head** for a task is a classifier. A review goes through the encoder, its layers are mixed by
+weights the task learns, and the head says what it is. Where the encoder is frozen and the head takes a mean, a batch
+is features worked out before; otherwise it is tokens, and there are two steps: each text is encoded and pooled by
+itself; then all texts of a batch are classified together, since they may be standardised by one another. Several
+processes share the first part; the second each does in full.
 
 Read next: `minitransfer.transfer.examples`.
 """

@@ -1,8 +1,8 @@
 """Part VI, chapter 11: erasure. Which words moved the decision?
 
-A classifier says what a text is, and not why. But it can be asked again: without one of the words it is a little less
-sure of its answer, or a little more, and by that much the word has spoken for the answer or against it. One word
-after the other is taken out, so a text of N words is encoded N + 1 times.
+A classifier says what a text is, and not why. But it can be asked again, by **occlusion** or erasure (Li et al. 2016):
+without one of the words it is a little less sure of its answer, or a little more, and by that much the word has spoken
+for the answer or against it. One word after the other is taken out, so a text of N words is encoded N + 1 times.
 
 What this does not see: where two words say the same, neither is missed, and a text with a word torn out may be one
 that nobody would write. It tells what the classifier did with this text, not what words mean.

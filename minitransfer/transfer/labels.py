@@ -74,7 +74,7 @@ def split_validation(chosen: np.ndarray, labels: np.ndarray, seed: int,
     for y, name in enumerate(classes):
         members = chosen[labels[chosen] == y]
         if len(members) < FEWEST:
-            raise UsageError(f"{len(members)} {name} reviews are left to learn from and choose by, and two are needed "
+            raise UsageError(f"{len(members)} {name} reviews are left for training and validation, and two are needed "
                              "at least", "put more of them into the training half, or set fewer aside by --trial")
         held_out.append(_shuffled(members, seed, "validation", y)[: max(1, round(share * len(members)))])
     validation = np.sort(np.concatenate(held_out))

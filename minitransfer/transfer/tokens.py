@@ -1,7 +1,8 @@
 """Part VI, chapter 1: tokens. What does an encoder get to see of a text?
 
-The biLM and static vectors take words, each by its spelling or from a table, so any word will do. BERT takes word
-pieces, those it was pretrained with, between [CLS] and [SEP]. Of a text that is too long both see head and tail.
+A **token** is what an encoder takes as one item of a text. The biLM and static vectors take words, each by its
+spelling or from a table, so any word will do. BERT takes word pieces, those it was pretrained with, between [CLS] and
+[SEP]. Of a text that is too long both see head and tail.
 
 Read next: `minitransfer.transfer.encoders`.
 """

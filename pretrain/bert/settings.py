@@ -56,7 +56,7 @@ def init_from_flag(kind: str) -> Any:
 
 @dataclass(frozen=True)
 class PieceSettings(NetworkSettings):
-    """What the commands can be told whose networks take pieces; config.json has the origin by its fingerprint.
+    """The flags of commands whose networks take pieces; config.json has the origin by its fingerprint.
 
     title: of its network.  task: what it is asked.  goes_on_from: how a user names the run whose pieces are taken over.
     """
@@ -67,7 +67,7 @@ class PieceSettings(NetworkSettings):
 
     warm_start: str = flag(
         "a pretrain.static run with --pieces, whose pieces and vectors are begun with; auto is `static-pieces` beside "
-        "--out, which is trained first where it does not suit; none: pieces from the text, embeddings by chance",
+        "--out, which is trained first where it does not suit; none: pieces from the text, embeddings at random",
         directory_name, metavar="RUN", default="auto", exclusive="start", decides=False)
     hidden_size: int = sized()
     num_layers: int = sized()
@@ -106,7 +106,7 @@ class PieceSettings(NetworkSettings):
 
 @dataclass(frozen=True)
 class Settings(PieceSettings):
-    """What `python -m pretrain.bert` can be told."""
+    """The flags of `python -m pretrain.bert`."""
 
     prog = "python -m pretrain.bert"
     description = DESCRIPTION

@@ -50,7 +50,7 @@ start; base is for a GPU and WikiText-103"""
 
 @dataclass(frozen=True)
 class Settings(NetworkSettings):
-    """What `python -m pretrain.bilm` can be told. config.json has the origin by its fingerprint."""
+    """The flags of `python -m pretrain.bilm`. config.json has the origin by its fingerprint."""
 
     prog = "python -m pretrain.bilm"
     kind, sizes = "bilm", SIZES

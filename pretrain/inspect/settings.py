@@ -53,7 +53,7 @@ write_flag = partial(flag, group="for --write")  # and with --write alone
 
 @dataclass(frozen=True)
 class Settings(CommandSettings):
-    """What `python -m pretrain.inspect` can be told."""
+    """The flags of `python -m pretrain.inspect`."""
 
     prog = "python -m pretrain.inspect"
     description = DESCRIPTION

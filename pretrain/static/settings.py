@@ -39,7 +39,7 @@ on 2 cores: tiny 10 seconds on the sample; small 20 seconds on WikiText-2, 3 min
 
 @dataclass(frozen=True)
 class Settings(PretrainSettings):
-    """What `python -m pretrain.static` can be told."""
+    """The flags of `python -m pretrain.static`."""
 
     prog = "python -m pretrain.static"
     description = DESCRIPTION

@@ -15,8 +15,9 @@ from minitransfer.apparatus.commands import run_command
 from tests.benchmarks.timing import flags, print_table, seconds, speed_up, take_turns
 
 NOTHING, TORCH = "python, nothing", "python, torch imported"
-COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb", "finetune.bag",
-            "finetune.compare", "finetune.predict", "finetune.prompt", "minitransfer.huggingface")
+COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.gpt", "pretrain.distil", "pretrain.inspect",
+            "finetune.imdb", "finetune.bag", "finetune.average", "finetune.compare", "finetune.predict",
+            "finetune.prompt", "minitransfer.huggingface")
 
 
 def main(args) -> None:

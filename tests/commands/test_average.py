@@ -218,7 +218,7 @@ def test_its_line_stands_in_a_comparison(trained, tmp_path, capsys):
 def test_trials_are_averaged_among_themselves(tmp_path, capsys):
     runs = [by_hand(tmp_path / str(draw), draw, trial=5) for draw in (1, 2)]
     assert average(tmp_path / "mean", *runs) == 0
-    assert "trial accuracy" in capsys.readouterr().out and results(tmp_path / "mean")["trial"] == 5
+    assert "development accuracy" in capsys.readouterr().out and results(tmp_path / "mean")["trial"] == 5
 
 
 @pytest.mark.parametrize("changes, told", [

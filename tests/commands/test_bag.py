@@ -76,7 +76,7 @@ def test_its_test_accuracy_is_that_of_a_plain_loop_over_what_it_saved(tmp_path, 
 
 def test_in_a_trial_reviews_of_the_training_half_stand_in_for_the_test_half(tmp_path, few_reviews, monkeypatch, capsys):
     assert run(tmp_path / "run", "--labels", "40", "--trial", "30") == 0
-    assert "trial accuracy" in capsys.readouterr().out
+    assert "development accuracy" in capsys.readouterr().out
     other = dataclasses.replace(few_reviews, test_texts=["?"], test_labels=np.array([0]))
     monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: other)
     assert run(tmp_path / "again", "--labels", "40", "--trial", "30") == 0

@@ -111,7 +111,7 @@ def test_results_tell_what_was_done_and_what_came_of_it(encoders, tmp_path, caps
     assert told["gamma"] == tensors["mix.gamma"].item() and {"standardise.mean", "head.W1.weight"} <= tensors.keys()
     out, err = capsys.readouterr()
     assert "γ = " in out and "finetune.predict" in out and str(tmp_path / "run") in out
-    assert "80 labelled reviews to learn from, 20 to choose by" in err and "frozen; device cpu" in err
+    assert "80 labelled reviews to train on, 20 for validation" in err and "frozen; device cpu" in err
 
 
 @pytest.mark.parametrize("head", ["mean", "bilstm"])
@@ -195,7 +195,7 @@ def test_a_trial_never_looks_at_the_test_half(encoders, tmp_path, monkeypatch, f
     """It ends with the same bits whatever that half holds, and its own reviews are not learned from."""
     flags = ("--labels", "100", "--epochs", "2", "--trial", "150")
     assert run(encoders / "oracle", tmp_path / "a", *flags) == 0
-    assert "150 to be scored once" in (told := capsys.readouterr()).err
+    assert "150 to test on, once" in (told := capsys.readouterr()).err
     assert "on 150 training reviews set aside" in told.out and "test accuracy" not in told.out
     other = dataclasses.replace(few_reviews, test_texts=["nothing"], test_labels=np.array([1]))
     monkeypatch.setattr(corpora, "load_reviews", lambda *a, **k: other)
