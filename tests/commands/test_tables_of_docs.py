@@ -1,4 +1,4 @@
-"""Claims about what README and docs say: each test they name exists, each command is understood, no chapter is lost."""
+"""Claims about README and docs: named tests exist, commands are understood, no chapter is lost, sentences are short."""
 
 import ast
 import functools
@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from commands import read_flags
 from markdown_tables import table_rows
 
@@ -112,3 +113,30 @@ def test_every_command_in_readme_and_docs_is_understood():
             read_flags(module, flags)
         except SystemExit as ended:
             assert not ended.code, f"python -m {module} {shlex.join(flags)}"  # 0 after --help
+
+
+MOST_WORDS = 30  # in a sentence; code counts as one word, and what stands in parentheses is not counted
+LEFT_OUT = {"README.md", "README.ja.md", "frozen-or-finetuned.md", "looking.md", "minutes.md", "worth.md"}
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.name not in LEFT_OUT]
+NOT_PROSE = re.compile(r"(?ms)```.*?```|^(?:[|#!>]|    )[^\n]*")
+BETWEEN_PARAGRAPHS = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )")
+BETWEEN_SENTENCES = re.compile(r"(?<=[.?!:;])\s+(?=[A-Z\"*(\[]|code\b)")
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page's prose, without tables, headings and quotations."""
+    found = []
+    for paragraph in BETWEEN_PARAGRAPHS.split(NOT_PROSE.sub("", page)):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "code", paragraph))
+        found += BETWEEN_SENTENCES.split(re.sub(r"\s*\([^()]*\)", "", plain))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_sentence_has_more_words_than_can_be_held_in_mind(page):
+    assert [sentence for sentence in sentences(page.read_text("utf-8")) if len(sentence.split()) > MOST_WORDS] == []
+
+
+def test_a_long_sentence_is_found_and_its_code_and_parentheses_are_not_counted():
+    text = "| a | b |\n\nShort. " + "It goes on, " * 10 + f"`{'x ' * 40}` ({'y ' * 40}).\n\n- " + "an item, " * 10
+    assert [len(sentence.split()) > MOST_WORDS for sentence in sentences(text)][-3:] == [False, True, False]
