@@ -213,7 +213,7 @@ def test_the_picture_of_two_recipes_has_the_losses_of_its_table():
     rows = table_rows((ROOT / "docs" / "recipe.md").read_text().partition("## A whole epoch")[2].partition("\n## ")[0])
     svg = (ROOT / "docs" / "figures" / "recipe.svg").read_text()
     points = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="4" class="dot-(\w+)"', svg)
-    for told, line in zip(rows[1:], ("back", "ahead"), strict=True):
+    for told, line in zip(rows[1:3], ("back", "ahead"), strict=True):
         drawn = [(float(x), float(y)) for x, y, of in points if of == line]
         expected = [(80 + 560 * int(share.split()[0]) / 100, 60 + 240 * (5 - float(nats)) / 1.75)
                     for share, nats in zip(rows[0][1:10], told[1:10])]
