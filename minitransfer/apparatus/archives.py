@@ -35,9 +35,11 @@ class _Capped(io.RawIOBase):
         self.source, self.limit, self.path, self.total = source, limit, path, 0
 
     def readable(self) -> bool:
+        """It can be read from, as `io.RawIOBase` asks."""
         return True
 
     def readinto(self, buffer) -> int:
+        """Fill a buffer, and return how many bytes came. Raises: DataError beyond the limit."""
         count = self.source.readinto(buffer)
         self.total += count
         if self.total > self.limit:

@@ -38,6 +38,7 @@ def mask_tokens(token_ids: Tensor, generator: torch.Generator, *, vocab_size: in
     """
 
     def uniform() -> Tensor:
+        """Numbers between 0 and 1, one for each piece."""
         drawn = torch.rand(token_ids.shape, generator=generator, device=generator.device)
         return drawn.to(token_ids.device)  # so one CPU generator masks alike on every device
 

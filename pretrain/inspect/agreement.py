@@ -19,17 +19,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from minitransfer.apparatus.checkpoint import LoadedRun
 from minitransfer.apparatus.errors import CheckpointError
-from minitransfer.text.wordpiece import CLS_ID, MASK_ID, SEP_ID
+from minitransfer.text.wordpiece import MASK
 from minitransfer.text.words import Vocabulary
 from minitransfer.transfer.encoders import BiLMEncoder
 from minitransfer.transfer.loading import load_encoder, load_with_head, softmax_of
-from minitransfer.transfer.prompts import scores, single_pieces
+from minitransfer.transfer.prompts import REVIEW, Template, scores, single_pieces
 
 NOUNS = (("king", "kings"), ("city", "cities"), ("ship", "ships"), ("river", "rivers"), ("bird", "birds"),
          ("player", "players"), ("song", "songs"), ("tree", "trees"), ("church", "churches"), ("road", "roads"),
@@ -67,11 +66,7 @@ def preferences(run: LoadedRun, asked: Sequence[Phrase], device: torch.device) -
     Shapes: N phrases -> (N, W) float32, for the verbs of `VERBS` of which it can say both forms.
     Raises: CheckpointError if it can of none, or if the parts of the run do not fit together.
     """
-    if run.kind == "bilm":
-        encoder = load_encoder(run, device)
-        assert isinstance(encoder, BiLMEncoder)
-        return _by_words(run, encoder, asked)
-    return _by_pieces(run, asked, device)
+    return (_by_words if run.kind == "bilm" else _by_pieces)(run, asked, device)
 
 
 def right_share(s: Tensor, asked: Sequence[Phrase]) -> dict[str, float]:
@@ -82,8 +77,10 @@ def right_share(s: Tensor, asked: Sequence[Phrase]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _by_words(run: LoadedRun, encoder: BiLMEncoder, asked: Sequence[Phrase]) -> Tensor:
+def _by_words(run: LoadedRun, asked: Sequence[Phrase], device: torch.device) -> Tensor:
     """As `preferences`, of the forward direction of a biLM, whose upper layer has y at the last word: z = W y + b."""
+    encoder = load_encoder(run, device)
+    assert isinstance(encoder, BiLMEncoder)
     softmax, ids = softmax_of(run, encoder), run.parsed("vocab.txt", Vocabulary.from_text).ids
     verbs = torch.tensor([[ids[form] for form in verb] for verb in VERBS if all(form in ids for form in verb)])
     _check_verbs(run, verbs.tolist())
@@ -106,8 +103,8 @@ def _by_pieces(run: LoadedRun, asked: Sequence[Phrase], device: torch.device) ->
     pieces = encoder.wordpiece.encode([" ".join(phrase.words) for phrase in asked])
     found = []
     for verb, ids in verbs.items():
-        [behind] = encoder.wordpiece.encode([VERBS[verb]])
-        questions = [np.array([CLS_ID, *of_phrase, MASK_ID, *behind, SEP_ID], np.int64) for of_phrase in pieces]
+        template = Template.of(f"{REVIEW} {MASK} {VERBS[verb]}", encoder.wordpiece)
+        questions = [template.fill(of_phrase, encoder.max_tokens) for of_phrase in pieces]
         found.append(scores(model, questions, [ids]))
     return torch.cat(found, dim=1)
 
