@@ -11,6 +11,7 @@ Read next: `minitransfer.text.words`, which cuts articles and reviews into words
 classes, in folders or tables, `own` and `tables`.
 """
 
+import hashlib
 import random
 import re
 from collections import Counter
@@ -61,7 +62,9 @@ def read_texts(place: Path) -> tuple[list[str], list[str]]:
     """Return the training and the unlabelled reviews without their labels, parted into a large and a held-out part.
 
     Empty ones are left out, and the test half is not read. Which ones are held out depends on the reviews alone, and
-    not on any run's seed: so a run that goes on from another never learns from what that one held out.
+    not on any run's seed: so a run that goes on from another never learns from what that one held out. The training
+    reviews come in the order of their sha256, which tells nothing of labels. In that of the files all negative ones
+    come first, and whatever looks across the end of a text, as windows of skip-gram do, would be told by the order.
     Raises: DataError for a class without text, and for whatever cannot be read.
     """
     files = _review_files(place, TRAIN)
@@ -69,6 +72,7 @@ def read_texts(place: Path) -> tuple[list[str], list[str]]:
     drawn = random.Random(0).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts))))
     held_out = set(drawn)
     train = [text for index, text in enumerate(texts) if index not in held_out]
+    train.sort(key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     return train, [texts[index] for index in drawn]  # as they were drawn: so the first few are a sample of all, too
 
 

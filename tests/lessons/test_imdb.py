@@ -81,6 +81,22 @@ def test_as_a_corpus_imdb_gives_no_test_review_no_empty_one_and_holds_two_percen
     assert corpus.validation != sorted(corpus.validation)  # drawn, so that the first few are a sample of all
 
 
+def test_as_a_corpus_imdb_comes_in_an_order_that_tells_nothing_of_labels(tmp_path):
+    orders = []
+    for blame, praise in (("neg", "pos"), ("pos", "neg")):
+        rating = {"neg": 1, "pos": 9}
+        files = review_files(**{f"train__{blame}__{n}_{rating[blame]}": f"blame {n}" for n in range(100, 250)},
+                             **{f"train__{praise}__{n}_{rating[praise]}": f"praise {n}" for n in range(300, 450)})
+        write(tmp_path / blame / "aclImdb", files)
+        orders.append(corpus_of(["imdb"], tmp_path / blame).train)
+    both = set(orders[0]) & set(orders[1])  # others were held out
+    first, second = ([text for text in order if text in both] for order in orders)
+    assert first == second
+    words = [text.split()[0] for text in first if text.startswith(("blame", "praise"))]
+    changes = sum(a != b for a, b in zip(words, words[1:]))
+    assert abs(changes - len(words) / 2) < 4 * (len(words) / 4) ** 0.5  # as in a series of coin tosses
+
+
 @pytest.mark.parametrize("folder", ["train/neg", "train/pos", "test/neg", "test/pos"])
 @pytest.mark.parametrize("form", ["absent", "empty", "blank"])
 def test_a_class_without_reviews_is_refused_with_all_counts(tmp_path, folder, form):
