@@ -3,9 +3,10 @@
     python -m finetune.average runs/finetuned runs/bag --out runs/average
 
 An **ensemble** answers by what several models say. Here it is the weighted geometric mean of their probabilities, a
-**product of experts** (Hinton 2002): what one model takes to be impossible stays so, and whoever is unsure leaves the
-answer to the others. The validation slice, which no run learned from, chooses the weights; the test half is scored
-once, with these. That each run also stopped by that slice makes its validation accuracies a little too good.
+**logarithmic opinion pool** (with weights of 1 it would be a product of experts, Hinton 2002): what one model takes
+to be impossible stays so, and whoever is unsure leaves the answer to the others. The validation slice, which no run
+learned from, chooses the weights; the test half is scored once, with these. That each run also stopped by that slice
+makes its validation accuracies a little too good.
 
 Each run has kept its logits for both. A model that was trained with other labels, or another seed, has learned from
 reviews that the others hold out, and is refused: its weight would be chosen by what it knows by heart.

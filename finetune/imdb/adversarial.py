@@ -8,8 +8,9 @@ decision on a hair.
 
 L_adv takes a pass of its own, and so does g: a step takes about three times as long.
 
-Differs: they standardise the vectors over the text, and ε is a length: 5, where 400 tokens of 256 numbers have one of
-320. Here it is a share of the text's own length, so that vectors of any size may stay as they are.
+Differs: they standardise the vectors, each word weighted by how often it stands in all texts, and ε is a length: 5,
+where 400 tokens of 256 numbers have one of 320. Here it is a share of the text's own length, so that vectors of any
+size may stay as they are.
 
 Read next: `finetune.predict.answer`.
 """

@@ -10,8 +10,9 @@ without this loss, and the same head can measure afterwards what was forgotten.
 L_lm takes a forward pass of its own, about as long again. BERT needs one, since the task has the text whole and the
 question has it masked; for the others it is the simple way.
 
-Differs: Radford et al. ask about every token, and their softmax learns. Here as large a share of the tokens is drawn as
-BERT has masked. The mean over them has the same expectation, and a softmax over all words is most of the cost.
+Differs: Radford et al. ask about every token, and their softmax learns. Here 15 % of the tokens are drawn, as many as
+Devlin et al. mask, also of a BERT that was pretrained with another share. The mean over them has the same expectation,
+and a softmax over all words is most of the cost.
 
 Read next: `finetune.imdb.adversarial`.
 """

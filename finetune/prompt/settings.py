@@ -51,8 +51,8 @@ class Settings(CommandSettings):
     epochs: int = flag("epochs over the labelled reviews at most", positive_int, metavar="N", default=20, group=TUNING)
     batch_size: int = flag("reviews per step", positive_int, metavar="N", default=8, group=TUNING)
     learning_rate: float = flag("of AdamW, at its highest", positive_float, metavar="X", default=2e-4, group=TUNING)
-    seed: int = flag("decides which reviews are labelled or shown, and order and dropout", non_negative_int,
-                     metavar="N", default=0)
+    seed: int = flag("decides which reviews are labelled or shown, their order, and dropout if pretraining had it",
+                     non_negative_int, metavar="N", default=0)
     json: bool = flag("one JSON object instead of the table", bool, default=False)
     data_dir: str | None = flag("where corpora are (default: $MINITRANSFER_DATA, or ./data)", directory_name,
                                 metavar="DIR", default=None)

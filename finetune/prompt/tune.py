@@ -7,6 +7,8 @@ to give the word of the right class y rather than that of the other,
 
 so that a label need only move what pretraining has taught, where the head at [CLS] of `finetune.imdb` begins at zero.
 
+Dropout is as it was in pretraining: none by the preset `small`.
+
 Differs: Schick and Schütze tune a network for each template, with a masked-LM loss beside, and have them label more
 text, which a last classifier learns from. Here one network learns, by one template and pair, from the labels alone.
 
@@ -31,7 +33,7 @@ from minitransfer.transfer.labels import split_validation
 from minitransfer.transfer.prompts import scores, word_logits
 from minitransfer.transfer.stopping import EarlyStopping, TrainableState, loss_and_accuracy
 
-MAX_GRAD_NORM, WARMUP, WEIGHT_DECAY = 1.0, 0.05, 0.01  # as `finetune.imdb` has them for the head cls
+MAX_GRAD_NORM, WARMUP, WEIGHT_DECAY = 1.0, 0.05, 0.01  # as in `finetune.imdb`; dropout, batch and epochs are not
 PATIENCE = 4  # epochs without a lower validation loss
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from minitransfer.bert.masking import IGNORE_INDEX
 from minitransfer.bert.softmax import cross_entropy_sum
 
-INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program
+INITIAL_STD = 0.02  # of each weight, as in Devlin et al.'s program, which cuts the normal distribution at two of them
 POSITION_STD = 0.05  # of the position vectors of a new network, larger than INITIAL_STD
 SELF_SCORE = 5.0  # of a token with itself in a new network; this and POSITION_STD by validation loss on WikiText-2
 MASKED_SCORE = -1e9  # added to a score it leaves a weight of exactly 0; with −∞ a text of padding alone would give nan
@@ -235,8 +235,11 @@ class MaskedLM(nn.Module):
 
     def logits(self, y: Tensor) -> Tensor:
         """The score of each token of the vocabulary, given states of the last layer: (…, D) -> (…, V)."""
-        h = self.norm(F.gelu(self.dense(y)))
-        return F.linear(h, self.bert.embeddings.tokens.weight, self.bias)
+        return F.linear(self.below_softmax(y), self.bert.embeddings.tokens.weight, self.bias)
+
+    def below_softmax(self, y: Tensor) -> Tensor:
+        """What is compared with each token's embedding, given states of the last layer: (…, D) -> the same."""
+        return self.norm(F.gelu(self.dense(y)))
 
     def decode(self, token_ids: Tensor, labels: Tensor, mask: Tensor | None = None,
                generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -271,7 +274,8 @@ def sinusoids(T: int, D: int) -> Tensor:
 
     p_{t, i} = sin(t / 10000^{2i/D}),   p_{t, i + D/2} = cos(t / 10000^{2i/D}),   i = 0 … D/2 − 1
 
-    (Vaswani et al. 2017, section 3.5). Then p_s · p_t = Σ_i cos((s − t) / 10000^{2i/D}).
+    (Vaswani et al. 2017, section 3.5, whose sines and cosines take turns.) Then p_s · p_t =
+    Σ_i cos((s − t) / 10000^{2i/D}).
     """
     i = torch.arange((D + 1) // 2)
     angle = torch.arange(T).unsqueeze(1) / 10000 ** (2 * i / D)  # (T, D / 2)

@@ -52,8 +52,9 @@ class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
     Differs from Peters et al. 2018: no highway by default (they have two), and 8,192 filters where there is a warm
-    start (they have 2,048), because then spelling.py can solve for the projection exactly; and the output is as wide
-    as a layer of the biLM, both directions together, where theirs is half as wide and stands there twice.
+    start, but for `tiny` (they have 2,048), because then spelling.py can solve for the projection exactly; and the
+    output is as wide as a layer of the biLM, both directions together, where theirs is half as wide and stands there
+    twice.
     """
 
     def __init__(self, config: CharCNNConfig):
@@ -95,7 +96,7 @@ class CharCNN(nn.Module):
         Differs: Kim et al. have tanh in the place of relu, which is what ELMo's published program has.
 
         C does not matter: a window never begins in the padding, so a word's vector does not depend on how far it is
-        padded. With gradients the values are the same, from `StrongestResponse`.
+        padded. Where gradients are wanted, `StrongestResponse` computes the same values.
         """
         padding_first = torch.cat([char_ids.new_zeros(1), char_ids.flatten()])
         used, place = padding_first.unique(return_inverse=True)  # the different bytes, and which of them stands where

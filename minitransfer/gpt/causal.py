@@ -13,7 +13,6 @@ Read next: `minitransfer.gpt.evaluation`.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from minitransfer.bert.encoder import MASKED_SCORE, Bert, BertConfig, MaskedLM
 from minitransfer.elmo.softmax import sampled_loss
@@ -56,8 +55,8 @@ class CausalLM(MaskedLM):
         Shapes: token_ids and labels (B, T) int64, every label a piece; negatives (K,) int64, log_q (V,) float.
         """
         y = self.bert.layers(token_ids, generator=generator)[-1].flatten(0, 1)
-        h = self.norm(F.gelu(self.dense(y)))  # as in `logits`
-        return sampled_loss(h, self.bert.embeddings.tokens.weight, self.bias, labels.flatten(), negatives, log_q)
+        h, table = self.below_softmax(y), self.bert.embeddings.tokens.weight
+        return sampled_loss(h, table, self.bias, labels.flatten(), negatives, log_q)
 
 
 def next_pieces(rows: Tensor) -> tuple[Tensor, Tensor]:

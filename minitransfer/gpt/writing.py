@@ -6,7 +6,7 @@ them sooner or later is an absurd one. **Temperature** and **top-k** lie between
 
     p(w) = exp(z_w / τ) / Σ_{v ∈ K} exp(z_v / τ)   for w ∈ K, the k pieces with the largest logits z, and else 0
 
-(Top-k: Fan et al. 2018, section 5.1.) As τ nears 0 this is the likeliest piece alone.
+(Top-k: Fan et al. 2018.) As τ nears 0 this is the likeliest piece alone.
 
 Read next: `pretrain.gpt.train`, the command.
 """

@@ -141,9 +141,9 @@ class FrozenEncoder(FromRun):
         x = 1/(L+1) Σ_k 1/T Σ_t h_{t,k}        or with `layer` k:  x = 1/T Σ_t h_{t,k}
 
         It is what a new classifier of `finetune.imdb --mode frozen` mixes before it has learned anything: the mean over
-        the tokens of a text, those of a BERT with [CLS] and [SEP], and over the layers k = 0 … L at equal weights.
-        There each dimension is standardised by the training texts besides: put a `StandardScaler` behind. An empty text
-        has zeros, but in a BERT.
+        the tokens of a text, [CLS] and [SEP] among them in a BERT or GPT, and over the layers k = 0 … L at equal
+        weights. There each dimension is standardised by the training texts besides: put a `StandardScaler` behind. An
+        empty text has zeros, but in a BERT or GPT.
         """
         listed, alone = as_list(texts)
         tokenised = self.tokenise(listed or [""])  # so that no texts give an array of the right width
@@ -204,7 +204,7 @@ class Predicting(FromRun):
     def predict_proba(self, texts: Texts) -> np.ndarray:
         """The probability of each class for each text, (N, Y) float32, rows that sum to one; of a single string (Y,).
 
-        Of a text without words it is what the classes come to before anything is known of it.
+        Of a text without words it means nothing: no such text was learned from.
         """
         listed, alone = as_list(texts)
         p = self.probabilities(self.tokenise(listed or [""])).numpy()
@@ -240,6 +240,7 @@ class TextClassifier(Predicting, FrozenEncoder):
         mean      γ Σ_k s_k standardised(pool_t(h_{t,k})), W as wide as the run's pool
         bilstm    mean_t(BiLSTM(γ Σ_k s_k h_{t,k})), W = 2 head_size
         cls       h_[CLS] of the last layer, W = D
+        last      h_T of the last layer, the last token's, W = D
 
         Head and softmax make the probabilities of it.
         """
@@ -289,7 +290,7 @@ class BagOfNgrams(Predicting):
         for token_ids in tokenised.token_ids:
             words = [tokenised.tokens[i] for i in token_ids]
             grams = {" ".join(words[i : i + n]) for n in range(1, self._longest + 1) for i in range(len(words) - n + 1)}
-            members += [self._numbers[gram] for gram in grams if gram in self._numbers]
+            members += sorted(self._numbers[gram] for gram in grams if gram in self._numbers)  # sums repeat bit for bit
             starts.append(len(members))
         device, tensors = self._device, self.fit()._run.tensors
         bags = Bags(torch.tensor(members, dtype=torch.int64, device=device), torch.tensor(starts, device=device))

@@ -123,8 +123,8 @@ def default_max_tokens(encoder: Encoder) -> int:
 class TokenVectors:
     """The vectors of the tokens in a batch, each distinct one worked out once.
 
-    In a step that tokens learn from, those of the batch's own tokens are worked out. Otherwise those of all tokens
-    are, at once, and serve as long as no token learns, or until `renew`. What is kept is of the texts seen last.
+    While token vectors learn, those of the batch alone are computed, with gradients. At all other times a table of the
+    vectors of all tokens is computed once and used again; `renew` drops it when weights may have changed.
     """
 
     def __init__(self, encoder: Encoder):

@@ -5,7 +5,8 @@ without one of the words it is a little less sure of its answer, or a little mor
 for the answer or against it. One word after the other is taken out, so a text of N words is encoded N + 1 times.
 
 What this does not see: where two words say the same, neither is missed, and a text with a word torn out may be one
-that nobody would write. It tells what the classifier did with this text, not what words mean.
+that nobody would write. Of a text of one word nothing is left, and what a classifier says of that is chance. It tells
+what the classifier did with this text, not what words mean.
 
 This is the end of the path from text to answer. Read next: `minitransfer.transfer.api`.
 """

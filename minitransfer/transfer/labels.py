@@ -4,7 +4,9 @@ Labels are what transfer saves (lecture 1), so runs are compared by how many the
 of each class, is the same for every encoder, and nested: the 500 reviews of a seed are among its 2,000, so that more
 labels are more of the same. A slice of the chosen is held out, the **validation set**, to decide when to stop. It
 counts towards the labels, since a human had to give those as well. The test half decides nothing: whoever wants to
-choose flags makes development runs (`--trial`), in which some reviews of the training half stand in for it.
+choose flags makes development runs (`--trial`), in which some reviews of the training half stand in for it. An encoder
+that was pretrained on IMDB has read them, without labels, where it has read no test review. So accuracies of the two
+kinds do not compare, nor do development runs of encoders of reviews with those of others.
 
 Read next: `minitransfer.transfer.features`.
 """

@@ -1,7 +1,7 @@
 """Part V, around the command: text. How does a corpus reach a GPT, and how is it told what was learned of it?
 
-Packed as for BERT, and nothing of it masked: a row of T pieces has T questions, where BERT is asked a seventh of that.
-Beside the loss on held-out text stands what guessing by frequency would cost.
+Packed as for BERT, and nothing of it masked: a row of T pieces has T questions, where BERT is asked about the masked
+ones, 15 or 40 % of them. Beside the loss on held-out text stands what guessing by frequency would cost.
 
 Read next: `pretrain.gpt.train`, the command.
 """
