@@ -149,7 +149,7 @@ def forgetting(logits_before: Tensor, logits_after: Tensor, targets: Tensor) -> 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Task 11: attention that looks back, and never ahead.
 
-    result_s = Σ_{t ≤ s} a_{s,t} v_t,  a_s = softmax of q_s · k_t / √d over t ≤ s    (Radford et al. 2018; lecture 3.1)
+    result_s = Σ_{t ≤ s} a_{s,t} v_t,  a_s = softmax of q_s · k_t / √d over t ≤ s    (Radford et al. 2018; lecture 4.1)
 
     Nothing behind token s may reach its result: not by value, and not by a gradient either. So stay in torch.
 
@@ -161,7 +161,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def next_piece_loss(logits: Tensor, token_ids: Tensor) -> Tensor:
     """Task 12: the loss of GPT.
 
-    loss = mean of −log softmax(logits_t)[w_{t+1}], in nats        (Radford et al. 2018, eq. 1; lecture 3.1)
+    loss = mean of −log softmax(logits_t)[w_{t+1}], in nats        (Radford et al. 2018, eq. 1; lecture 4.1)
 
     The logits at place t are of a model that has seen w_1 … w_t. The mean is over all places, of all texts, whose next
     piece is real: PAD_ID stands behind a text, and the last piece of a text has none after it.
@@ -189,7 +189,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     """Task 14: how far a student's answers are from its teacher's soft targets.
 
     loss = τ² · mean of KL(p ‖ q),  KL(p ‖ q) = Σ_w p(w) log(p(w) / q(w)),  p = softmax(teacher / τ),
-    q = softmax(student / τ)        (Hinton et al. 2015; lecture 4.1)
+    q = softmax(student / τ)        (Hinton et al. 2015; lecture 6)
 
     Only the student learns from it: the gradient must not reach the teacher. So stay in torch.
 
