@@ -62,7 +62,10 @@ def already_complete(settings: PretrainSettings, known: Mapping[str, Any]) -> bo
     if completion is None:
         return False
     config, known = read_config(out), json.loads(json.dumps(known))  # tuples become lists, as they are in the file
-    same_corpus = "auto" in settings.corpus or entry(config, "corpus.name") == "+".join(settings.corpus)
+    saved = str(entry(config, "corpus.name")).split("+")
+    same_corpus = len(saved) == len(settings.corpus) and all(
+        name in (("wikitext-2", "sample") if asked == "auto" else (asked,))
+        for asked, name in zip(settings.corpus, saved))
     if not same_corpus or any(config.get(k, ADDED.get(k)) != v for k, v in known.items()):
         return False
     if not all(is_unchanged(name, config.get("corpus")) for name in settings.corpus if name not in CORPORA):

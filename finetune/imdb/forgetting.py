@@ -9,14 +9,15 @@ pretraining held out.
 
 For a biLM that is the mean of both directions, over the full vocabulary of its run; for a GPT it is over all pieces;
 for BERT over masked ones, the same each time. Where the corpus is imdb, reviews that it held out may be among those of
-the task: what is learned of them there is their label, not their words.
+the task: what is learned of them there is their label, not their words. With `finetune.imdb.auxiliary` their words are
+learned, too, so these are not asked about.
 
 Read next: `finetune.imdb.auxiliary`.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,18 +70,35 @@ class HeldOut:
         return {"corpus": self.corpus, "held_out_tokens": self.num_tokens, "before": before, "after": after}
 
 
-def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bool) -> HeldOut:
+def hold_out(run: LoadedRun, encoder: Encoder, data_dir: str | None, offline: bool,
+             learned: Collection[str] = ()) -> HeldOut:
     """Load what the run's pretraining held out, and make ready to measure an encoder that came from this run.
 
-    Raises: UsageError for static vectors; CheckpointError if the run does not tell how it was pretrained, or has no
+    learned: texts whose words the encoder is about to learn, which are left out.
+    Raises: UsageError if nothing is left; CheckpointError if the run does not tell how it was pretrained, or has no
     head that fits; DataError if the corpus is no longer the same; NetworkError if it is not to be had.
     """
+    corpus = without(read_corpus(run, data_dir, offline), learned)
     if isinstance(encoder, BiLMEncoder):
-        return of_words(run, encoder, read_corpus(run, data_dir, offline))
-    if isinstance(encoder, BertEncoder):
-        return of_pieces(run, encoder, read_corpus(run, data_dir, offline))
-    what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
-    raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm, bert or gpt run")
+        return of_words(run, encoder, corpus)
+    assert isinstance(encoder, BertEncoder)
+    return of_pieces(run, encoder, corpus)
+
+
+def check_has_predicted(run: LoadedRun, encoder: Encoder) -> None:
+    """Raises: UsageError for static vectors, which have nothing to forget."""
+    if not isinstance(encoder, (BiLMEncoder, BertEncoder)):
+        what = f"--measure-forgetting: {run.path} holds static vectors, which never predicted a text"
+        raise UsageError(what, "leave it out, or give the --encoder of a pretrain.bilm, bert or gpt run")
+
+
+def without(corpus: Corpus, learned: Collection[str]) -> Corpus:
+    """A corpus whose held-out part has none of these texts. Raises: UsageError if it has no others."""
+    validation = [text for text in corpus.validation if text not in learned]
+    if not validation:
+        raise UsageError(f"--measure-forgetting: all that was held out of {corpus.name} is learned by --lm-weight",
+                         "leave one of the two out")
+    return replace(corpus, validation=validation)
 
 
 def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
@@ -99,7 +117,8 @@ def read_corpus(run: LoadedRun, data_dir: str | None, offline: bool) -> Corpus:
     if actual != run.config["corpus"]:
         what = (f"corpus {name} is not the text that {run.path} was pretrained on: its sha256 begins "
                 f"{actual['fingerprint'][:12]}, and was {expected[:12]}")
-        raise DataError(what, "give the --data-dir that it was pretrained from, or leave out --measure-forgetting")
+        raise DataError(what, "give the --data-dir that it was pretrained from, or leave out --measure-forgetting; of "
+                              "imdb and own text earlier versions made another order")
     return corpus
 
 

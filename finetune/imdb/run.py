@@ -15,7 +15,7 @@ import torch
 
 from finetune.imdb.auxiliary import LMLoss, lm_loss_of
 from finetune.imdb.data import LabelledExamples, prepare_halves, score
-from finetune.imdb.forgetting import HeldOut, hold_out
+from finetune.imdb.forgetting import HeldOut, check_has_predicted, hold_out
 from finetune.imdb.model import build, build_encoder, fit_to_encoder, unfreeze
 from finetune.imdb.settings import Settings
 from finetune.imdb.train import train
@@ -71,10 +71,13 @@ def assemble(settings: Settings, reviews: Reviews | None = None) -> Transfer:
     precision = encoder.precision = choose_precision(settings.precision, device, encoder.hidden_size)
     settings = replace(fit_to_encoder(settings, encoder), precision=precision)
     measures = settings.measure_forgetting and is_first()
-    with torch.random.fork_rng(devices=[]):  # so that the head begins as it does in a run without either
-        held_out = hold_out(encoder_run, encoder, settings.data_dir, settings.offline) if measures else None
-        lm_loss = lm_loss_of(encoder_run, encoder) if settings.lm_weight else None
+    if measures:
+        check_has_predicted(encoder_run, encoder)
     data = labelled_reviews(settings, reviews)
+    learned = {data.reviews.train_texts[i] for i in data.train_rows} if settings.lm_weight else set()
+    with torch.random.fork_rng(devices=[]):  # so that the head begins as it does in a run without either
+        held_out = hold_out(encoder_run, encoder, settings.data_dir, settings.offline, learned) if measures else None
+        lm_loss = lm_loss_of(encoder_run, encoder) if settings.lm_weight else None
     model = build(encoder, settings, data.reviews.classes).to(device)
     settings = settings.with_epochs(len(data.rows))
     unfreeze(encoder, settings, settings.epochs - 1)

@@ -94,7 +94,7 @@ def check_texts(texts: Sequence[str], files: Sequence[str]) -> None:
             raise UsageError(f"the text {text!r:.100} is the name of a file",
                              f"use --file {one_line(text)} for its lines; to classify the name, give it on stdin")
     for name in files:
-        if not os.path.isfile(name):
+        if os.path.isdir(name) or not os.path.exists(name):  # a pipe is as good as a file
             found = "is a directory" if os.path.isdir(name) else "does not exist"
             raise UsageError(f"--file {name:.300} {found}", "name a file with one text per line")
         if ending(Path(name)) in TABLES:
@@ -115,7 +115,12 @@ def asked(settings: Settings) -> Iterator[Asked]:
     for text in settings.texts or (() if settings.file else (STDIN,)):
         yield from stdin_lines() if text == STDIN else [Asked(text)]
     for name in settings.file:
-        with open(name, "rb") as file:
+        try:
+            file = open(name, "rb")
+        except OSError as failure:
+            what = f"--file {name:.300} cannot be read: {failure.strerror}"
+            raise UsageError(what, "let your user read it") from failure
+        with file:
             yield from decoded_lines(file, name)
 
 

@@ -89,9 +89,10 @@ def _parse_and_run(main: Callable, settings: Any, argv: Sequence[str] | None,
 
 def resume_command(prog: str, argv: Sequence[str]) -> str:
     """The command that goes on with a run that was started by `prog` and these flags: the same ones, and --resume."""
-    flags = [word for word in argv if word != "--resume"]
+    end = [*argv, "--"].index("--")  # of the flags: what stands behind is none
+    flags, names = [word for word in argv[:end] if word != "--resume"], argv[end:]
     starter = f"torchrun --nproc-per-node {os.environ['WORLD_SIZE']} -m" if several() else "python -m"
-    return f"{starter} {prog.split()[-1]} {shell_line([*flags, '--resume'])}"
+    return f"{starter} {prog.split()[-1]} {shell_line([*flags, '--resume', *names])}"
 
 
 def _flush_stdout(code: int) -> int:

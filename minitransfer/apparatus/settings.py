@@ -220,7 +220,10 @@ def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> li
     words, positional = [], []
     for name, field in fields.items():
         value, described = values.get(name), field.metadata
-        texts = [str(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
+        several = isinstance(value, (list, tuple))
+        if several and not (described["many"] or described["repeated"]):
+            raise UsageError(f"{name} takes one value, and not {value!r:.60}", "give one, or make a run of each")
+        texts = [str(one) for one in (value if several else [value])]
         if described["convert"] is bool:
             if not isinstance(value, bool | None):
                 raise UsageError(f"{name} is {value!r:.60}", "give True or False")

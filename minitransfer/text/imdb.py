@@ -11,7 +11,6 @@ Read next: `minitransfer.text.words`, which cuts articles and reviews into words
 classes, in folders or tables, `own` and `tables`.
 """
 
-import hashlib
 import random
 import re
 from collections import Counter
@@ -61,18 +60,16 @@ def read_reviews(place: Path) -> tuple[Labelled, Labelled, list[str]]:
 def read_texts(place: Path) -> tuple[list[str], list[str]]:
     """Return the training and the unlabelled reviews without their labels, parted into a large and a held-out part.
 
-    Empty ones are left out, and the test half is not read. Which ones are held out depends on the reviews alone, and
-    not on any run's seed: so a run that goes on from another never learns from what that one held out. The training
-    reviews come in the order of their sha256, which tells nothing of labels. In that of the files all negative ones
-    come first, and whatever looks across the end of a text, as windows of skip-gram do, would be told by the order.
+    Empty ones are left out, and the test half is not read. Which ones are held out depends on the files alone, and not
+    on any run's seed: so a run that goes on from another never learns from what that one held out. Nor are copies of
+    one that is held out learned from.
     Raises: DataError for a class without text, and for whatever cannot be read.
     """
     files = _review_files(place, TRAIN)
     texts = [text for folder in TRAIN for text in files[folder].values() if text]
     drawn = random.Random(0).sample(range(len(texts)), max(1, round(HELD_OUT * len(texts))))
-    held_out = set(drawn)
-    train = [text for index, text in enumerate(texts) if index not in held_out]
-    train.sort(key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    copies = {texts[index] for index in drawn}
+    train = [text for text in texts if text not in copies]
     return train, [texts[index] for index in drawn]  # as they were drawn: so the first few are a sample of all, too
 
 
@@ -150,9 +147,10 @@ def listed(place: Path) -> str:
 
 
 def texts_in(folder: Path) -> list[Path]:
-    """Return the .txt files of a folder, if there is one. Raises: DataError for one that cannot be read or followed."""
+    """Return the .txt files of a folder but hidden ones. Raises: DataError for one that cannot be read or followed."""
     try:
-        paths = [path for path in folder.iterdir() if path.suffix == ".txt"] if folder.is_dir() else []
+        paths = [path for path in folder.iterdir() if path.suffix == ".txt" and not path.name.startswith(".")
+                 ] if folder.is_dir() else []
         lost = [path for path in paths if path.is_symlink() and not path.exists()]
     except OSError as error:
         raise DataError(f"{folder} may not be read: {error.strerror}", "let your user read it") from error

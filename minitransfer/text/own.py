@@ -32,8 +32,8 @@ def check_data(data: Sequence[str]) -> None:
     """Raises: UsageError for a --data that is neither a name of REVIEWS, nor a folder, nor one or two tables."""
     if len(data) == 1 and data[0] in REVIEWS:
         return
-    if set(data) <= set(REVIEWS):
-        raise UsageError(f"--data takes one name, and not {' '.join(data)}", f"write --data {data[0]}")
+    if named := [name for name in data if name in REVIEWS and not os.path.exists(name)]:
+        raise UsageError(f"--data takes one name, or files, and not {' '.join(data)}", f"write --data {named[0]}")
     for path in data:
         if not os.path.exists(path):
             near = difflib.get_close_matches(path, [*REVIEWS, *_beside(path)], n=1)
@@ -127,7 +127,7 @@ def set_slice_aside(pairs: Pairs, place: Path) -> tuple[Pairs, Pairs]:
         if len(texts) < 3:
             raise DataError(f"class {label!r} of {place} has {len(texts)} different texts, and three are the fewest: "
                             "to learn from, to choose by and to test on", "add some, or a test half of its own")
-        aside |= set(random.Random(f"{label} test").sample(list(texts), max(1, round(SHARE * len(texts)))))
+        aside |= set(random.Random(f"{label} test").sample(sorted(texts), max(1, round(SHARE * len(texts)))))
     return [pair for pair in pairs if pair[0] not in aside], [pair for pair in pairs if pair[0] in aside]
 
 

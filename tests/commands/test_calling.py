@@ -90,6 +90,8 @@ def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypa
     ("finetune.imdb", {"labels": 4.0}, "must be a whole number from 1 to 2147483647, not '4.0'"),
     ("finetune.imdb", {"labels": True}, "not 'True'"),
     ("finetune.imdb", {"labels": 7}, "--labels 7 cannot be chosen"),
+    ("finetune.imdb", {"labels": [500, 2000]}, "labels takes one value, and not [500, 2000]"),
+    ("finetune.imdb", {"encoder": ()}, "encoder takes one value"),
     ("finetune.imdb", {"mode": "frozn"}, "did you mean frozen?"),
     ("finetune.imdb", {"resume": "yes"}, "resume is 'yes'. Fix: give True or False"),
     ("finetune.imdb", {"learning_rate": float("nan")}, "must be a finite number above 0"),

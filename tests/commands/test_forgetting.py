@@ -16,9 +16,11 @@ from encoder_runs import make_bilm, make_oracle
 
 from finetune.imdb import __main__ as imdb
 from finetune.imdb import forgetting
+from finetune.imdb import run as imdb_run
 from minitransfer.apparatus import optim
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.commands import run_command
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.bert.encoder import MaskedLM
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.text import corpora
@@ -103,6 +105,27 @@ def test_before_is_what_pretraining_measured_and_frozen_forgets_nothing(data, en
     else:  # whole rows of 23 tokens
         assert told["held_out_tokens"] % 23 == 0 and told["held_out_tokens"] > then["held_out_masked"] > 0
     assert f"{told['before']:.3f} nats before, {told['after']:.3f} after (+0.000)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more, count", [((), 0), (("--lm-weight", "0.5"), 32)])
+def test_what_is_learned_as_language_is_left_out_of_the_question(data, encoders, tmp_path, monkeypatch, more, count):
+    told = []
+
+    def hold_out(*arguments):
+        told.extend(arguments[-1])
+        raise UsageError("as asked", "none")
+
+    monkeypatch.setattr(imdb_run, "hold_out", hold_out)
+    assert run(data, encoders / "bert", tmp_path / "run", *FINETUNE, *more) == 2
+    assert len(set(told)) == count and set(told) <= set(made_up_reviews(60, seed=2))
+
+
+def test_a_corpus_without_some_texts_has_all_others_held_out(data):
+    corpus = load_corpus(["imdb"], data, offline=True)
+    first, second = corpus.validation
+    assert forgetting.without(corpus, {first, "more"}).validation == [second]
+    with pytest.raises(UsageError, match="leave one of the two out"):
+        forgetting.without(corpus, {first, second})
 
 
 @pytest.mark.parametrize("kind", ["bilm", "bert", "gpt"])

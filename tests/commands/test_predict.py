@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -107,6 +109,23 @@ def test_a_file_where_a_text_should_be_and_the_other_way_round_are_refused(runs,
     (tmp_path / "a.txt").write_text("dull\n")
     found, out, err = answer(capsys, runs / "oracle", *(flag.format(tmp_path) for flag in flags))
     assert found == code and not out and told in err[-1] and ". Fix: " in err[-1]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read all files")
+def test_a_file_that_may_not_be_read_is_told_so(runs, capsys, tmp_path):
+    (tmp_path / "a.txt").write_text("dull\n")
+    (tmp_path / "a.txt").chmod(0)
+    code, out, err = answer(capsys, runs / "oracle", "--file", tmp_path / "a.txt")
+    assert code == 2 and not out and "cannot be read: Permission denied. Fix: let your user read it" in err[-1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_as_good_as_a_file(runs, capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("a triumph\n"))
+    writer.start()
+    assert answer(capsys, runs / "oracle", "--file", tmp_path / "pipe")[1][0].endswith("a triumph")
+    writer.join()
 
 
 def test_a_bag_answers_as_its_weights_add_up(capsys, tmp_path, monkeypatch):

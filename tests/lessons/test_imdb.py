@@ -97,6 +97,20 @@ def test_as_a_corpus_imdb_comes_in_an_order_that_tells_nothing_of_labels(tmp_pat
     assert abs(changes - len(words) / 2) < 4 * (len(words) / 4) ** 0.5  # as in a series of coin tosses
 
 
+def test_no_copy_of_a_review_that_is_held_out_is_trained_on(tmp_path):
+    files = {f"train/unsup/{n}_0.txt": f"said {n % 400} times" for n in range(900)}  # each twice or three times
+    write(tmp_path / "aclImdb", review_files() | files)
+    corpus = corpus_of(["imdb"], tmp_path)
+    assert any("said" in text for text in corpus.validation)
+    assert not set(corpus.train) & set(corpus.validation)
+
+
+def test_a_hidden_file_is_no_review(tmp_path):
+    write(tmp_path / "aclImdb", review_files(train__neg__50_1="seen") | {"train/neg/._50_1.txt": "hidden"})
+    texts = reviews_of(tmp_path).train_texts
+    assert "seen" in texts and "hidden" not in texts
+
+
 @pytest.mark.parametrize("folder", ["train/neg", "train/pos", "test/neg", "test/pos"])
 @pytest.mark.parametrize("form", ["absent", "empty", "blank"])
 def test_a_class_without_reviews_is_refused_with_all_counts(tmp_path, folder, form):

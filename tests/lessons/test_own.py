@@ -89,6 +89,11 @@ def test_a_text_that_is_there_twice_is_in_one_half_only():
     assert sorted(train + test) == sorted(given) and not {text for text, _ in train} & {text for text, _ in test}
 
 
+def test_what_is_set_aside_hangs_on_the_texts_and_not_on_the_order_of_rows():
+    given = [(f"{label} {n}", label) for label in "xy" for n in range(20)]
+    assert sorted(set_slice_aside(given, None)[1]) == sorted(set_slice_aside(given[::-1], None)[1])
+
+
 # Tables
 
 
@@ -278,7 +283,7 @@ def test_what_data_names_is_there_or_an_error_with_the_nearest_name(tmp_path, mo
         ("train.csv", "./train.csv"): "to train on and to test on: an accuracy",
         ("shop", "train.csv"): "one folder, or one or two files",
         ("train.csv", "train.csv", "train.csv"): "one folder, or one or two files",
-        ("imdb", "train.csv"): "--data imdb is none of",
+        ("imdb", "train.csv"): "one name, or files, and not imdb train.csv. Fix: write --data imdb.",
     }.items():
         with pytest.raises(UsageError) as caught:
             read(*data)

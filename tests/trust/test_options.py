@@ -201,6 +201,11 @@ def test_words_that_are_printed_to_be_typed_are_quoted_as_the_shell_of_the_syste
     assert commands.resume_command("python -m finetune.imdb", words).endswith("\"my runs\\it's\" plain --resume")
 
 
+def test_the_command_that_goes_on_has_its_flag_before_what_is_no_flag():
+    words = ["--resume", "--out", "x", "--", "-odd", "--resume"]
+    assert commands.resume_command("pretrain.distil", words).endswith(".distil --out x --resume -- -odd --resume")
+
+
 def test_a_stop_has_its_own_exit_code_and_is_a_keyboard_interrupt_wherever_it_goes(capsys):
     def main(arguments):
         raise errors.Stopped(15, "stopped and saved")
@@ -299,7 +304,7 @@ def test_values_from_python_go_the_way_of_flags():
 
 @pytest.mark.parametrize("values, told", [
     ({"epochs": "-1"}, "--epochs: must be a whole number"),
-    ({"learning_rate": None, "epochs": [3, 4, "x"]}, "--epochs: must be a whole number"),
+    ({"learning_rate": None, "epochs": [3, 4]}, "epochs takes one value, and not [3, 4]"),
     ({"mode": "frzen"}, "did you mean frozen?"),
     ({"resume": 1}, "resume is 1. Fix: give True or False"),
     ({"learning-rate": 1}, "did you mean learning_rate?"),
