@@ -74,17 +74,21 @@ def read(data: Sequence[str], text_column: str | None, label_column: str | None
         halves = [tables.read_pairs(Path(path), text_column, label_column) for path in data]
         halves = [[(imdb.review_text(text), label) for text, label in half] for half in halves]
         train, test = halves if len(halves) == 2 else (halves[0], [])
-    names = sort_classes({label for _, label in train + test})
+    groups = sort_classes({label for _, label in train + test})
+    name_of_label = {label: name for name, group in groups.items() for label in group}
+    train, test = ([(text, name_of_label[label]) for text, label in half] for half in (train, test))
+    names = tuple(groups)
     _check_classes(names, train, place)
     if not test:
         train, test = set_slice_aside(train, place)
         say(f"nothing is given to test on: {len(test):,} of {len(train) + len(test):,} texts, {SHARE:.0%} of each "
             "class and always the same ones, are set aside for it")
-    _remark(names, train, test)
+        _check_classes(names, train, place)  # for a text with two labels is set aside with both
+    _remark(groups, train, test)
     imdb.check_overlap([text for text, _ in train], [text for text, _ in test], unsup, place)
-    number = {label: y for y, group in enumerate(names.values()) for label in group}
-    learnt, tested = ([(text, number[label]) for text, label in half] for half in (train, test))
-    return learnt, tested, unsup, CLASSES if tuple(names) == ("neg", "pos") and place.is_dir() else tuple(names)
+    number = {name: y for y, name in enumerate(names)}
+    learnt, tested = ([(text, number[name]) for text, name in half] for half in (train, test))
+    return learnt, tested, unsup, CLASSES if names == ("neg", "pos") and place.is_dir() else names
 
 
 def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:
@@ -131,33 +135,33 @@ def set_slice_aside(pairs: Pairs, place: Path) -> tuple[Pairs, Pairs]:
     return [pair for pair in pairs if pair[0] not in aside], [pair for pair in pairs if pair[0] in aside]
 
 
-def _check_classes(names: dict[str, list[str]], train: Pairs, place: Path) -> None:
+def _check_classes(names: Sequence[str], train: Pairs, place: Path) -> None:
     """Raises: DataError for fewer than two classes, as many as texts, or one that cannot be learnt."""
     if len(names) < 2:
-        raise DataError(f"all texts of {place} are of one class, {next(iter(names))!r:.60}",
+        raise DataError(f"all texts of {place} are of one class, {names[0]!r:.60}",
                         "give texts of two classes or more, or name the column of labels by --label-column")
     if len(names) > max(2, len(train) // 2):
         raise DataError(f"{place} has {len(names):,} different labels for {len(train):,} texts to learn from",
                         "name the column of labels by --label-column, and give each class several texts")
-    learnt = {label for _, label in train}
-    for name, labels in names.items():
-        if learnt.isdisjoint(labels):
+    learnt = {name for _, name in train}
+    for name in names:
+        if name not in learnt:
             raise DataError(f"class {name!r:.60} is in the test half alone, so nothing can be learnt of it",
                             "put texts of it into the training half, or take it out of the test half")
 
 
-def _remark(names: dict[str, list[str]], train: Pairs, test: Pairs) -> None:
+def _remark(groups: dict[str, list[str]], train: Pairs, test: Pairs) -> None:
     """Warn of empty texts, of a class without test texts, and of two whose names differ in case alone."""
     if empty := sum(not text for text, _ in train + test):
         say(f"warning: {empty:,} of these reviews are empty, and stay")
-    tested = {label for _, label in test}
-    for name in (name for name, labels in names.items() if tested.isdisjoint(labels)):
+    tested = {name for _, name in test}
+    for name in (name for name in groups if name not in tested):
         say(f"warning: class {name!r} has no text to test on")
-    for name, labels in names.items():
+    for name, labels in groups.items():
         if len(labels) > 1:
             say(f"labels {', '.join(map(repr, labels))} are one class, {name}: as numbers they are equal")
-    spelled = Counter(name.casefold() for name in names)
-    for name in (name for name in names if spelled[name.casefold()] > 1):
+    spelled = Counter(name.casefold() for name in groups)
+    for name in (name for name in groups if spelled[name.casefold()] > 1):
         say(f"warning: class {name!r} has a name that another one has but for capital letters")
 
 

@@ -94,6 +94,13 @@ def test_what_is_set_aside_hangs_on_the_texts_and_not_on_the_order_of_rows():
     assert sorted(set_slice_aside(given, None)[1]) == sorted(set_slice_aside(given[::-1], None)[1])
 
 
+def test_labels_that_are_one_number_are_one_class_where_some_of_it_are_set_aside(tmp_path):
+    rows = [f"text {n},{label}\n" for n, label in enumerate(["1"] * 30 + ["1.0"] * 2 + ["2"] * 20)]
+    write(tmp_path, {"a.csv": "text,label\n" + "".join(rows)})
+    reviews = load_reviews([str(tmp_path / "a.csv")], tmp_path, offline=True)
+    assert reviews.classes == ("1", "2") and Counter(reviews.test_labels.tolist()) == {0: 6, 1: 4}
+
+
 # Tables
 
 
