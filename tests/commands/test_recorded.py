@@ -19,6 +19,7 @@ LINES = {  # a row of the table in docs/worth.md, without its run -> its model a
     "random word embeddings, from scratch": ("static", "scratch"),
     "bag of uni- and bigrams of whole reviews": ("bag", "bag"),
     "static vectors, WikiText-2 and reviews, frozen": ("static", "frozen"),
+    "static vectors, the reviews in an order that tells no label, frozen": ("static-2", "frozen"),
     "GloVe vectors of the same text, frozen": ("glove", "frozen"),
     "biLM, 256 units, WikiText-2, over the static vectors, frozen": ("bilm", "frozen"),
     "biLM, 256 units, then one epoch over the reviews, frozen": ("bilm-imdb", "frozen"),
@@ -33,6 +34,7 @@ LINES = {  # a row of the table in docs/worth.md, without its run -> its model a
     "BERT, then one epoch over the reviews, [CLS] head, fine-tuned": ("bert-imdb", "finetune"),
     "BERT of the better recipe, one epoch over the reviews, frozen": ("bert-reviews", "frozen"),
     "BERT of the better recipe, [CLS] head, fine-tuned": ("bert-reviews", "finetune"),
+    "BERT, rows of 512, one epoch over the reviews, mean of its tokens, fine-tuned": ("bert-512", "finetune"),
     "BERT of the better recipe, WikiText-2, frozen; the teacher": ("bert-wiki", "frozen"),
     "BERT of the better recipe, WikiText-2, [CLS] head, fine-tuned": ("bert-wiki", "finetune"),
     "student, two of the teacher's four layers, frozen": ("student", "frozen"),
@@ -44,6 +46,7 @@ LINES = {  # a row of the table in docs/worth.md, without its run -> its model a
     "GPT, rows of 256, last token, fine-tuned": ("gpt-reviews", "finetune"),
     "GPT, rows of 512, one epoch over the reviews, last token, fine-tuned": ("gpt-512", "finetune"),
     "GPT, rows of 512, two epochs, last token, fine-tuned": ("gpt-512-2", "finetune"),
+    "GPT, rows of 512, two epochs in one schedule, last token, fine-tuned": ("gpt-512-e2", "finetune"),
     "average: frozen biLM of 512 units, bag": ("bilm-512 frozen + bag", "average"),
     "average: fine-tuned GPT in rows of 512, bag": ("gpt-512 fine-tuned + bag", "average"),
     "average: fine-tuned biLM of 512 units, bag with trigrams": ("bilm-512 fine-tuned + bag, trigrams too", "average"),
@@ -56,6 +59,11 @@ LINES = {  # a row of the table in docs/worth.md, without its run -> its model a
         ("gpt-512-2 fine-tuned + bag, trigrams too", "average"),
     "average: fine-tuned GPTs in rows of 512 of one epoch and of two, bag with trigrams":
         ("gpt-512 and gpt-512-2 fine-tuned + bag, trigrams too", "average"),
+    "average: fine-tuned GPT of two epochs in one schedule, bag": ("gpt-512-e2 fine-tuned + bag", "average"),
+    "average: fine-tuned GPT of two epochs in one schedule, bag with trigrams":
+        ("gpt-512-e2 fine-tuned + bag, trigrams too", "average"),
+    "average: fine-tuned GPTs in rows of 512, all three, bag with trigrams":
+        ("three GPTs in rows of 512 fine-tuned + bag, trigrams too", "average"),
 }
 ASKED = "prompt: "  # so begin the rows of worth.md that have no label
 CONVERGENCE = [  # model and mode of each three lines in the two tables of docs/claims.md, epoch by epoch
@@ -78,10 +86,10 @@ def rows():
 FRONT = {  # a row of the README's table -> its model and mode
     "random word embeddings, from scratch": ("static", "scratch"),
     "bag of uni- and bigrams, without pretraining": ("bag", "bag"),
-    "frozen static vectors": ("static", "frozen"),
+    "frozen static vectors": ("static-2", "frozen"),
     "frozen biLM": ("bilm-512", "frozen"),
     "frozen biLM and bag, averaged": ("bilm-512 frozen + bag", "average"),
-    "fine-tuned GPT": ("gpt-512", "finetune"),
+    "fine-tuned GPT": ("gpt-512-e2", "finetune"),
 }
 
 
