@@ -87,7 +87,9 @@ def load_corpus(names: Sequence[str], data_dir: Path, *, offline: bool) -> Corpu
 
     names: out of CORPORA, or of files and folders of plain text; `auto` is wikitext-2, or the sample where that cannot
     be had. Of the IMDB reviews and of own text 2 %, always the same, are held out for validation, and the test half of
-    the reviews is never part of a corpus.
+    the reviews is never part of a corpus. What of these two is trained on comes in the order of its sha256. In that of
+    its files IMDB has all negative reviews first, and one's own folders may be sorted by class. Whatever looks across
+    the end of a text, as windows of skip-gram do, would learn labels from that.
     Raises: UsageError for other names; DataError for what cannot be read; NetworkError for a named corpus that is
     absent and cannot be downloaded, and ResourceError where the disk will not take it.
     """
@@ -175,7 +177,7 @@ def _load_one(name: str, data_dir: Path, offline: bool) -> Corpus:
         real, (train, validation) = "sample", _sample_texts()
     elif real == "imdb":
         train, validation = imdb.read_texts(place)
-        train = _mixed(train)
+        train = plain.by_sha256(train)
     else:
         train, validation = wikitext.read_articles(real, place)
     marks_unknown = real in wikitext.MARKING
@@ -188,20 +190,11 @@ def _own_text(name: str) -> Corpus:
     """Load a file or folder of plain text, and hold a slice of it out."""
     documents = _unmarked(plain.read_documents(name))
     train, validation = plain.hold_out(documents, name)
-    train = _mixed(train)
+    train = plain.by_sha256(train)
     characters = sum(map(len, validation))
     say(f"{name}: {characters:,} of {characters + sum(map(len, train)):,} characters are held out, "
         f"{len(validation):,} documents")
     return Corpus(name, train, validation, False, name, {name: fingerprint(documents)})
-
-
-def _mixed(texts: Iterable[str]) -> list[str]:
-    """The texts in the order of their sha256, which tells nothing of labels.
-
-    In that of its files IMDB has all negative reviews first, and one's own folders may be sorted by class. Whatever
-    looks across the end of a text, as windows of skip-gram do, would learn labels from that.
-    """
-    return sorted(texts, key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
 
 
 def _sample_texts() -> tuple[list[str], list[str]]:

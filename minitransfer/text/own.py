@@ -123,9 +123,9 @@ def set_slice_aside(pairs: Pairs, place: Path) -> tuple[Pairs, Pairs]:
 
     A text that is there several times is in one half only. Raises: DataError for a class of fewer than three texts.
     """
-    of_class: dict[str, dict[str, None]] = {}
+    of_class: dict[str, set[str]] = {}
     for text, label in pairs:
-        of_class.setdefault(label, {})[text] = None
+        of_class.setdefault(label, set()).add(text)
     aside: set[str] = set()
     for label, texts in sorted(of_class.items()):
         if len(texts) < 3:

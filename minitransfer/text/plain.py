@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from minitransfer.apparatus.archives import UNPACK, file_lines
@@ -131,13 +131,18 @@ def split_documents(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
+def by_sha256(texts: Iterable[str]) -> list[str]:
+    """Texts in the order of their sha256: it hangs on the texts alone, and tells nothing of their labels."""
+    return sorted(texts, key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+
+
 def hold_out(documents: Sequence[str], name: str) -> tuple[list[str], list[str]]:
     """Part documents into those to train on and those held out, always the same of the same documents.
 
     Copies of a document are all held out, or none is. Raises: DataError for a single line, which cannot be parted.
     """
     room, held_out, copies = HELD_OUT * sum(map(len, documents)), set(), Counter(documents)
-    for document in sorted(copies, key=lambda document: hashlib.sha256(document.encode()).digest()):
+    for document in by_sha256(copies):
         if (size := len(document) * copies[document]) <= room:
             held_out.add(document)
             room -= size
