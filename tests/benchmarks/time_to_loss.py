@@ -17,33 +17,27 @@ Next: profile.py, where the time goes.
 """
 
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import count, islice
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minitransfer.apparatus.calling import call
-from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.commands import run_command
-from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.optim import adamw, clip_gradients, set_learning_rate, weight_decay_groups
 from minitransfer.apparatus.options import positive_float, positive_int
-from minitransfer.apparatus.runtime import autocast, generator, set_threads
+from minitransfer.apparatus.runtime import autocast, generator
 from minitransfer.bert.encoder import BertConfig
 from minitransfer.bert.masking import IGNORE_INDEX
-from pretrain.bert.settings import Settings
 from pretrain.bert.start import read_tokenizer
 from pretrain.bert.text import Text, read_text
 from pretrain.bert.train import MAX_GRAD_NORM
 from pretrain.shared import read_corpus
 from tests.benchmarks.bert import their_model
-from tests.benchmarks.timing import flags, print_table
+from tests.benchmarks.timing import print_table
+from tests.benchmarks.whole_run import learning_flags, need, whole_run
 
 CPU = torch.device("cpu")
 TIMED_STEPS = 5  # by which it is judged how many steps a time allows
@@ -95,47 +89,31 @@ def held_out_loss(model: torch.nn.Module, text: Text) -> float:
 
 def main(args) -> None:
     """Run ours, then theirs for each time, and print the table."""
-    if not find_spec("transformers"):  # asked before ours takes its minutes
-        raise UsageError("transformers is not installed", "pip install transformers")
-    threads = set_threads(args.threads)
-    given = {"corpus": tuple(args.corpus), "threads": threads, "precision": args.precision, "offline": True}
-    given |= {"data_dir": args.data_dir} if args.data_dir else {}
-    given |= {"epochs": args.epochs} if args.epochs else {}
-    times = args.times
-    if args.quick:
-        given, times = given | {"epochs": 1, "vocab_size": 400}, [0.1]
-    with tempfile.TemporaryDirectory() as folder:
-        out, started = str(Path(folder) / "bert"), time.perf_counter()
-        results = call("pretrain.bert", {**given, "out": out})
-        ours, run = time.perf_counter() - started, load_run(out, "bert")
-        settings = Settings.of(**given, out=out)
-        text = read_text(read_corpus(settings), settings, settings.seed, read_tokenizer(run))
-        config, precision = BertConfig(**run.config["model"]), run.config["precision"]
-    loss = results["held_out_loss"]
-    rows = [["guessing by frequency", "", "", "", f"{results['frequency_loss']:.3f}", ""],
-            ["ours", "1.0", f"{results['step']:,}", f"{ours / 60:.1f}", f"{loss:.3f}", ""]]
-    for times_ours in times:
+    need("transformers")
+    with whole_run("pretrain.bert", "bert", args) as ours:
+        settings, tokenizer = ours.settings, read_tokenizer(ours.run)
+        text = read_text(read_corpus(settings), settings, settings.seed, tokenizer)
+    config, precision = BertConfig(**ours.run.config["model"]), ours.run.config["precision"]
+    loss = ours.results["held_out_loss"]
+    rows = [["guessing by frequency", "", "", "", f"{ours.results['frequency_loss']:.3f}", ""],
+            ["ours", "1.0", f"{ours.results['step']:,}", f"{ours.seconds / 60:.1f}", f"{loss:.3f}", ""]]
+    for times_ours in [0.1] if args.quick else args.times:
         torch.manual_seed(0)
         model = their_model(config)
         assert model is not None  # for transformers is there
-        steps, seconds = train_theirs(model, text, args.rows, args.rate, times_ours * ours, precision)
+        steps, seconds = train_theirs(model, text, args.rows, args.rate, times_ours * ours.seconds, precision)
         found = held_out_loss(model, text)
-        rows.append(["transformers", f"{seconds / ours:.1f}", f"{steps:,}", f"{seconds / 60:.1f}", f"{found:.3f}",
-                     "yes" if found <= loss else "no"])
+        rows.append(["transformers", f"{seconds / ours.seconds:.1f}", f"{steps:,}", f"{seconds / 60:.1f}",
+                     f"{found:.3f}", "yes" if found <= loss else "no"])
     print_table(["network", "× our time", "steps", "minutes", "held-out loss, nats", "as low as ours"], rows)
-    print(f"{threads} threads, {precision}; {config.num_layers} layers of {config.hidden_size}, {len(text.rows):,} "
-          f"rows of {text.rows.shape[1]} pieces; theirs: {args.rows} rows a step, rate {args.rate:g}")
+    print(f"{ours.threads} threads, {precision}; {config.num_layers} layers of {config.hidden_size}, "
+          f"{len(text.rows):,} rows of {text.rows.shape[1]} pieces; theirs: {args.rows} rows a step, "
+          f"rate {args.rate:g}")
 
 
 def parser():
     """The flags of this benchmark."""
-    p = flags("tests.benchmarks.time_to_loss", __doc__, repeats=False)
-    p.add_argument("--corpus", nargs="+", default=["sample"], metavar="NAME",
-                   help="text, as for pretrain.bert (default: %(default)s)")
-    p.add_argument("--data-dir", metavar="DIR", help="where WikiText and IMDB are")
-    p.add_argument("--epochs", type=positive_int, metavar="N", help="of ours (default: by preset)")
-    p.add_argument("--times", nargs="+", type=positive_float, metavar="X", default=[1.0, 4.0, 15.0],
-                   help="how many times as long as ours theirs may learn (default: %(default)s)")
+    p = learning_flags("tests.benchmarks.time_to_loss", __doc__, [1.0, 4.0, 15.0])
     p.add_argument("--rate", type=positive_float, metavar="X", default=5e-5,
                    help="their learning rate (default: %(default)s)")
     p.add_argument("--rows", type=positive_int, metavar="N", default=8,

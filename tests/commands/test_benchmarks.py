@@ -9,7 +9,9 @@ import re
 import statistics
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minitransfer.elmo.bilm import BiLM, BiLMConfig
 from minitransfer.elmo.charcnn import CharCNNConfig
+from minitransfer.text.words import EOS_ID, UNK_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 RATIO = re.compile(r"\b\d+\.\d\d\b")
@@ -72,6 +75,49 @@ def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
     call = "sys.exit(s.run_command(s.main, s.parser(), ['--quick', '--rounds', '1', '--threads', '1']))"
     done = subprocess.run([sys.executable, "-c", hidden + call], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert table_of(done, rows=1) == [["minitransfer", "1.00"]] and "pip install gensim" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("fastai"), reason="needs fastai")
+def test_the_awd_lstm_learns_for_a_part_of_our_time():
+    command = [sys.executable, "-m", "tests.benchmarks.awd_lstm", "--quick", "--threads", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    header, ours, theirs = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[:3]]
+    assert header[1:3] == ["× our time", "words"] and ours[1] == "1.0" and float(theirs[1]) < 0.5
+    assert float(ours[5]) < float(theirs[5]) < 400  # of 400 words to choose among: theirs has learned something, too
+
+
+def test_a_benchmark_beside_a_missing_library_says_so_before_it_trains(chapter, monkeypatch, capsys):
+    for name, package in (("awd_lstm", "fastai"), ("time_to_loss", "transformers")):
+        benchmark = chapter(name)
+        monkeypatch.setitem(sys.modules, package, None)
+        assert benchmark.run_command(benchmark.main, benchmark.parser(), ["--quick"]) == 2
+        assert f"pip install {package}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_their_text_is_so_many_words_in_whole_documents_each_in_a_pass_once(chapter):
+    V, documents = 5, [np.arange(first, last, dtype=np.int32) for first, last in ((0, 3), (3, 4), (4, 9))]
+    text = SimpleNamespace(documents=documents, vocab_size=V)
+    cut = [d.tolist() for d in chapter("awd_lstm").documents_for(text, 9 + 9 + 1)]
+    in_softmax = [[0, 1, 2], [3], [4, UNK_ID, UNK_ID, UNK_ID, UNK_ID]]
+    assert sorted(cut[:3]) == sorted(cut[3:6]) == sorted(in_softmax)
+    assert len(cut) == 7 and any(cut[6] == d[:1] for d in in_softmax)
+
+
+def test_their_perplexity_is_that_of_every_token_once(chapter):
+    """Of a network that looks at the last word alone, by a loop over the text."""
+    V, N = 7, 2 * 16 * 128 + 5  # more than one window, and rows that end in padding
+    rng = np.random.default_rng(0)
+    token_ids, logits = rng.integers(1, V + 2, N), torch.from_numpy(rng.normal(size=(V, V)))
+
+    class LastWord(torch.nn.Module):
+        reset = staticmethod(lambda: None)
+        forward = staticmethod(lambda inputs: (logits[inputs], None, None))
+
+    known = [int(w) if w < V else UNK_ID for w in [EOS_ID, *token_ids]]
+    nats = -sum(logits[before].log_softmax(0)[after].item() for before, after in zip(known, known[1:]))
+    assert chapter("awd_lstm").their_perplexity(LastWord(), token_ids, V) == pytest.approx(np.exp(nats / N))
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ minitransfer.run("pretrain.bilm", corpus=["text.txt"], out="runs/bilm")
 results = minitransfer.run("finetune.imdb", mode="frozen", data=["reviews.csv"], encoder="runs/bilm", out="runs/frozen")
 assert results["test_accuracy"] > 0.9 and len(results["test_counts"]) == 3, results
 classifier = minitransfer.load("runs/frozen")
-p = classifier.predict_proba(["この映画は本当に美しい。", "私には音楽はひどいと思えた。", "やはりその物語は、普通だった。"])
+texts = "この映画は本当に美しい。", "私には音楽はひどいと思えた。", "やはりその物語は、普通だった。"
+p = classifier.predict_proba(texts)
 assert p.shape == (3, 3) and abs(p.sum(axis=1) - 1).max() < 1e-5, p
 assert list(classifier.classes_[p.argmax(axis=1)]) == ["良い", "悪い", "中立"], p
 """
