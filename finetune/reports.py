@@ -93,8 +93,19 @@ def logits_file(validation: Tensor, validation_labels: Tensor, test: Tensor, tes
 
 
 def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
-    """What the encoder was pretrained on; nothing, for `scratch`."""
-    return entry(encoder_run.config, "corpus.name") if mode != "scratch" else None
+    """What the encoder was pretrained on, and what the runs that it began with were; nothing, for `scratch`.
+
+    A biLM of WikiText-2 over vectors of the reviews has learned from the reviews: `wikitext-2, from static vectors of
+    wikitext-2+imdb`.
+    """
+    if mode == "scratch":
+        return None
+    told, origin = [str(entry(encoder_run.config, "corpus.name"))], entry(encoder_run.config, "origin")
+    while isinstance(origin, dict):
+        what = "static vectors" if origin.get("kind") == "static" else f"a {origin.get('kind')}"
+        told.append(f"{what} of {entry(origin, 'corpus.name')}")
+        origin = origin.get("origin")
+    return ", from ".join(told)
 
 
 def say_already_complete(run: RunDirectory) -> None:

@@ -1,4 +1,4 @@
-"""Around the commands of Parts III, IV and VI: the first stage. Which static vectors does a network begin with?
+"""Around the commands of Parts III, IV and V: the first stage. Which static vectors does a network begin with?
 
 With --warm-start auto, those of the run `static` beside --out (for BERT, `static-pieces`), if they suit: of the same
 units, as wide as is needed, and learned from at least this text. Where there are none, they are learned first, by
@@ -109,7 +109,9 @@ def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], 
     """Learn the vectors, or go on learning them, unless they are there; --out is made then, for `as_begun` to find."""
     place = _place(settings, as_saved)
     if is_begun(place) and read_completion(place) is not None:
-        say(f"stage 1 of {stages}: the static vectors are in {place}")
+        mine, theirs = as_saved["name"], entry(read_config(place), "corpus.name")
+        more = "" if theirs == mine else f", learned from {theirs}, which is more text than {mine}"
+        say(f"stage 1 of {stages}: the static vectors are in {place}{more}")
         return
     say(f"stage 1 of {stages}: static vectors, into {place}")
     of_vectors = settings_of_vectors(settings, place)
@@ -171,5 +173,6 @@ def begin(settings: Any, check: Callable[[LoadedRun, Any], None], stages: int
     settings = settings.but(corpus=tuple(corpus.name.split("+")), resume=settings.resume)
     if settings.warm_start == "auto" and not settings.resume:
         origin = find_or_learn(settings, corpus, as_saved, stages)
+        check(origin, settings)
     config = {**config_so_far(settings, origin, device), "corpus": as_saved, "environment": environment()}
     return replace(settings, precision=config["precision"]), device, origin, corpus, config

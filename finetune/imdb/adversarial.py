@@ -10,7 +10,8 @@ L_adv takes a pass of its own, and so does g: a step takes about three times as 
 
 Differs: they standardise the vectors, each word weighted by how often it stands in all texts, and ε is a length: 5,
 where 400 tokens of 256 numbers have one of 320. Here it is a share of the text's own length, so that vectors of any
-size may stay as they are.
+size may stay as they are. Under the mean head a text is standardised by its batch (`minitransfer.transfer.features`),
+so there log p, and with it g, is of the whole batch and not of one text alone.
 
 Read next: `finetune.predict.answer`.
 """
@@ -34,7 +35,7 @@ def adversarial_loss(model: Classifier, batch: Batch | Tensor, labels: Tensor, e
 
     def loss_at(x: Tensor) -> Tensor:
         """−log p of the right classes, with these token vectors."""
-        pooled = gather_rows(model.encode_pooled(x, mask), batch.num_texts)
+        pooled = gather_rows(model.encode_and_pool(x, mask), batch.num_texts)
         return heads.cross_entropy(model.classify_pooled(pooled), labels)
 
     still = x.detach().requires_grad_()

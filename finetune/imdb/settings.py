@@ -44,7 +44,7 @@ class Defaults(NamedTuple):
     patience: int
 
 
-DEFAULTS = {  # by mode and head
+DEFAULTS = {  # by mode and head: epochs, encoder_rate, layer_decay, weight_decay, dropout, encoder_dropout, patience
     ("frozen", "mean"): Defaults(60, None, None, 3.0, 0.2, None, 60),
     ("frozen", "bilstm"): Defaults(8, None, None, 0.01, 0.3, None, 2),
     ("frozen", "cls"): Defaults(60, None, None, 0.01, 0.2, None, 15),

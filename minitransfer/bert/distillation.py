@@ -73,6 +73,6 @@ class Student(MaskedLM):
             x = teacher.to(token_ids.device).bert.layers(token_ids, mask)[-1].flatten(0, 1)
             s = teacher.logits(x[masked])
         z, w = self.logits(y[masked]), labels.flatten()[masked]
-        soft, hard = kl_divergence_sum(z, s, w, τ) / M, cross_entropy_sum(z, w) / M
+        soft, hard = kl_divergence_sum(z, s, τ) / M, cross_entropy_sum(z, w) / M
         cosine = 1 - F.cosine_similarity(y.float(), x.float(), dim=-1).mean()
         return (α.soft * τ**2 * soft + α.masked * hard + α.cosine * cosine) * (len(masked) > 0)

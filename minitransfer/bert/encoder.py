@@ -97,6 +97,10 @@ class Embeddings(nn.Module):
 
     (Devlin et al. 2019, figure 2; the LayerNorm is in their program.)
 
+    LayerNorm(v) = γ ⊙ (v − μ) / √(σ² + ε) + β,   μ and σ² the mean and variance of the D numbers of v
+
+    so that no token's numbers are far larger than another's, with γ and β (D,) learned (Ba et al. 2016).
+
     Differs: there is one segment only, since no task here is about pairs of texts.
     """
 
@@ -109,7 +113,10 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(D, config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: x (B, T, D), rows of `tokens` -> the same. Raises: ValueError for T beyond the positions."""
+        """Shapes: x (B, T, D), rows of `tokens` -> the same. Raises: ValueError for T beyond the positions.
+
+        They are looked up before, since transfer keeps the vector of each different token, and may shift it.
+        """
         T, most = x.shape[1], self.positions.num_embeddings
         if T > most:
             raise ValueError(f"texts of {T} tokens, but there are only {most} positions")

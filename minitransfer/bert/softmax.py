@@ -53,15 +53,16 @@ class _KLDivergence(torch.autograd.Function):
     """L = Σ_n KL(p_n ‖ q_n),   p_n = softmax(s_n / τ),   q_n = softmax(z_n / τ);   ∂L/∂z_n = (q_n − p_n) / τ."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, s: Tensor, w: Tensor, τ: float) -> Tensor:
+    def forward(ctx: Any, z: Tensor, s: Tensor, τ: float) -> Tensor:
         """KL(p ‖ q) = Σ_v p[v] (s[v] − z[v]) / τ − (s[w] − z[w]) / τ + log p[w] − log q[w], for any one piece w.
 
         For log p[v] = s[v] / τ − C, and C follows from any piece: so one logarithm is enough, instead of V of them.
-        Shapes: z and s (N, V), w (N,) int64 -> scalar. For the way back q − p is kept, (N, V), in the numbers of z.
+        The piece is the one that is likeliest in p, whose logarithm is sure to be a number.
+        Shapes: z and s (N, V) -> scalar. For the way back q − p is kept, (N, V), in the numbers of z.
         """
         differences, L = torch.empty_like(z), z.new_zeros((), dtype=torch.promote_types(z.dtype, torch.float32))
-        for z_n, s_n, w_n, difference in zip(*(rows.split(ROWS) for rows in (z, s, w.unsqueeze(1), differences))):
-            p, q = (s_n / τ).softmax(dim=-1), (z_n / τ).softmax(dim=-1)
+        for z_n, s_n, difference in zip(*(rows.split(ROWS) for rows in (z, s, differences))):
+            p, q, w_n = (s_n / τ).softmax(dim=-1), (z_n / τ).softmax(dim=-1), s_n.argmax(dim=-1, keepdim=True)
             p_w, q_w, s_w, z_w = (rows.gather(1, w_n).to(L.dtype) for rows in (p, q, s_n, z_n))
             tiny = torch.finfo(L.dtype).tiny
             L += torch.linalg.vecdot(p, s_n - z_n).to(L.dtype).sum() / τ - (s_w - z_w).sum() / τ
@@ -72,21 +73,20 @@ class _KLDivergence(torch.autograd.Function):
         return L
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """∂/∂z of what follows, given its ∂/∂L. In place, and so only once; torch says so if it is asked again."""
         (differences,), (of_loss,) = ctx.saved_tensors, gradients
-        return differences.mul_((of_loss / ctx.τ).to(differences.dtype)), None, None, None
+        return differences.mul_((of_loss / ctx.τ).to(differences.dtype)), None, None
 
 
-def kl_divergence_sum(z: Tensor, s: Tensor, w: Tensor, τ: float) -> Tensor:
+def kl_divergence_sum(z: Tensor, s: Tensor, τ: float) -> Tensor:
     """How far the answers to N questions are from those that are given, summed, in nats.
 
     L = Σ_n KL(p_n ‖ q_n) = Σ_n Σ_v p_n[v] log(p_n[v] / q_n[v]),   p = softmax(s / τ),   q = softmax(z / τ)
 
-    z: logits that learn.  s: those that they learn from; no gradient goes there.  w: a piece of each row that is not
-    improbable, such as the right one.
+    z: logits that learn.  s: those that they learn from; no gradient goes there.
     Differs: torch's `kl_div` asks for log p and log q of all pieces in float32, and walks through them again and
     again, which took more of a step than the student's two layers.
-    Shapes: z and s (N, V), w (N,) int64 -> scalar, in float32 where z is bfloat16.
+    Shapes: z and s (N, V) -> scalar, in float32 where z is bfloat16.
     """
-    return _KLDivergence.apply(z, s, w, τ)
+    return _KLDivergence.apply(z, s, τ)

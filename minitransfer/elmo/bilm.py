@@ -89,11 +89,11 @@ class LSTMStack(nn.Module):
 
     def __init__(self, config: BiLMConfig):
         super().__init__()
-        H, P = config.hidden_size, config.projection_size
-        inputs = [2 * P] + [P] * (config.num_layers - 1)
+        H, size_out = config.hidden_size, config.projection_size
+        inputs = [2 * size_out] + [size_out] * (config.num_layers - 1)
         lstms = [nn.LSTM(size, H, batch_first=True) for size in inputs]
         self.lstms = nn.ModuleList(lstms)
-        self.projections = nn.ModuleList(nn.Linear(H, P) for _ in inputs)
+        self.projections = nn.ModuleList(nn.Linear(H, size_out) for _ in inputs)
         self.dropout = config.dropout
         for lstm in lstms:
             _, _, bias_ih, bias_hh = lstm.all_weights[0]
@@ -149,7 +149,9 @@ class BiLM(nn.Module):
         """**Cross-entropy loss** of one direction on a window, mean per token, in nats, and the state after it.
 
         The backward model (d = 1) is given its window last word first, and then predicts as a forward model does. It
-        goes on from `state`, or from zeros, with dropout drawn from `generator`, or without.
+        goes on from `state`, or from zeros, with dropout drawn from `generator`, or without. The state goes on to the
+        next window, but no gradient comes back from there (**truncated back-propagation**), or a step would have to
+        remember the whole text.
         With `negatives` the softmax is sampled (next chapter), and without them it is full. `softmax` may be left out
         at first reading: a direction that runs in a thread beside the other is given a copy of `CandidateSoftmax`, and
         then targets, negatives and log_q are of its candidates alone.
@@ -163,7 +165,7 @@ class BiLM(nn.Module):
         real = targets.flatten() != PAD_ID
         if not real.all():
             h, targets = h[real], targets.flatten()[real]
-        state = [(hidden.detach(), cell.detach()) for hidden, cell in state]  # truncated back-propagation
+        state = [(hidden.detach(), cell.detach()) for hidden, cell in state]
         if negatives is None:
             return softmax.full_loss(h, targets.flatten()) / len(h), state
         return sampled_loss(h, softmax.weight, softmax.bias, targets.flatten(), negatives, log_q), state

@@ -51,10 +51,10 @@ class Highway(nn.Module):
 class CharCNN(nn.Module):
     """Turn the spelling of words into one vector each: layer 0 of the biLM.
 
-    Differs from Peters et al. 2018: no highway by default (they have two), and 8,192 filters where there is a warm
-    start, but for `tiny` (they have 2,048), because then spelling.py can solve for the projection exactly; and the
-    output is as wide as a layer of the biLM, both directions together, where theirs is half as wide and stands there
-    twice.
+    Differs from Peters et al. 2018: no highway by default, where they have two. They have 2,048 filters; the presets
+    `small` and `base` have 8,192 if the network begins with static vectors (a **warm start**, chapter 4), for then
+    spelling.py can solve for the projection exactly. And the output is as wide as a layer of the biLM, both directions
+    together, where theirs is half as wide and stands there twice.
     """
 
     def __init__(self, config: CharCNNConfig):
@@ -88,8 +88,9 @@ class CharCNN(nn.Module):
         y_j = relu(b_j + max_i F_j · [c_i; …; c_{i+w−1}])        (Kim et al. 2016, section 2.2)
 
         with c_i the embedding of byte i, zeros behind the last one, and w the width of filter j. For the filters of one
-        width that is `conv1d(pad(c, (0, w - 1)), F, b).amax(dim=-1).relu()` in torch's words. What stands below gives
-        the same from a table of the few bytes that there are, several times faster; at first reading, leave it out.
+        width, and one word without padding, that is `conv1d(pad(c, (0, w - 1)), F, b).amax(dim=-1).relu()` in torch's
+        words. What stands below gives the same, for words of any length, from a table of the few bytes that there are,
+        several times faster; at first reading, leave it out.
 
         Shapes: char_ids (U, C) integer, 0 pads on the right -> (U, number of filters) float.
 

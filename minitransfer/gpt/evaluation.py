@@ -7,9 +7,12 @@ So what a whole text costs is spread over its words:
     perplexity per piece = exp(1/P Σ_t −log p(w_t | w_1 … w_{t−1})),   P pieces
     perplexity per word  = exp(1/W Σ_t −log p(w_t | w_1 … w_{t−1})),   the same sum over the W words that they spell
 
-The second may be set beside the perplexity of a biLM's forward direction on the same text, with three things in mind.
-A biLM counts <eos> as a word, which is easy to guess. It predicts no word outside its vocabulary, but <unk>, where a
-GPT spells every word to its end. And it carries its state on, where each row of a GPT has nothing before it.
+Where some of a text's rows are measured, the loss of their pieces stands for that of all: the second is the mean per
+piece times P / W of the whole text.
+
+Perplexity per word may be set beside the perplexity of a biLM's forward direction on the same text, with three things
+in mind. A biLM counts <eos> as a word, which is easy to guess. It predicts no word outside its vocabulary, but <unk>,
+where a GPT spells every word to its end. And it carries its state on, where each row of a GPT has nothing before it.
 
 Read next: `minitransfer.gpt.writing`.
 """

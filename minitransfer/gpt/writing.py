@@ -6,7 +6,8 @@ them sooner or later is an absurd one. **Temperature** and **top-k** lie between
 
     p(w) = exp(z_w / τ) / Σ_{v ∈ K} exp(z_v / τ)   for w ∈ K, the k pieces with the largest logits z, and else 0
 
-(Top-k: Fan et al. 2018.) As τ nears 0 this is the likeliest piece alone.
+(Top-k: Fan et al. 2018.) As τ nears 0 this is the likeliest piece alone. [PAD], [UNK], [CLS] and [MASK], which are no
+text, are never in K.
 
 Read next: `pretrain.gpt.train`, the command.
 """
@@ -25,8 +26,8 @@ def write(model: CausalLM, token_ids: list[int], most: int, temperature: float, 
           generator: torch.Generator) -> list[int]:
     """What a GPT has to add to a text, `most` pieces at most: it ends where the model says [SEP].
 
-    token_ids: the text so far, which begins with [CLS]. The whole of it is encoded again for each piece: a program
-    for long texts would keep keys and values of all blocks.
+    token_ids: the text so far, which begins with [CLS]; with `most` more it must fit the model's positions. The whole
+    of it is encoded again for each piece: a program for long texts would keep keys and values of all blocks.
     """
     text, device = list(token_ids), model.bias.device
     for _ in range(most):

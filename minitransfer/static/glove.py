@@ -41,7 +41,8 @@ def count_pairs(blocks: np.ndarray, vocab_size: int, window: int, *, most: int =
     since a window drawn evenly from 1 to `window` reaches a word at distance d with probability 1 − (d − 1) / window.
     Pairs are counted in whole numbers of 1 / window, so that no bit depends on their order or on `at_once`, how many
     are counted in one go. At most `most` pairs are kept, whatever the text: when there are more, those that were met
-    least are forgotten, much as in lossy counting (Manku and Motwani 2002). check: called in between.
+    least are forgotten, much as in lossy counting (Manku and Motwani 2002). From then on, which pairs are left and how
+    often they count does depend on the order: one that was forgotten begins at 0 again. check: called in between.
 
     Differs: in the paper a pair at distance d counts 1 / d. Here it counts as often as skip-gram would meet it.
     """

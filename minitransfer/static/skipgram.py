@@ -21,6 +21,7 @@ from torch import Tensor
 class SkipGramConfig:
     """What skip-gram is trained with.
 
+    hidden_size         D: how many numbers a word vector has
     window              the largest context window, in words to each side
     negatives           N of the formula: how many noise words each pair is weighed against
     shared_negatives    K: how many are really drawn, once for a whole step; each counts N / K times for every pair
@@ -48,7 +49,7 @@ class WordTables:
     squares: dict[str, Tensor]
 
     def tensors(self, counts: np.ndarray) -> dict[str, Tensor]:
-        """What is worth keeping: the tables, and the words' counts (V,)."""
+        """What is worth keeping: the tables, (V, D) each, and the words' counts (V,) int64."""
         tables = {table: getattr(self, table) for table in self.TABLES}
         return {**tables, "counts": torch.from_numpy(counts.astype(np.int64))}
 
@@ -86,7 +87,7 @@ class SkipGram(WordTables):
     """Two tables of word vectors, trained against each other.
 
     c = `vectors` (V, D) for the word in the middle, o = `contexts` (V, D) for the words around it. Of each pair the
-    loss is, in nats,
+    loss is, in nats (by the natural logarithm, as all losses of this book),
 
         −log σ(c·o) − Σ_{n=1..N} E_{w~p}[ log σ(−c·o_w) ],   p(w) ∝ count(w)^¾       (Mikolov et al. 2013, eq. 4)
 
@@ -99,6 +100,7 @@ class SkipGram(WordTables):
     """
 
     def __init__(self, counts: np.ndarray, config: SkipGramConfig, generator: torch.Generator):
+        """Begin by chance. Shapes: counts (V,) integers, of each word in the text."""
         vocab_size, D = len(counts), config.hidden_size
         self.config = config
         self.vectors = (torch.rand(vocab_size, D, generator=generator) - 0.5) / D

@@ -3,6 +3,9 @@
 **Packing** is like a roll of paper: document after document with [SEP] between them, cut wherever a row is full. A row
 may so begin in the middle of a word, but every place in it holds a piece to learn from.
 
+[SEP] marks where a text ends. [CLS] opens each row, as it opens each text of a task: a place that belongs to no word,
+where a network may gather what the whole text says, and where a classifier may look for it (Part VI).
+
 Read next: `minitransfer.static.skipgram`, Part II; or for BERT alone `minitransfer.bert.masking`.
 """
 

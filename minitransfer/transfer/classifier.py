@@ -42,6 +42,10 @@ class Classifier(nn.Module):
     last     the same of a text's last token, as a GPT needs it
 
     classes: their names, in the order of the logits.
+
+    On the way, for the mean head: `token_vectors` (B, T, D), `encode` (L + 1, B, T, D), pooled (B, L + 1, W), the
+    head's inputs (B, W), logits (B, Y). A frozen encoder's pooled layers are kept, and `forward` takes them instead of
+    tokens.
     """
 
     head: MeanPoolHead | BiLSTMHead | ClsHead
@@ -80,11 +84,11 @@ class Classifier(nn.Module):
         return self.classify_pooled(gather_rows(self.encode_batch(batch), batch.num_texts))
 
     def encode_batch(self, batch: Batch) -> Tensor:
-        """The pooled layers of each text in a batch, or what else the head takes. Shapes: as `encode_pooled`."""
+        """The pooled layers of each text in a batch, or what else the head takes. Shapes: as `encode_and_pool`."""
         x = self.token_vectors(batch)
-        return self.encode_pooled(x, torch.from_numpy(batch.mask).to(x.device))
+        return self.encode_and_pool(x, torch.from_numpy(batch.mask).to(x.device))
 
-    def encode_pooled(self, x: Tensor, mask: Tensor) -> Tensor:
+    def encode_and_pool(self, x: Tensor, mask: Tensor) -> Tensor:
         """What the head takes of each text, pooled over its tokens.
 
         Shapes: x (B, T, D) token vectors, mask (B, T) bool -> (B, L + 1, W) for mean, (B, 2 head_size) for bilstm,
@@ -99,7 +103,7 @@ class Classifier(nn.Module):
             return self.head.pool(self.mix(layers), mask)
 
     def classify_pooled(self, pooled: Tensor) -> Tensor:
-        """Shapes: what `encode_pooled` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
+        """Shapes: what `encode_and_pool` gives of each text, or pooled layers (B, L + 1, W) -> logits (B, Y)."""
         x = self.head_inputs(pooled)
         return self.head.classify(x) if isinstance(self.head, BiLSTMHead) else self.head(x)
 

@@ -42,11 +42,11 @@ def pool_tokens(layers: Tensor, mask: Tensor, pool: str) -> Tensor:
     [CLS] (3.4), Radford et al. 2018 the last token. A maximum is not linear, so pool(mix) ≠ mix(pool): with it we mix
     the pooled layers, which is another model.
     """
-    T = mask.sum(dim=1).clamp(min=1)
-    h_T = layers[:, torch.arange(len(mask), device=mask.device), T - 1]
+    lengths = mask.sum(dim=1).clamp(min=1)  # (B,)
+    h_T = layers[:, torch.arange(len(mask), device=mask.device), lengths - 1]
     if pool in ("cls", "last"):
         return (layers[:, :, 0] if pool == "cls" else h_T).transpose(0, 1)
-    mean = layers.sum(dim=2) / T.view(1, -1, 1)
+    mean = layers.sum(dim=2) / lengths.view(1, -1, 1)
     parts = [mean]
     if pool in ("mean-max", "concat"):
         maximum = layers.masked_fill(~mask.view(1, *mask.shape, 1), -torch.inf).amax(dim=2)
@@ -88,7 +88,8 @@ class Standardise(nn.Module):
     Above a frozen encoder, mean and std are those of all training texts. Above one that learns they would be those of
     another encoder within a few steps, for what texts have in common is large and moves: there each training batch is
     measured by its own (batch normalisation, Ioffe and Szegedy 2015, as in the heads of Howard and Ruder 2018), and
-    after each epoch mean and std are taken anew. Until `fit`, it changes nothing.
+    after each epoch mean and std are taken anew. A batch of fewer than 4 texts, which have hardly a spread, takes those
+    of the batch before it. Before the first of all, nothing is changed.
 
     Differs: Peters et al. 2018 (section 3.2) sometimes normalise each layer before mixing, because layers differ in
     scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
@@ -111,8 +112,11 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor, learning: bool = False) -> Tensor:
         """`learning`: whether this is training, and of the encoder too. Shapes: (…, L + 1, W) -> the same."""
-        measured = learning and len(features) >= LEAST_MEASURED
-        mean, std = mean_and_spread(features) if measured else (self.mean, self.std)
+        if not learning or len(features) < LEAST_MEASURED:
+            return (features - self.mean) / self.std
+        mean, std = mean_and_spread(features)
+        self.mean.copy_(mean.detach())
+        self.std.copy_(std.detach())
         return (features - mean) / std
 
 

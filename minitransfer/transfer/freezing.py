@@ -9,7 +9,7 @@ parameters, and a mode says how many of them learn, counted from the top.
     top        the upper N
     finetune   all, each at a rate of its own, smaller towards the text
     gradual    as finetune, but in epoch e, counted from 0, only the upper e: first the head alone
-    scratch    all, at one rate, from random weights: the control
+    scratch    all, at one rate unless `--layer-decay` says otherwise, from random weights: the control
 
 Read next: `minitransfer.transfer.classifier`.
 """

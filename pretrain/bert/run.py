@@ -28,15 +28,15 @@ from pretrain.shared import finish
 from pretrain.vectors import begin, training_seed
 
 
-def main(settings: Settings, build: Callable[..., MaskedLM] = build,
+def main(settings: Settings, make: Callable[..., MaskedLM] = build,
          check: Callable[..., None] = check_origin) -> dict[str, Any]:
-    """Train a BERT. build: makes the network. check: refuses an origin before text is read. Returns what it came to."""
-    return run_on_pieces(settings, MaskedLM, read_text, train, measure, build, check)
+    """Train a BERT. make: makes the network. check: refuses an origin before text is read. Returns what it came to."""
+    return run_on_pieces(settings, MaskedLM, read_text, train, measure, make, check)
 
 
 def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callable[..., PackedText],
-                  train: Callable[..., int], measure: Callable[..., dict[str, float]],
-                  build: Callable[..., MaskedLM] = build,
+                  loop: Callable[..., int], evaluate: Callable[..., dict[str, float]],
+                  make: Callable[..., MaskedLM] = build,
                   check: Callable[..., None] = check_origin) -> dict[str, Any]:
     """Prepare text and network, open the run, train, measure on all held-out text, and leave a finished run.
 
@@ -48,7 +48,7 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     settings, device, origin, corpus, config = begun
     seed = training_seed(settings.seed, origin)
     text = read(corpus, settings, seed, read_tokenizer(origin))
-    model = build(settings, text, origin, network)
+    model = make(settings, text, origin, network)
     tokenizer = text.tokenizer.to_json()
     config |= {"model": asdict(model.config), "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest()}
     V = model.config.vocab_size
@@ -59,8 +59,8 @@ def run_on_pieces(settings: PieceSettings, network: type[MaskedLM], read: Callab
     if settings.warm_start == "auto":
         say(f"stage 2 of 2: {settings.task}")
     with open_run(settings.out, config, resume=settings.resume) as run, Stop() as stop:
-        step = train(model.to(device), text, settings, seed, run, stop)
-        metrics = on_first(stop, lambda: measure(model, text, settings.batch_size, check=stop.check))
+        step = loop(model.to(device), text, settings, seed, run, stop)
+        metrics = on_first(stop, lambda: evaluate(model, text, settings.batch_size, check=stop.check))
         if is_first():
             run.save_model(model.state_dict(), {"tokenizer.json": tokenizer})
             report(run, metrics, step, total=step, every=step)

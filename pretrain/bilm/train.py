@@ -40,6 +40,12 @@ def train(model: BiLM, word_vectors: WordVectors, text: Text, settings: Settings
           stop: Stop, side_by_side: SideBySide) -> int:
     """Train both directions, each on its own windows; returns the number of steps. Raises: Stopped if asked to stop.
 
+    Without what makes it fast, a step is this for d = 0, forward, and d = 1, backward, and then one of AdamW:
+
+        loss, states[d] = model.direction_loss(d, words[d], targets[d], states[d])
+        (loss / 2).backward()
+
+    The softmax is sampled instead, and cut down to the candidates of a step, whose rows have an optimizer of their own.
     Order, negatives and dropout follow from seed, epoch and step alone, so a run that goes on from a saved state ends
     with the same weights, bit for bit, as one that was never stopped. Several processes cut the same windows and draw
     the same negatives, and each takes its rows.

@@ -45,7 +45,8 @@ def read_text(corpus: Corpus, settings: Settings, seed: int, tokenizer: WordPiec
     """A corpus as rows for a GPT, with room for T = --seq-length pieces; arguments and errors as of `read_rows`."""
     tokenizer, rows, held_out = read_rows(corpus, settings, seed, tokenizer, settings.seq_length + 2)
     counts = np.bincount(next_pieces(rows)[1].flatten().numpy(), minlength=tokenizer.vocab_size)
-    pieces = sum(len(ids) + 1 for ids in tokenizer.encode(corpus.validation, corpus.marks_unknown))
+    lengths = [len(ids) for ids in tokenizer.encode(corpus.validation, corpus.marks_unknown) if len(ids)]
+    pieces = sum(lengths) + len(lengths) - 1  # with a [SEP] between documents, as `pack` joins them
     words = sum(len(tokenize(document, corpus.marks_unknown)) for document in corpus.validation)
     held_out = in_own_order(held_out, settings.seed)
     return Text(tokenizer, rows, torch.from_numpy(counts), held_out, pieces / max(words, 1))

@@ -41,7 +41,7 @@ def classifier(path):
 
 @torch.no_grad()
 def loss_at(model, x, mask):
-    return cross_entropy(model.classify_pooled(model.encode_pooled(x, mask)), LABELS).item()
+    return cross_entropy(model.classify_pooled(model.encode_and_pool(x, mask)), LABELS).item()
 
 
 def test_a_shift_has_the_share_of_each_texts_length_and_the_direction_of_its_gradient():

@@ -111,7 +111,7 @@ def test_what_the_cls_head_reads_is_the_last_layer_of_the_first_token(encoder):
     assert not torch.allclose(h[:2, 0], h[:2, 1], atol=0.1)
     model = Classifier(encoder, head="cls", pool="cls", head_size=5, dropout=0.5).eval()
     torch.nn.init.normal_(model.head.W.weight)
-    logits = model.classify_pooled(model.encode_pooled(x, mask))
+    logits = model.classify_pooled(model.encode_and_pool(x, mask))
     assert torch.allclose(logits, h[:, 0] @ model.head.W.weight.T, atol=1e-5)
 
 

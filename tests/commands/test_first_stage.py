@@ -16,6 +16,7 @@ from commands import last_line
 from pretrain_runs import make_wikitext, signal_at
 from processes import together
 
+from finetune.reports import corpus_of
 from minitransfer.apparatus import progress
 from minitransfer.apparatus.checkpoint import load_run
 from minitransfer.apparatus.commands import run_command
@@ -116,7 +117,10 @@ def test_a_run_by_the_name_that_vectors_have_leaves_that_place_to_itself(name, w
 def test_vectors_that_have_read_this_text_and_more_suit(data, tmp_path, capsys):
     assert run("static", data, tmp_path / "static", "--corpus", "wikitext-2", "sample", "--epochs", "1") == 0
     assert run("bilm", data, tmp_path / "bilm") == 0
-    assert f"static vectors are in {tmp_path / 'static'}" in capsys.readouterr().err
+    told = f"static vectors are in {tmp_path / 'static'}, learned from wikitext-2+sample, which is more text than wiki"
+    assert told in capsys.readouterr().err
+    assert corpus_of(load_run(tmp_path / "bilm"), "frozen") == "wikitext-2, from static vectors of wikitext-2+sample"
+    assert corpus_of(load_run(tmp_path / "bilm"), "scratch") is None
 
 
 STAGES = [("bilm", "static", 3), ("bilm", "spelling", 1), ("bilm", "bilm", 7),

@@ -131,7 +131,7 @@ def test_an_encoder_that_learns_is_read_with_dropout_and_a_frozen_one_never(tmp_
     def logits(training, seed):
         torch.manual_seed(seed)
         model.train(training)
-        return model.classify_pooled(model.encode_pooled(x, mask))
+        return model.classify_pooled(model.encode_and_pool(x, mask))
 
     assert torch.equal(logits(True, 1), logits(True, 1))
     assert torch.equal(logits(True, 1), logits(True, 2)) == frozen
