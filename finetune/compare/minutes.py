@@ -177,7 +177,8 @@ def seconds(record: Record, records: Records) -> float:
     """What one stage took. The time of an average is that of its runs.
 
     A frozen encoder's features are kept, so that of many runs one has encoded all reviews: each is charged with the
-    longest of these passes, as if it had been the only one.
+    longest of these passes, as if it had been the only one. (`finetune.compare.tables` charges it with the share of its
+    labelled reviews alone: there modes are compared, and no other is charged with the reviews it is only tested on.)
     """
     if record.config["kind"] == "average":
         return 0.0

@@ -55,7 +55,8 @@ def minutes(rows: Sequence[Row], of_line: Iterable[Sequence[Row]]) -> float:
 
     A frozen encoder encodes all reviews in the first run of a line, and the others find its layers in the cache. Of
     that one pass, the longest of them all, each run is charged with what its labelled reviews take: no other mode
-    is charged with encoding the reviews that it is only tested on.
+    is charged with encoding the reviews that it is only tested on. (`finetune.compare.minutes` charges the whole pass:
+    there the question is how long one waits, from raw text on.)
     """
     if rows[0]["mode"] == "frozen":
         encoding = max(row["seconds_encoding"] for others in of_line for row in others)

@@ -89,7 +89,7 @@ def word_loss(softmax: WordSoftmax, ids: Mapping[str, int], model: Classifier, b
     ahead, back = h.chunk(2, dim=-1)  # the states of the forward and of the backward model at each token
 
     def mean_loss(states: Tensor, targets: Tensor) -> Tensor:
-        """That of one direction."""
+        """That of one direction. Shapes: states (B, T − 1, P), targets (B, T − 1) int64 -> scalar, in nats."""
         asked = drawn(mask[:, 1:])  # where the second of two neighbours is real, so is the first
         return softmax.full_loss(states[asked], targets[asked]) / max(int(asked.sum()), 1)
 

@@ -41,7 +41,7 @@ from minitransfer.transfer.erasure import word_importances
 STDIN = "-"  # as a text
 SHOWN = 70  # characters of a text that are repeated beside its answer
 WORDS, LONGEST = 5, 24  # how many words are shown for an answer and against it, and how much of each
-LEAST = 0.005  # log odds: what would be shown as 0.00 is not
+LEAST_SHOWN = 0.005  # log odds: what would be shown as 0.00 is not
 CERTAIN = 3  # standard deviations: three unknown words of three are beyond chance, and four of six are not
 
 
@@ -187,8 +187,8 @@ def lines(one: Asked, answer: dict[str, Any]) -> Iterator[str]:
 def weightiest(words: Sequence[tuple[str, float]]) -> Iterator[str]:
     """A line with the words that speak most for an answer, and one with those against it, if there are any."""
     ranked = sorted(words, key=lambda word: -word[1])
-    sides = {"for it": [word for word in ranked if word[1] >= LEAST],
-             "against it": [word for word in reversed(ranked) if word[1] <= -LEAST]}
+    sides = {"for it": [word for word in ranked if word[1] >= LEAST_SHOWN],
+             "against it": [word for word in reversed(ranked) if word[1] <= -LEAST_SHOWN]}
     for side, most in sides.items():
         if most:
             weights = (f'"{beginning(word, LONGEST)}" {weight:+.2f}' for word, weight in most[:WORDS])

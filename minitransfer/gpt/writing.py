@@ -17,7 +17,7 @@ import torch
 from minitransfer.gpt.causal import CausalLM
 from minitransfer.text.wordpiece import CLS_ID, MASK_ID, PAD_ID, SEP_ID, UNK_ID
 
-LEAST = 1e-30  # temperature: float32 divides by nothing smaller
+LEAST_TEMPERATURE = 1e-30  # float32 divides by nothing smaller
 NEVER = (PAD_ID, UNK_ID, CLS_ID, MASK_ID)  # are no text
 
 
@@ -38,7 +38,7 @@ def write(model: CausalLM, token_ids: list[int], most: int, temperature: float, 
         if temperature == 0:
             chosen = 0
         else:
-            p = ((z - z[0]) / max(temperature, LEAST)).softmax(dim=0)
+            p = ((z - z[0]) / max(temperature, LEAST_TEMPERATURE)).softmax(dim=0)
             chosen = int(torch.multinomial(p, 1, generator=generator))
         if pieces[chosen] == SEP_ID:
             break

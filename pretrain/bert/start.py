@@ -106,7 +106,8 @@ def build(settings: PieceSettings, text: PackedText, origin: LoadedRun | None,
 def take_over_vectors(model: MaskedLM, origin: LoadedRun) -> None:
     """Begin with static vectors for token embeddings: 0.05 · standardised vector, for each piece that has one.
 
-    They are a little larger than new embeddings, so that the first steps do not wash away what they say.
+    They are a little larger than new embeddings, so that the first steps do not wash away what they say. Shapes: of the
+    run, vectors (V, D) float32 and counts (V,) int64.
     """
     counts = origin.tensors["counts"].float()
     vectors = VECTOR_STD * standardise(origin.tensors["vectors"].float(), counts)

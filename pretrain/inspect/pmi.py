@@ -23,7 +23,7 @@ from pretrain.inspect.showing import own_corpus
 from pretrain.static.settings import Settings as StaticSettings
 from pretrain.static.units import count_pieces, count_units, count_words
 
-LEAST = (1, 10, 100)  # of X_ij: the rows of the table
+LEAST_COUNTS = (1, 10, 100)  # of X_ij: the rows of the table
 AT_ONCE = 2**16  # pairs whose vectors are multiplied in one go
 Row = tuple[int, int, float, float, float]
 Points = tuple[list[float], list[float]]  # PMI and c·o of each pair
@@ -84,7 +84,7 @@ def tell(run: LoadedRun, settings: Settings) -> tuple[list[Row], Points]:
           f"  {'X from':<8}{'pairs':<14}{'c·o with PMI':<14}{asked_for:<37}mean difference")
     co, chance = products(run.tensors, pairs), pmi(pairs)
     moved, asked = fitted(run.tensors, pairs, co)
-    for least in LEAST:
+    for least in LEAST_COUNTS:
         kept = pairs.x >= least
         if (found := int(kept.sum())) > 1:
             with_pmi, with_asked = (torch.corrcoef(torch.stack([a[kept], b[kept]]))[0, 1].item()

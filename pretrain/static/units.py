@@ -22,7 +22,7 @@ from minitransfer.text.corpora import Corpus
 from minitransfer.text.wordpiece import SPECIAL_PIECES, train_wordpiece
 from minitransfer.text.words import EOS_WORD, SPECIAL_WORDS, Vocabulary, token_stream
 
-LEAST = 64  # running words or pieces: as many as a block of skip-gram has
+LEAST_TEXT = 64  # running words or pieces: as many as a block of skip-gram has
 PLENTY = 20_000  # thinned out, so many are 200 or more in any text: a share of √t at least is kept, t = 10⁻⁴
 
 
@@ -55,9 +55,9 @@ def count_words(corpus: Corpus, min_count: int) -> Units:
     counts = np.bincount(stream, minlength=len(everything))
     kept = first + int((counts[first:] >= min_count).sum())  # ranked by count, so the frequent ones stand in front
     stream = stream[(stream >= first) & (stream < kept)]
-    if len(stream) < LEAST:
+    if len(stream) < LEAST_TEXT:
         what = (f"corpus {corpus.name} has {len(stream)} running words out of those that occur {min_count} times or "
-                f"more, and {LEAST} are the least")
+                f"more, and {LEAST_TEXT} are the least")
         raise DataError(what, "give more text, or a smaller --min-count")
     counts[:first] = 0
     return Units("words", stream, counts[:kept], everything.words[:kept])
@@ -74,8 +74,8 @@ def count_pieces(corpus: Corpus, vocab_size: int) -> Units:
     tokenizer = train_wordpiece(corpus.train, vocab_size, corpus.marks_unknown)
     stream = np.concatenate([np.empty(0, np.int32), *tokenizer.encode(corpus.train, corpus.marks_unknown)])
     stream = stream[stream >= len(SPECIAL_PIECES)]
-    if len(stream) < LEAST:
-        what = f"corpus {corpus.name} has {len(stream)} running word pieces, and {LEAST} are the least"
+    if len(stream) < LEAST_TEXT:
+        what = f"corpus {corpus.name} has {len(stream)} running word pieces, and {LEAST_TEXT} are the least"
         raise DataError(what, "give more text, or more --pieces")
     counts = np.bincount(stream, minlength=tokenizer.vocab_size)
     facts = {"vocab_size": tokenizer.vocab_size}  # fewer than asked for, if the text has no more
