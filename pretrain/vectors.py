@@ -8,6 +8,7 @@ into one named after --out. `begin` is all that biLM, BERT and GPT do alike befo
 Read next: `pretrain.bilm.train`.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from minitransfer.apparatus.checkpoint import LoadedRun, held, load_run, make_directory, read_completion
 from minitransfer.apparatus.distributed import check_batch_size, on_first
 from minitransfer.apparatus.durable import entry
-from minitransfer.apparatus.errors import CheckpointError
+from minitransfer.apparatus.errors import CheckpointError, DataError
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.runtime import Stop, choose_precision, derived_seed, environment, set_up
 from minitransfer.apparatus.saved import read_config
@@ -96,12 +97,18 @@ def find_or_learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str,
     return load_run(_place(settings, as_saved), "static")
 
 
+def is_free(place: Path) -> bool:
+    """Whether a run can be made there: nothing is, or an empty directory."""
+    return not os.path.lexists(place) or place.is_dir() and not held(place)
+
+
 def _place(settings: NetworkSettings, as_saved: Mapping[str, Any]) -> Path:
     """The first place that is free or holds vectors that suit. Raises: CheckpointError if there is none."""
     for place in places(settings):
-        if not is_begun(place) or suits(place, settings, as_saved):
+        if suits(place, settings, as_saved) if is_begun(place) else is_free(place):
             return place
-    raise CheckpointError(f"vectors other than those needed here are in {' and '.join(map(str, places(settings)))}",
+    taken = " and ".join(map(str, places(settings)))
+    raise CheckpointError(f"something other than the vectors needed here is in {taken}",
                           "give another --out, or a run of pretrain.static with --warm-start")
 
 
@@ -115,7 +122,10 @@ def _learn(settings: NetworkSettings, corpus: Corpus, as_saved: dict[str, Any], 
         return
     say(f"stage 1 of {stages}: static vectors, into {place}")
     of_vectors = settings_of_vectors(settings, place)
-    units = read_units(of_vectors, corpus)
+    try:
+        units = read_units(of_vectors, corpus)
+    except DataError as failure:
+        raise DataError(failure.what, "give more text, or begin without vectors by --warm-start none") from failure
     make_directory(Path(settings.out))
     learn_vectors(of_vectors, units, as_saved, stop)
 

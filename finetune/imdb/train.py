@@ -10,8 +10,9 @@ Reviews in, positive or negative out (lecture 5). The labelled reviews are chose
 encoder encodes each review once, or the model encodes them again in every epoch; the loop below trains, as much of the
 encoder as the mode says; and only then is the test half scored, once.
 
-Around this file: `settings`, `model`, `data`, `run`, `forgetting`, `auxiliary`, `adversarial`. Read next:
-`finetune.labelled`.
+Around this file: `settings`, `model`, `data`, `run`, `forgetting`, `auxiliary`, `adversarial`.
+
+Read next: `finetune.labelled`.
 """
 
 import math

@@ -54,7 +54,7 @@ class Asked(NamedTuple):
 
 def main(settings: Settings) -> list[dict[str, Any]]:
     """Answer texts, a line each; returns the answers. Raises: DataError, after the last, if some lines are no text."""
-    check_texts(settings.texts, settings.file)
+    check_texts(settings.texts if settings.reads_stdin else (), settings.file)
     set_threads(settings.threads)
     classifier = load_classifier(settings.run, settings.device)
     weigh = weigher(classifier) if settings.words else None
@@ -112,16 +112,16 @@ def weigher(classifier: Predicting) -> Callable[..., list[tuple[str, float]]]:
 
 def asked(settings: Settings) -> Iterator[Asked]:
     """The texts of the command line, `-` for the lines of stdin, then those of the files; without any, stdin's."""
-    for text in settings.texts or (() if settings.file else (STDIN,)):
-        yield from stdin_lines() if text == STDIN else [Asked(text)]
+    nothing = (STDIN,) if settings.reads_stdin and not settings.file else ()
+    for text in settings.texts or nothing:
+        yield from stdin_lines() if text == STDIN and settings.reads_stdin else [Asked(text)]
     for name in settings.file:
         try:
-            file = open(name, "rb")
+            with open(name, "rb") as file:
+                yield from decoded_lines(file, name)
         except OSError as failure:
             what = f"--file {name:.300} cannot be read: {failure.strerror}"
-            raise UsageError(what, "let your user read it") from failure
-        with file:
-            yield from decoded_lines(file, name)
+            raise UsageError(what, "let your user read it, or name another file") from failure
 
 
 def stdin_lines() -> Iterator[Asked]:

@@ -3,10 +3,12 @@
 Read next: `finetune.predict.answer`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from minitransfer.apparatus.options import directory_name, positive_int
-from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
+from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag, without_flag
 
 DESCRIPTION = """Say which class texts belong to, such as positive or negative, and with what probability.
 
@@ -45,3 +47,10 @@ class Settings(CommandSettings):
                            metavar="N", default=1)
     device: str = device_flag()
     threads: int | None = threads_flag()
+    reads_stdin: bool = without_flag(True)  # where there is no text, or it is -
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """From Python, whatever is among `texts` is a text, and none are none: stdin is read where nothing is said."""
+        return replace(super().from_values(values), reads_stdin=values.get("texts") is None)
+

@@ -111,7 +111,7 @@ def file_lines(path: Path) -> Iterator[bytes]:
             yield from file
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"cannot read {path}: {reason}", "restore that file, or move its folder away") from error
+        raise DataError(f"cannot read {path}: {reason}", "restore that file, or name another in its place") from error
 
 
 def _refuse_unsafe(path: Path, name: str, flaw: str, seen: Container[str]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from minitransfer.apparatus.commands import as_mendable
 from minitransfer.apparatus.errors import Stopped, UsageError
 
 COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb",
@@ -48,3 +49,7 @@ def call(command: str, values: Mapping[str, Any]) -> Any:
         flags = [f"{name}={value!r}" for name, value in {**values, "resume": True}.items()]
         stop.args = (f"{stop.message}; to go on: minitransfer.run({', '.join([repr(command), *flags])})",)
         raise
+    except (OSError, RuntimeError, MemoryError) as failure:
+        if (mendable := as_mendable(failure)) is None:
+            raise
+        raise mendable from failure

@@ -222,10 +222,13 @@ def read_completion(path: Path) -> dict[str, Any] | None:
     """What complete.json of a run says; None if there is none. Raises: CheckpointError if it is damaged."""
     if not (path / COMPLETE).is_file():
         return None
-    noted = read_json(path / COMPLETE)
+    fix = "delete it, and the run goes on from its last state with --resume"
+    try:
+        noted = read_json(path / COMPLETE)
+    except CheckpointError as failure:
+        raise CheckpointError(failure.what, fix) from failure
     if type(noted.get("step")) is not int:
-        what = f"{path / COMPLETE} is damaged: it does not say at which step the run was complete"
-        raise CheckpointError(what, "delete it, and the run goes on from its last state with --resume")
+        raise CheckpointError(f"{path / COMPLETE} is damaged: it does not say at which step the run was complete", fix)
     return noted
 
 

@@ -19,7 +19,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minitransfer.apparatus.errors import NAME_ERRORS, Interrupted, MinitransferError, Stopped, UsageError
+from minitransfer.apparatus.errors import (
+    NAME_ERRORS,
+    Interrupted,
+    MinitransferError,
+    ResourceError,
+    Stopped,
+    UsageError,
+)
 from minitransfer.apparatus.options import one_line, shell_line
 from minitransfer.apparatus.progress import is_speaker, several
 
@@ -64,6 +71,8 @@ def run_command(main: Callable[[Any], object], settings: Any, argv: Sequence[str
 def _parse_and_run(main: Callable, settings: Any, argv: Sequence[str] | None,
                    together: bool, to_go_on: str) -> int:
     """Run `main`; returns 0, or the exit code of argparse: 0 after --help, 2 after a usage error."""
+    if not os.path.isdir(os.curdir):  # without which torch says that it is broken
+        raise UsageError("the directory that you are in is gone", "change to another")
     try:
         complete = settings.parse_args(argv)
     except SystemExit as exit_:
@@ -140,16 +149,23 @@ def _verdict(failure: BaseException) -> tuple[int, str]:
     if isinstance(failure, ModuleNotFoundError) and failure.name in DEPENDENCIES:
         what = f"the package {failure.name} is not installed for {sys.executable}"
         return 2, f"error: {what}. Fix: activate the environment that you installed into, or `pip install -e .`."
+    if (mendable := as_mendable(failure)) is not None:
+        return mendable.exit_code, f"error: {mendable}"
+    return 1, "error: this is a bug in the program. Fix: report it together with the lines above."
+
+
+def as_mendable(failure: BaseException) -> MinitransferError | None:
+    """What a user can do about memory that ran out, a disk or a path, of which Python or torch said so; else None."""
     if _is_out_of_memory(failure):
         asked = re.search(r"tried to allocate [\d.]+ \w+", str(failure), re.IGNORECASE)
         details = asked[0] if asked else str(failure).partition(". ")[0][:200] or type(failure).__name__
-        return 6, (f"error: memory ran out: {details}. Fix: ask for less, such as a smaller --batch-size or other "
-                   "sizes, or close other programs.")
+        return ResourceError(f"memory ran out: {details}",
+                             "ask for less, such as a smaller --batch-size or other sizes, or close other programs")
     if isinstance(failure, OSError) and failure.errno in DISK_ERRORS:
-        return 6, f"error: {_system_message(failure)}. Fix: free space there, or choose a directory you may write to."
+        return ResourceError(_system_message(failure), "free space there, or choose a directory you may write to")
     if isinstance(failure, OSError) and failure.errno in NAME_ERRORS:
-        return 2, f"error: {_system_message(failure)}. Fix: give a shorter path, made of directories."
-    return 1, "error: this is a bug in the program. Fix: report it together with the lines above."
+        return UsageError(_system_message(failure), "give a shorter path, made of directories")
+    return None
 
 
 def _system_message(failure: OSError) -> str:

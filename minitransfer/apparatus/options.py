@@ -16,9 +16,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set
 from typing import Any
 
+from minitransfer.apparatus.errors import UsageError
 from minitransfer.apparatus.progress import is_speaker
 
 LARGEST_INT = 2**31 - 1  # what fits every place a flag's integer may end up in: seeds, sizes, thread counts
@@ -100,11 +101,23 @@ def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], a
 
 positive_int = _number(int, lambda n: 1 <= n <= LARGEST_INT, f"a whole number from 1 to {LARGEST_INT}")
 non_negative_int = _number(int, lambda n: 0 <= n <= LARGEST_INT, f"a whole number from 0 to {LARGEST_INT}")
-positive_float = _number(float, lambda x: 0 < x < math.inf, "a finite number above 0")
+positive_float = _number(float, lambda x: 0 < x <= 1e38, "a number above 0 and at most 1e38")  # as float32 has them
 non_negative_float = _number(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 probability = _number(float, lambda p: 0 <= p < 1, "a number of at least 0 and below 1")
 share = _number(float, lambda p: 0 < p <= 1, "a number above 0 and at most 1")
 fraction = _number(float, lambda p: 0 < p < 1, "a number above 0 and below 1")
+
+
+def several_of(name: str, values: Any) -> list:
+    """What Python gives for several values, in its order: of a list, an array, a generator.
+
+    Raises: UsageError for what has no order, such as a set, is a table, or has nothing in it to give.
+    """
+    in_order = isinstance(values, Iterable) and not isinstance(values, (bytes, Mapping, Set, MappingView))
+    if in_order and not hasattr(values, "columns"):
+        with contextlib.suppress(TypeError):  # of an array without dimensions
+            return list(values)
+    raise UsageError(f"{name} are of type {type(values).__name__}", "give a list of strings, or one string")
 
 
 def directory_name(text: str) -> str:

@@ -8,6 +8,7 @@ Next: metrics.py, the rows that a run logs.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,8 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
 
 def _first_make(path: Path, kind: str | None) -> str:
     """The advice where there is no run: the command that makes one there, of the kind needed or of the name's."""
+    if os.path.lexists(path) or not path.name:
+        return "give the directory of a finished run"
     kind = kind or next((kind for kind in COMMAND_OF_KIND if path.name.startswith(kind)), "bilm")
     usual = "runs/imdb" if kind == "transfer" else f"runs/{kind}"
     out = "" if str(path) == usual else f" --out {shell_line([str(path)[:300]])}"
@@ -113,8 +116,8 @@ def _first_make(path: Path, kind: str | None) -> str:
 
 def read_config(path: Path, fix: str = "give the directory of a finished run, such as runs/bilm") -> dict[str, Any]:
     """The config.json of a run. Raises: CheckpointError, which advises `fix`, if there is none that can be read."""
-    if not path.is_dir():
-        state = "it is a file" if path.exists() else "there is no such directory"
+    if not os.path.isdir(path):  # which a name too long for the system does not trouble
+        state = "it is a file" if os.path.exists(path) else "there is no such directory"
         raise CheckpointError(f"no run at {str(path)[:300]}: {state}", fix)
     if not (path / CONFIG).is_file():
         names = _some(sorted(entry.name for entry in path.iterdir()))

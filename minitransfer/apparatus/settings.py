@@ -16,17 +16,26 @@ Next: commands.py, how a command of the shell is run.
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import partial
 from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import Parser, directory_name, non_negative_int, positive_float, positive_int
+from minitransfer.apparatus.options import (
+    Parser,
+    directory_name,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    several_of,
+)
 
 SHARED = "shared flags"
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+PLACEHOLDER = "x"  # what the parser sees of values without a flag, so that it asks for those that are missing
 
 
 def flag(help: str, convert: Callable[[str], Any] = str, *, default: Any = MISSING, metavar: str | None = None,
@@ -125,11 +134,11 @@ class CommandSettings:
 
         parser = make_parser(cls)
         parser.error = refuse  # type: ignore[assignment]
-        return cls._read(parser, flag_words(cls, values))
+        return cls._read(parser, flag_words(cls, values), positional_values(cls, values))
 
     @classmethod
-    def _read(cls, parser: Parser, argv: Sequence[str] | None) -> Self:
-        given = vars(parser.parse_args(argv))
+    def _read(cls, parser: Parser, argv: Sequence[str] | None, positional: Mapping[str, Any] = {}) -> Self:
+        given = vars(parser.parse_args(argv)) | positional
         return cls.of(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
     def deciding(self, by_preset: bool = False) -> dict[str, Any]:
@@ -210,8 +219,35 @@ def flag_name(field: dataclasses.Field) -> str:
     return f"--{(field.metadata['name'] or field.name).replace('_', '-')}"
 
 
+def positional_values(settings: type[CommandSettings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of Python's values, those that have no flag, such as the texts of finetune.predict.
+
+    Whatever such a text says it is one, be it `--help`. Raises: UsageError for what is no text.
+    """
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        if not field.metadata.get("positional") or (value := values.get(field.name)) is None:
+            continue
+        many, convert = field.metadata["many"], field.metadata["convert"]
+        alone = isinstance(value, (str, os.PathLike)) or not many
+        texts = [value] if alone else several_of(field.name, value)
+        for text in texts:
+            if not isinstance(text, (str, os.PathLike)):
+                raise UsageError(f"{field.name}: {text!r:.60} is of type {type(text).__name__}", "give a string")
+        try:
+            converted = tuple(convert(str(text)) for text in texts)
+        except argparse.ArgumentTypeError as failure:
+            what, _, fix = str(failure).partition(". Fix: ")
+            raise UsageError(f"{field.name}: {what}", fix or "give another") from failure
+        found[field.name] = converted if many else converted[0]
+    return found
+
+
 def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> list[str]:
-    """Values by their names as the words of a command line. Raises: UsageError for what no flag can have."""
+    """Values by their names as the words of a command line, those without a flag as PLACEHOLDER.
+
+    Raises: UsageError for what no flag can have.
+    """
     fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
     for name in values.keys() - fields.keys():
         near = difflib.get_close_matches(name, fields, n=1)
@@ -220,20 +256,21 @@ def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> li
     words, positional = [], []
     for name, field in fields.items():
         value, described = values.get(name), field.metadata
-        several = isinstance(value, (list, tuple))
+        several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, os.PathLike))
         if several and not (described["many"] or described["repeated"]):
             raise UsageError(f"{name} takes one value, and not {value!r:.60}", "give one, or make a run of each")
-        texts = [str(one) for one in (value if several else [value])]
+        if value is not None and described["positional"]:
+            positional.append(PLACEHOLDER)
+            continue
+        texts = [str(one) for one in (several_of(name, value) if several else [value])]
         if described["convert"] is bool:
             if not isinstance(value, bool | None):
                 raise UsageError(f"{name} is {value!r:.60}", "give True or False")
             if value or value is False and field.default is None:
                 words.append(flag_name(field) if value else flag_name(field).replace("--", "--no-", 1))
-        elif value is not None and described["positional"]:
-            positional += texts
         elif value is not None:
             words += [flag_name(field), *texts] if described["many"] else [f"{flag_name(field)}={t}" for t in texts]
-    return [*words, "--", *positional] if positional else words
+    return [*words, "--", *positional] if positional else words  # behind the values of a flag that takes several
 
 
 def presets_table(presets: Mapping[str, Mapping[str, Any]]) -> str:

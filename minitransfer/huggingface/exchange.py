@@ -46,8 +46,9 @@ ANOTHER_NAME = "give the name of a new directory"
 NO_COUNTERPART = "read its files without us: docs/format.md shows how"
 
 
-def export_run(path: Path, folder: Path) -> None:
+def export_run(path: str | Path, folder: str | Path) -> None:
     """Write a finished run as a folder of that library. Raises: CheckpointError for one that it has no model for."""
+    path, folder = Path(path), Path(folder)
     check_free(folder, fix=ANOTHER_NAME)
     run = load_run(path)
     tensors, config, max_tokens = classifier_of(run) if run.kind == "transfer" else language_model_of(run)
@@ -142,8 +143,9 @@ def card(run: LoadedRun, name: str, weights: Mapping[str, Tensor], config: Mappi
         classes=", ".join(classes))
 
 
-def import_folder(folder: Path, path: Path) -> None:
+def import_folder(folder: str | Path, path: str | Path) -> None:
     """Make a run of an uncased BERT, or of such a decoder, a GPT. Raises: CheckpointError for anything else."""
+    folder, path = Path(folder), Path(path)
     check_free(path, fix=ANOTHER_NAME)
     check_folder(folder)
     shape, kind = read_shape(folder / CONFIG)

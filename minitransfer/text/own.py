@@ -24,6 +24,7 @@ from minitransfer.text.cleaning import decode, say_normalised
 
 UNLABELLED = "unsup"
 SHARE = 0.2  # of each class is set aside to test on, where nothing else is
+MOST_CHARACTERS = 60_000  # of all names of classes: results.json and complete.json have them several times
 
 Pairs = list[tuple[str, str]]  # (text, name of its class)
 
@@ -109,6 +110,8 @@ def sort_classes(labels: Iterable[str]) -> dict[str, list[str]]:
 
 def _number(label: str) -> int | float:
     """The number that a label is, an int if it is whole. Raises: ValueError if it is none, and for nan and infinity."""
+    if "_" in label or not label.isascii():  # which Python takes for numbers, too
+        raise ValueError(label)
     try:
         return int(label)  # as floats many numbers of 17 digits are the same
     except ValueError:
@@ -129,8 +132,8 @@ def set_slice_aside(pairs: Pairs, place: Path) -> tuple[Pairs, Pairs]:
     aside: set[str] = set()
     for label, texts in sorted(of_class.items()):
         if len(texts) < 3:
-            raise DataError(f"class {label!r} of {place} has {len(texts)} different texts, and three are the fewest: "
-                            "to learn from, to choose by and to test on", "add some, or a test half of its own")
+            raise DataError(f"class {label!r:.60} of {place} has {len(texts)} different texts, and three are the "
+                            "fewest: to learn from, to choose by and to test on", "add some, or a test half of its own")
         aside |= set(random.Random(f"{label} test").sample(sorted(texts), max(1, round(SHARE * len(texts)))))
     return [pair for pair in pairs if pair[0] not in aside], [pair for pair in pairs if pair[0] in aside]
 
@@ -143,6 +146,10 @@ def _check_classes(names: Sequence[str], train: Pairs, place: Path) -> None:
     if len(names) > max(2, len(train) // 2):
         raise DataError(f"{place} has {len(names):,} different labels for {len(train):,} texts to learn from",
                         "name the column of labels by --label-column, and give each class several texts")
+    characters = sum(map(len, names))
+    if characters > MOST_CHARACTERS:
+        raise DataError(f"the labels of {place} have {characters:,} characters in {len(names):,} names, and "
+                        f"{MOST_CHARACTERS:,} are the most", "give shorter names, or name another --label-column")
     learnt = {name for _, name in train}
     for name in names:
         if name not in learnt:

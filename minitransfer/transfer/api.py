@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.options import several_of
 from minitransfer.apparatus.runtime import choose_device
 from minitransfer.apparatus.saved import ANOTHER, LoadedRun, load_run, read_config
 from minitransfer.apparatus.settings import DEVICES
@@ -320,9 +321,7 @@ def as_list(texts: Texts) -> tuple[list[str], bool]:
     """The texts as a list, and whether they were a single string. Raises: UsageError for what is no text."""
     if isinstance(texts, str):
         return [texts], True
-    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, dict)):
-        raise UsageError(f"texts are of type {type(texts).__name__}", "give a list of strings, or one string")
-    listed = list(texts)
+    listed = several_of("texts", texts)
     for i, text in enumerate(listed):
         if not isinstance(text, str):
             raise UsageError(f"text {i} is of type {type(text).__name__}, and not a string: {text!r:.60}",

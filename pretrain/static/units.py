@@ -23,6 +23,7 @@ from minitransfer.text.wordpiece import SPECIAL_PIECES, train_wordpiece
 from minitransfer.text.words import EOS_WORD, SPECIAL_WORDS, Vocabulary, token_stream
 
 LEAST_TEXT = 64  # running words or pieces: as many as a block of skip-gram has
+LOOKED_AHEAD = 1_000  # epochs: of more it is not asked beforehand whether each has a block
 PLENTY = 20_000  # thinned out, so many are 200 or more in any text: a share of √t at least is kept, t = 10⁻⁴
 
 
@@ -102,7 +103,7 @@ def cut_blocks(config: SkipGramConfig, units: Units, seed: int, epoch: int) -> t
 def check_blocks(units: Units, seed: int, epochs: int) -> None:
     """Raises: DataError if in some epoch not one block will be left, so that this is said before a run is begun."""
     if len(units.stream) < PLENTY:
-        for epoch in range(epochs):
+        for epoch in range(min(epochs, LOOKED_AHEAD)):
             cut_blocks(SkipGramConfig(), units, seed, epoch)
 
 

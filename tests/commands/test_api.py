@@ -164,10 +164,17 @@ def test_an_option_that_cannot_be_meant_is_refused_in_one_line(runs, run, option
     assert told in str(refused.value) and ". Fix: " in str(refused.value) and "\n" not in str(refused.value)
 
 
+class Table(list):
+    """As a table of pandas is, going through it gives the names of its columns."""
+
+    columns = ("text",)
+
+
 @pytest.mark.parametrize("texts, told", [
     (None, "of type NoneType"), (b"film", "of type bytes"), (["film", 7], "text 1 is of type int"),
     ([["film"]], "text 0 is of type list"), (3.5, "of type float"), ({"text": "film"}, "of type dict"),
-    (["film", float("nan")], "text 1 is of type float"),
+    (["film", float("nan")], "text 1 is of type float"), ({"film"}, "of type set"),
+    ({"a": 1}.keys(), "of type dict_keys"), (np.array("film"), "of type ndarray"), (Table(["text"]), "of type Table"),
 ])  # fmt: skip
 @pytest.mark.parametrize("method", ["encode", "predict", "predict_proba", "transform"])
 def test_what_is_no_text_is_named_by_its_place(runs, method, texts, told):

@@ -1,5 +1,6 @@
 """Claims about commands in Python: results are returned, errors raised, and an interrupt loses nothing."""
 
+import errno
 import io
 import json
 import re
@@ -7,6 +8,7 @@ import signal
 import sys
 import threading
 
+import numpy as np
 import pytest
 from encoder_runs import make_bert, make_oracle
 from pretrain_runs import rows, signal_at, small_presets, wikitext
@@ -14,7 +16,14 @@ from pretrain_runs import rows, signal_at, small_presets, wikitext
 import minitransfer
 from minitransfer.apparatus import calling
 from minitransfer.apparatus.checkpoint import load_run
-from minitransfer.apparatus.errors import CheckpointError, DataError, MinitransferError, Stopped, UsageError
+from minitransfer.apparatus.errors import (
+    CheckpointError,
+    DataError,
+    MinitransferError,
+    ResourceError,
+    Stopped,
+    UsageError,
+)
 
 small_presets = pytest.fixture(scope="module", autouse=True)(small_presets)
 wikitext = pytest.fixture(scope="module")(wikitext)
@@ -70,6 +79,40 @@ def test_the_bag_the_comparison_and_the_prediction_return_their_results(oracle, 
     assert [one["label"] is None for one in answers] == [False, True]
 
 
+FLAGS_AS_TEXTS = ["--json", "--help", "--file=b.txt", "--bogus", "--", "-", "--threads=2", "-x"]
+
+
+def test_a_text_from_python_is_a_text_whatever_it_says(transferred):
+    answers = minitransfer.run("finetune.predict", run=transferred[0], texts=[*FLAGS_AS_TEXTS, "a triumph"])
+    assert len(answers) == len(FLAGS_AS_TEXTS) + 1 and answers[-1]["label"] == "positive"
+    assert minitransfer.run("finetune.predict", run=transferred[0], texts=[]) == []
+
+
+def test_texts_from_python_may_be_an_array_or_a_generator_and_nothing_without_an_order(transferred):
+    texts = ["a triumph", "a mess", "dull"]
+    several = [minitransfer.run("finetune.predict", run=transferred[0], texts=kind)
+               for kind in (texts, np.array(texts), (text for text in texts), tuple(texts))]
+    assert len(several[0]) == 3 and all(answers == several[0] for answers in several)
+    for texts, told in ({"a", "b"}, "of type set"), (b"film", "of type bytes"), (["film", None], "of type NoneType"):
+        with pytest.raises(UsageError, match=told):
+            minitransfer.run("finetune.predict", run=transferred[0], texts=texts)
+
+
+@pytest.mark.parametrize("failure, kind", [
+    (MemoryError(), ResourceError), (OSError(errno.ENOSPC, "full"), ResourceError),
+    (OSError(errno.ENAMETOOLONG, "long"), UsageError),
+])  # fmt: skip
+def test_what_the_system_fails_by_is_raised_with_what_to_do(text, tmp_path, monkeypatch, failure, kind):
+    from pretrain.static import __main__ as static
+
+    def fail(settings):
+        raise failure
+
+    monkeypatch.setattr(static, "main", fail)
+    with pytest.raises(kind, match="Fix: "):
+        minitransfer.run("pretrain.static", out=tmp_path / "static", **text)
+
+
 def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     mix = minitransfer.run("pretrain.inspect", runs=[transferred[0]], mix=True)
@@ -94,7 +137,7 @@ def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypa
     ("finetune.imdb", {"encoder": ()}, "encoder takes one value"),
     ("finetune.imdb", {"mode": "frozn"}, "did you mean frozen?"),
     ("finetune.imdb", {"resume": "yes"}, "resume is 'yes'. Fix: give True or False"),
-    ("finetune.imdb", {"learning_rate": float("nan")}, "must be a finite number above 0"),
+    ("finetune.imdb", {"learning_rate": float("nan")}, "must be a number above 0 and at most 1e38"),
     ("finetune.imdb", {"out": ""}, "must name a directory"),
     ("pretrain.static", {"out": "x\0y"}, r"--out: 'x\x00y' can be the name of no directory"),
     ("finetune.imdb", {"encoder": "x\ud800y"}, r"--encoder: 'x\ud800y' can be the name of no directory"),

@@ -4,6 +4,7 @@ Stopped or killed in any stage, and gone on with, a command ends with the bits o
 """
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_vectors_of_another_text_width_or_unit_are_left_alone_and_others_learned
     assert "into " + str(tmp_path / "bilm-static") in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "static").iterdir() if path.is_file()}
     assert same(tmp_path / "bilm", whole / "bilm")
+
+
+def test_photographs_in_the_place_of_vectors_are_left_alone(whole, data, tmp_path, capsys):
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "photo.jpg").write_bytes(b"photo")
+    assert run("bilm", data, tmp_path / "bilm") == 0
+    assert "into " + str(tmp_path / "bilm-static") in capsys.readouterr().err
+    assert os.listdir(tmp_path / "static") == ["photo.jpg"] and same(tmp_path / "bilm", whole / "bilm")
+
+
+def test_of_too_little_text_for_vectors_a_network_is_told_to_begin_without(tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("a film\nanother film\n" * 9)
+    assert run("bilm", tmp_path, tmp_path / "bilm", "--corpus", str(tmp_path / "short.txt")) == 3
+    assert "begin without vectors by --warm-start none" in last_line(capsys)
 
 
 @pytest.mark.parametrize("name", BESIDE)

@@ -19,7 +19,7 @@ from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import __main__ as imdb
 from finetune.imdb.model import build, build_encoder, fit_to_encoder
 from finetune.predict import answer as predict
-from minitransfer.apparatus.checkpoint import RunDirectory, load_run
+from minitransfer.apparatus.checkpoint import RunDirectory, load_run, read_completion
 from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.durable import manifest_of, to_json
 from minitransfer.apparatus.errors import CheckpointError, UsageError
@@ -229,6 +229,13 @@ def test_a_forged_pointer_or_manifest_of_a_state_leads_to_a_whole_state(tmp_path
                 told.append(f"{data[:40]!r} stopped a run that has a good state")
 
     in_bounds(work)
+
+
+def test_a_note_of_completion_that_is_cut_short_may_be_deleted(runs, tmp_path):
+    path = shutil.copytree(runs / "static", tmp_path / "run")
+    (path / "complete.json").write_bytes((path / "complete.json").read_bytes()[:7])
+    with pytest.raises(CheckpointError, match="Fix: delete it, and the run goes on from its last state with --resume"):
+        read_completion(path)
 
 
 @pytest.mark.parametrize("command", ["static", "bilm", "bert", "gpt", "bag"])

@@ -58,7 +58,7 @@ BAD_FLAGS = [
     ("--average-weights 1", "--average-weights: must be"),
     ("--batch-size 0", "--batch-size: must be a whole number from 1"),
     ("--epochs 99999999999", "--epochs: must be"),
-    ("--learning-rate nan", "--learning-rate: must be a finite number above 0"),
+    ("--learning-rate nan", "--learning-rate: must be a number above 0 and at most 1e38"),
     ("--learning-rate -1e-3", "--learning-rate: must be"),
     ("--dropout 1", "--dropout: must be a number of at least 0 and below 1"),
     ("--warm-start a --init-from b", "not allowed with argument --warm-start"),

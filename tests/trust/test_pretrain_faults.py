@@ -47,7 +47,7 @@ BAD_FLAGS = [
     ("bilm", "--batch-size 1.5", "--batch-size: must be"),
     ("bilm", "--window -3", "--window: must be"),
     ("bilm", "--epochs 99999999999", "--epochs: must be"),
-    ("bilm", "--learning-rate nan", "--learning-rate: must be a finite number above 0"),
+    ("bilm", "--learning-rate nan", "--learning-rate: must be a number above 0 and at most 1e38"),
     ("bilm", "--learning-rate -1e-3", "--learning-rate: must be"),
     ("bilm", "--learning-rate inf", "--learning-rate: must be"),
     ("bilm", "--dropout 1", "--dropout: must be a number of at least 0 and below 1"),
