@@ -71,8 +71,10 @@ def run_command(main: Callable[[Any], object], settings: Any, argv: Sequence[str
 def _parse_and_run(main: Callable, settings: Any, argv: Sequence[str] | None,
                    together: bool, to_go_on: str) -> int:
     """Run `main`; returns 0, or the exit code of argparse: 0 after --help, 2 after a usage error."""
-    if not os.path.isdir(os.curdir):  # without which torch says that it is broken
-        raise UsageError("the directory that you are in is gone", "change to another")
+    try:
+        os.getcwd()
+    except FileNotFoundError as failure:  # without it torch says that it is broken
+        raise UsageError("the directory that you are in is gone", "change to another") from failure
     try:
         complete = settings.parse_args(argv)
     except SystemExit as exit_:

@@ -234,6 +234,8 @@ TABLE_FAULTS = {  # what the file holds, how the message begins or goes on, and 
     "a picture": ("a.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "line 1 of .* is not UTF-8 text", "convert"),
     "UTF-16": ("a.csv", GOOD.encode("utf-16"), "is not UTF-8 text: byte 0xff", "iconv"),
     "too few of a class": ("a.csv", GOOD + "x,c\ny,c\n", "class 'c' of .* has 2 different texts", "a test half"),
+    "names of many letters": ("a.csv", as_csv([(f"t {n}", str(n % 2) * 40_000) for n in range(9)]),
+                              "80,000 characters in 2 names, and 60,000 are the most", "shorter names"),
     "a line that is no object": ("a.jsonl", '{"text": "a", "label": 1}\n\n[1, 2]\n{"text": "b", "label": 2}\n',
                                  "line 3 of .* is no JSON object", "mend that row"),
     "no object at all": ("a.json", '[\n{"text": "a"},\n', "line 1 of .* is no JSON object, nor is any", "one object a"),

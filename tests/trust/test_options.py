@@ -41,6 +41,17 @@ def refusal(capsys, *argv: str) -> str:
     return error
 
 
+@pytest.mark.skipif(os.name == "nt", reason="this system deletes no directory that is in use")
+def test_a_directory_that_is_gone_is_named_and_not_taken_for_a_broken_torch(tmp_path):
+    gone = "import os, runpy, sys; os.rmdir(os.getcwd()); sys.argv = ['x', '--corpus', 'sample']; "
+    code = gone + "runpy.run_module('pretrain.static', run_name='__main__')"
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "gone", capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2 and done.stderr.splitlines() == [
+        "error: the directory that you are in is gone. Fix: change to another."]
+
+
 def run_python(code: str, **settings) -> subprocess.CompletedProcess:
     """Run a program in a new Python that can import this project."""
     command = [sys.executable, "-c", code]
