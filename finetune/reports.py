@@ -101,8 +101,8 @@ def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     if mode == "scratch":
         return None
     told, origin = [str(entry(encoder_run.config, "corpus.name"))], entry(encoder_run.config, "origin")
-    while isinstance(origin, dict):
-        what = "static vectors" if origin.get("kind") == "static" else f"a {origin.get('kind')}"
+    while isinstance(origin, dict) and "kind" in origin:  # of an imported network it is told from which folder
+        what = "static vectors" if origin["kind"] == "static" else f"a {origin['kind']}"
         told.append(f"{what} of {entry(origin, 'corpus.name')}")
         origin = origin.get("origin")
     return ", from ".join(told)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import fraction, non_negative_float, positive_float, positive_int, probability
+from minitransfer.apparatus.options import fraction, non_negative_float, positive_int, probability, step_size
 from minitransfer.apparatus.settings import RunSettings, SavingSettings, SeedSettings, flag, precision_flag
 from minitransfer.text import CORPORA
 from minitransfer.text.plain import ENDINGS, SMALL, corpus_name, is_small
@@ -73,7 +73,7 @@ class NetworkSettings(PretrainSettings):
     warm_start: str = flag("", default="auto")
     init_from: str | None = flag("", default=None)
     epochs: int = training_flag("epochs over the text", positive_int, "N")
-    learning_rate: float = training_flag("of AdamW, at its highest", positive_float, "X")
+    learning_rate: float = training_flag("of AdamW, at its highest", step_size, "X")
     dropout: float = training_flag("share of units dropped", probability, "P")
     precision: str = precision_flag()
     optimizer: str = recipe_flag("of hidden matrices; embeddings, biases and softmax keep theirs",

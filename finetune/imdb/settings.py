@@ -14,10 +14,10 @@ from minitransfer.apparatus.options import (
     directory_name,
     non_negative_float,
     non_negative_int,
-    positive_float,
     positive_int,
     probability,
     share,
+    step_size,
 )
 from minitransfer.apparatus.settings import SavingSettings, flag, out_flag, precision_flag
 from minitransfer.transfer import POOLS
@@ -132,8 +132,8 @@ class Settings(SavingSettings, LabelSettings):
         "and at most 100,000 held-out tokens", bool, default=False)
     epochs: int | None = training_flag("epochs over the labelled reviews at most", positive_int, "N")
     batch_size: int = training_flag("reviews per step", positive_int, "N", 32)
-    learning_rate: float = training_flag("of AdamW for the head, at its highest", positive_float, "X", 1e-3)
-    encoder_rate: float | None = training_flag("learning rate of the encoder's uppermost layer", positive_float, "X")
+    learning_rate: float = training_flag("of AdamW for the head, at its highest", step_size, "X", 1e-3)
+    encoder_rate: float | None = training_flag("learning rate of the encoder's uppermost layer", step_size, "X")
     layer_decay: float | None = training_flag("each layer's rate is X times that of the layer above it", share, "X")
     weight_decay: float = training_flag("of matrices, by AdamW", non_negative_float, "X")
     dropout: float = training_flag("share of the head's inputs dropped", probability, "P")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from finetune.settings import check_labels
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import directory_name, non_negative_int, positive_float, positive_int
+from minitransfer.apparatus.options import directory_name, non_negative_int, positive_int, step_size
 from minitransfer.apparatus.settings import CommandSettings, device_flag, flag, threads_flag
 from minitransfer.text import REVIEWS
 
@@ -50,7 +50,7 @@ class Settings(CommandSettings):
                                   "many as the run was pretrained on)", positive_int, metavar="N", default=None)
     epochs: int = flag("epochs over the labelled reviews at most", positive_int, metavar="N", default=20, group=TUNING)
     batch_size: int = flag("reviews per step", positive_int, metavar="N", default=8, group=TUNING)
-    learning_rate: float = flag("of AdamW, at its highest", positive_float, metavar="X", default=2e-4, group=TUNING)
+    learning_rate: float = flag("of AdamW, at its highest", step_size, metavar="X", default=2e-4, group=TUNING)
     seed: int = flag("decides which reviews are labelled or shown, their order, and dropout if pretraining had it",
                      non_negative_int, metavar="N", default=0)
     json: bool = flag("one JSON object instead of the table", bool, default=False)

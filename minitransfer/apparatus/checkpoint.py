@@ -14,6 +14,7 @@ A run killed at any moment can go on: states.py tells how. Random numbers are no
 Next: keeper.py, who keeps the books of a run in it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -40,7 +41,7 @@ from minitransfer.apparatus.durable import (
     to_json,
     write_file,
 )
-from minitransfer.apparatus.errors import CheckpointError, UsageError
+from minitransfer.apparatus.errors import CheckpointError, ResourceError, UsageError
 from minitransfer.apparatus.metrics import METRICS
 from minitransfer.apparatus.progress import say
 from minitransfer.apparatus.saved import CONFIG, FORMAT_VERSION, WEIGHTS, LoadedRun, load_run, load_weights, read_config
@@ -211,8 +212,11 @@ def check_state(state: Mapping[str, Any], names: Iterable[str], path: Path) -> N
 
 
 def check_free(path: Path, what_is_there: str = "run", fix: str | None = None) -> None:
-    """Raises: UsageError if something is at `path` that is no directory, or one that holds something."""
+    """Raises: UsageError if something is at `path` that is no directory, or one that holds something or is in use."""
     if os.path.isdir(path):  # which a name too long for the system does not trouble
+        if (path / LOCK).is_file():
+            with contextlib.suppress(ResourceError), take_lock(path):  # else `--resume` would be advised
+                pass
         refuse_if_taken(path, what_is_there, fix)
     elif os.path.lexists(path):  # lexists, for a link that points to nothing
         raise UsageError(f"{str(path)[:300]} is not a directory", fix or "choose another --out")

@@ -101,7 +101,8 @@ def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], a
 
 positive_int = _number(int, lambda n: 1 <= n <= LARGEST_INT, f"a whole number from 1 to {LARGEST_INT}")
 non_negative_int = _number(int, lambda n: 0 <= n <= LARGEST_INT, f"a whole number from 0 to {LARGEST_INT}")
-positive_float = _number(float, lambda x: 0 < x <= 1e38, "a number above 0 and at most 1e38")  # as float32 has them
+positive_float = _number(float, lambda x: 0 < x < math.inf, "a finite number above 0")
+step_size = _number(float, lambda x: 0 < x <= 1e38, "a number above 0 and at most 1e38")  # as float32 has them
 non_negative_float = _number(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 probability = _number(float, lambda p: 0 <= p < 1, "a number of at least 0 and below 1")
 share = _number(float, lambda p: 0 < p <= 1, "a number above 0 and at most 1")

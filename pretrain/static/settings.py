@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from minitransfer.apparatus.errors import UsageError
-from minitransfer.apparatus.options import positive_float, positive_int
+from minitransfer.apparatus.options import positive_int, step_size
 from minitransfer.apparatus.settings import flag, out_flag
 from minitransfer.text.wordpiece import SPECIAL_PIECES
 from pretrain.settings import PretrainSettings, training_flag
@@ -54,7 +54,7 @@ class Settings(PretrainSettings):
     hidden_size: int = training_flag("width of a vector", positive_int, "N")
     window: int = training_flag("words or pieces looked at to each side", positive_int, "N")
     epochs: int = training_flag("epochs over the text, or of GloVe over its counts", positive_int, "N")
-    learning_rate: float = training_flag("of AdaGrad, at its highest", positive_float, "X")
+    learning_rate: float = training_flag("of AdaGrad, at its highest", step_size, "X")
     min_count: int = training_flag("rarer words get no vector", positive_int, "N")
     out: str = out_flag(None)  # it depends on --pieces and --method
 

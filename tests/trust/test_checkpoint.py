@@ -10,7 +10,7 @@ import torch
 from faults import CONFIG, begin, finish, in_a_child, make_state, refusing, value_of
 
 from minitransfer.apparatus import durable, metrics
-from minitransfer.apparatus.checkpoint import RunDirectory, check_state, load_run
+from minitransfer.apparatus.checkpoint import RunDirectory, check_free, check_state, load_run
 from minitransfer.apparatus.errors import CheckpointError, ResourceError, UsageError
 
 
@@ -160,6 +160,8 @@ def test_a_second_run_in_the_same_directory_is_refused_naming_the_first(tmp_path
                 pass
 
         assert in_a_child(second_process) == 0
+        with pytest.raises(UsageError, match=expected):  # and so before any text is read
+            check_free(tmp_path)
     with begin(tmp_path, resume=True):
         pass  # the first has ended
 

@@ -26,7 +26,7 @@ class Settings(SavingSettings, SeedSettings, RunSettings):
     prog = "python -m pretrain.bilm"
     description = "Two lines,\n    laid out by hand."
     epochs: int = flag("passes over the corpus", options.positive_int, default=3)
-    learning_rate: float = flag("at its highest", options.positive_float, default=1e-3)
+    learning_rate: float = flag("at its highest", options.step_size, default=1e-3)
     mode: str = flag("how much learns", choices=("frozen", "finetune", "gradual"), default="frozen")
     out: str = out_flag("runs/bilm")
 
@@ -84,7 +84,7 @@ def test_a_count_out_of_range_names_flag_range_and_value(capsys, text):
     assert error.startswith(f"--epochs: must be a whole number from 1 to 2147483647, not {text!r}. Fix: ")
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "-1e-3", "-.5", "-inf", "inf", "nan", "-nan", "1e999", "x", ""])
+@pytest.mark.parametrize("text", ["0", "-1", "-1e-3", "-.5", "-inf", "inf", "nan", "-nan", "1e39", "1e999", "x", ""])
 def test_a_rate_out_of_range_names_flag_range_and_value(capsys, text):
     error = refusal(capsys, "--learning-rate", text)
     assert error.startswith(f"--learning-rate: must be a number above 0 and at most 1e38, not {text!r}. Fix: ")
@@ -95,7 +95,8 @@ def test_a_rate_out_of_range_names_flag_range_and_value(capsys, text):
     [
         (options.positive_int, ["1", "2147483647"], ["0", "2147483648", "-1", "1.0"]),
         (options.non_negative_int, ["0", "17"], ["-1", "0.5", "inf"]),
-        (options.positive_float, ["1e-300", "5"], ["0", "-0.0", "1e-999", "inf"]),
+        (options.positive_float, ["1e-300", "5", "1e300"], ["0", "-0.0", "1e-999", "inf"]),
+        (options.step_size, ["1e-300", "5", "1e38"], ["0", "1e39", "nan"]),
         (options.non_negative_float, ["0", "0.01"], ["-1e-9", "inf", "nan"]),
         (options.probability, ["0", "0.999"], ["1", "-0.1", "nan"]),
         (options.fraction, ["0.001", "0.999"], ["0", "1", "nan", "-inf"]),
