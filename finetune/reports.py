@@ -96,15 +96,17 @@ def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     """What the encoder was pretrained on, and what the runs that it began with were; nothing, for `scratch`.
 
     A biLM of WikiText-2 over vectors of the reviews has learned from the reviews: `wikitext-2, from static vectors of
-    wikitext-2+imdb`.
+    wikitext-2+imdb`. Vectors of the same text are not told of.
     """
     if mode == "scratch":
         return None
-    told, origin = [str(entry(encoder_run.config, "corpus.name"))], entry(encoder_run.config, "origin")
+    mine, origin = str(entry(encoder_run.config, "corpus.name")), entry(encoder_run.config, "origin")
+    told = [mine]
     while isinstance(origin, dict) and "kind" in origin:  # of an imported network it is told from which folder
-        what = "static vectors" if origin["kind"] == "static" else f"a {origin['kind']}"
-        told.append(f"{what} of {entry(origin, 'corpus.name')}")
-        origin = origin.get("origin")
+        theirs, is_static = entry(origin, "corpus.name"), origin["kind"] == "static"
+        if not is_static or theirs != mine:
+            told.append(f"{'static vectors' if is_static else 'a ' + origin['kind']} of {theirs}")
+        mine, origin = theirs, origin.get("origin")
     return ", from ".join(told)
 
 
