@@ -98,15 +98,15 @@ def corpus_of(encoder_run: LoadedRun, mode: str) -> str | None:
     A biLM of WikiText-2 over vectors of the reviews has learned from the reviews: `wikitext-2, from static vectors of
     wikitext-2+imdb`. Vectors of the same text are not told of.
     """
-    if mode == "scratch":
+    mine, origin = entry(encoder_run.config, "corpus.name"), entry(encoder_run.config, "origin")
+    if mode == "scratch" or not isinstance(mine, str):
         return None
-    mine, origin = str(entry(encoder_run.config, "corpus.name")), entry(encoder_run.config, "origin")
     told = [mine]
-    while isinstance(origin, dict) and "kind" in origin:  # of an imported network it is told from which folder
-        theirs, is_static = entry(origin, "corpus.name"), origin["kind"] == "static"
-        if not is_static or theirs != mine:
-            told.append(f"{'static vectors' if is_static else 'a ' + origin['kind']} of {theirs}")
-        mine, origin = theirs, origin.get("origin")
+    while isinstance(theirs := entry(origin, "corpus.name"), str):  # which an imported network's origin does not have
+        kind = entry(origin, "kind")
+        if kind != "static" or theirs != mine:
+            told.append(f"{'static vectors' if kind == 'static' else f'a {kind}'} of {theirs}")
+        mine, origin = theirs, entry(origin, "origin")
     return ", from ".join(told)
 
 

@@ -53,4 +53,3 @@ class Settings(CommandSettings):
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """From Python, whatever is among `texts` is a text, and none are none: stdin is read where nothing is said."""
         return replace(super().from_values(values), reads_stdin=values.get("texts") is None)
-

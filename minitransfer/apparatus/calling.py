@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from minitransfer.apparatus.commands import as_mendable
+from minitransfer.apparatus.commands import as_mendable, check_here
 from minitransfer.apparatus.errors import Stopped, UsageError
 
 COMMANDS = ("pretrain.static", "pretrain.bilm", "pretrain.bert", "pretrain.inspect", "finetune.imdb",
@@ -41,6 +41,7 @@ def call(command: str, values: Mapping[str, Any]) -> Any:
     values: its flags, by their names. If the run was stopped after saving, the KeyboardInterrupt's message contains
     the call that resumes it.
     """
+    check_here()
     module = door(command)
     settings = module.Settings.from_values(values)
     try:

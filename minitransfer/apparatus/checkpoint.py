@@ -43,7 +43,7 @@ from minitransfer.apparatus.durable import (
 )
 from minitransfer.apparatus.errors import CheckpointError, ResourceError, UsageError
 from minitransfer.apparatus.metrics import METRICS
-from minitransfer.apparatus.progress import say
+from minitransfer.apparatus.progress import is_speaker, say
 from minitransfer.apparatus.saved import CONFIG, FORMAT_VERSION, WEIGHTS, LoadedRun, load_run, load_weights, read_config
 from minitransfer.apparatus.states import finite
 
@@ -214,7 +214,7 @@ def check_state(state: Mapping[str, Any], names: Iterable[str], path: Path) -> N
 def check_free(path: Path, what_is_there: str = "run", fix: str | None = None) -> None:
     """Raises: UsageError if something is at `path` that is no directory, or one that holds something or is in use."""
     if os.path.isdir(path):  # which a name too long for the system does not trouble
-        if (path / LOCK).is_file():
+        if is_speaker() and (path / LOCK).is_file():  # several processes would be in each other's way
             with contextlib.suppress(ResourceError), take_lock(path):  # else `--resume` would be advised
                 pass
         refuse_if_taken(path, what_is_there, fix)
@@ -230,6 +230,8 @@ def read_completion(path: Path) -> dict[str, Any] | None:
     try:
         noted = read_json(path / COMPLETE)
     except CheckpointError as failure:
+        if isinstance(failure.__cause__, OSError):  # it cannot be read, and may be whole
+            raise
         raise CheckpointError(failure.what, fix) from failure
     if type(noted.get("step")) is not int:
         raise CheckpointError(f"{path / COMPLETE} is damaged: it does not say at which step the run was complete", fix)

@@ -72,13 +72,10 @@ def _parse_and_run(main: Callable, settings: Any, argv: Sequence[str] | None,
                    together: bool, to_go_on: str) -> int:
     """Run `main`; returns 0, or the exit code of argparse: 0 after --help, 2 after a usage error."""
     try:
-        os.getcwd()
-    except FileNotFoundError as failure:  # without it torch says that it is broken
-        raise UsageError("the directory that you are in is gone", "change to another") from failure
-    try:
         complete = settings.parse_args(argv)
     except SystemExit as exit_:
         return int(exit_.code or 0)
+    check_here()
     if not several():
         main(complete)
         return 0
@@ -96,6 +93,14 @@ def _parse_and_run(main: Callable, settings: Any, argv: Sequence[str] | None,
                 stop.reported = True
             raise
     return 0
+
+
+def check_here() -> None:
+    """Raises: UsageError if the current directory was deleted, where torch would say that it is broken."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as failure:
+        raise UsageError("the directory that you are in is gone", "change to another") from failure
 
 
 def resume_command(prog: str, argv: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], a
 positive_int = _number(int, lambda n: 1 <= n <= LARGEST_INT, f"a whole number from 1 to {LARGEST_INT}")
 non_negative_int = _number(int, lambda n: 0 <= n <= LARGEST_INT, f"a whole number from 0 to {LARGEST_INT}")
 positive_float = _number(float, lambda x: 0 < x < math.inf, "a finite number above 0")
-step_size = _number(float, lambda x: 0 < x <= 1e38, "a number above 0 and at most 1e38")  # as float32 has them
+step_size = _number(float, lambda x: 0 < x <= 1e38, "a number above 0 and at most 1e38")  # float32 ends at 3e38
 non_negative_float = _number(float, lambda x: 0 <= x < math.inf, "a finite number of at least 0")
 probability = _number(float, lambda p: 0 <= p < 1, "a number of at least 0 and below 1")
 share = _number(float, lambda p: 0 < p <= 1, "a number above 0 and at most 1")
@@ -115,10 +115,9 @@ def several_of(name: str, values: Any) -> list:
     Raises: UsageError for what has no order, such as a set, is a table, or has nothing in it to give.
     """
     in_order = isinstance(values, Iterable) and not isinstance(values, (bytes, Mapping, Set, MappingView))
-    if in_order and not hasattr(values, "columns"):
-        with contextlib.suppress(TypeError):  # of an array without dimensions
-            return list(values)
-    raise UsageError(f"{name} are of type {type(values).__name__}", "give a list of strings, or one string")
+    if not in_order or hasattr(values, "columns") or getattr(values, "ndim", 1) == 0:
+        raise UsageError(f"{name} are of type {type(values).__name__}", "give a list of them, or one alone")
+    return list(values)
 
 
 def directory_name(text: str) -> str:

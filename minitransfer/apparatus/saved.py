@@ -106,7 +106,7 @@ def load_run(path: str | Path, kind: str | None = None) -> LoadedRun:
 
 def _first_make(path: Path, kind: str | None) -> str:
     """The advice where there is no run: the command that makes one there, of the kind needed or of the name's."""
-    if os.path.lexists(path) or not path.name:
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):  # something else is there
         return "give the directory of a finished run"
     kind = kind or next((kind for kind in COMMAND_OF_KIND if path.name.startswith(kind)), "bilm")
     usual = "runs/imdb" if kind == "transfer" else f"runs/{kind}"

@@ -35,7 +35,7 @@ from minitransfer.apparatus.options import (
 SHARED = "shared flags"
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
-PLACEHOLDER = "x"  # what the parser sees of values without a flag, so that it asks for those that are missing
+PLACEHOLDER = "x"
 
 
 def flag(help: str, convert: Callable[[str], Any] = str, *, default: Any = MISSING, metavar: str | None = None,
@@ -137,8 +137,8 @@ class CommandSettings:
         return cls._read(parser, flag_words(cls, values), positional_values(cls, values))
 
     @classmethod
-    def _read(cls, parser: Parser, argv: Sequence[str] | None, positional: Mapping[str, Any] = {}) -> Self:
-        given = vars(parser.parse_args(argv)) | positional
+    def _read(cls, parser: Parser, argv: Sequence[str] | None, positional: Mapping[str, Any] | None = None) -> Self:
+        given = vars(parser.parse_args(argv)) | (positional or {})
         return cls.of(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
     def deciding(self, by_preset: bool = False) -> dict[str, Any]:
@@ -219,6 +219,22 @@ def flag_name(field: dataclasses.Field) -> str:
     return f"--{(field.metadata['name'] or field.name).replace('_', '-')}"
 
 
+def texts_of(field: dataclasses.Field, value: Any) -> list[str]:
+    """The text of a value from Python, or of each of several. Raises: UsageError for too many, or no text."""
+    described, name = field.metadata, field.name
+    value = value.item() if getattr(value, "ndim", None) == 0 else value  # a single number of an array
+    alone = isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable)
+    if not alone and not (described["many"] or described["repeated"]):
+        raise UsageError(f"{name} takes one value, and not {value!r:.60}", "give one, or make a run of each")
+    values = [value] if alone else several_of(name, value)
+    if described["positional"]:  # a directory, or a text
+        allowed = (str, os.PathLike) if described["convert"] is directory_name else (str,)
+        for one in values:
+            if not isinstance(one, allowed):
+                raise UsageError(f"{name}: {one!r:.60} is of type {type(one).__name__}", "give a string")
+    return [str(one) for one in values]
+
+
 def positional_values(settings: type[CommandSettings], values: Mapping[str, Any]) -> dict[str, Any]:
     """Of Python's values, those that have no flag, such as the texts of finetune.predict.
 
@@ -228,49 +244,38 @@ def positional_values(settings: type[CommandSettings], values: Mapping[str, Any]
     for field in dataclasses.fields(settings):
         if not field.metadata.get("positional") or (value := values.get(field.name)) is None:
             continue
-        many, convert = field.metadata["many"], field.metadata["convert"]
-        alone = isinstance(value, (str, os.PathLike)) or not many
-        texts = [value] if alone else several_of(field.name, value)
-        for text in texts:
-            if not isinstance(text, (str, os.PathLike)):
-                raise UsageError(f"{field.name}: {text!r:.60} is of type {type(text).__name__}", "give a string")
         try:
-            converted = tuple(convert(str(text)) for text in texts)
+            converted = tuple(map(field.metadata["convert"], texts_of(field, value)))
         except argparse.ArgumentTypeError as failure:
             what, _, fix = str(failure).partition(". Fix: ")
             raise UsageError(f"{field.name}: {what}", fix or "give another") from failure
-        found[field.name] = converted if many else converted[0]
+        found[field.name] = converted if field.metadata["many"] else converted[0]
     return found
 
 
 def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> list[str]:
-    """Values by their names as the words of a command line, those without a flag as PLACEHOLDER.
+    """Values by their names as the words of a command line. Raises: UsageError for what no flag can have.
 
-    Raises: UsageError for what no flag can have.
+    Of what has no flag there is a PLACEHOLDER where it is required, so that the parser asks for it where it is missing.
     """
     fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
     for name in values.keys() - fields.keys():
         near = difflib.get_close_matches(name, fields, n=1)
         raise UsageError(f"{name!r} is no flag of `{settings.prog}`",
                          f"did you mean {near[0]}?" if near else f"`{settings.prog} --help` lists every flag")
-    words, positional = [], []
+    words, required = [], []
     for name, field in fields.items():
         value, described = values.get(name), field.metadata
-        several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, os.PathLike))
-        if several and not (described["many"] or described["repeated"]):
-            raise UsageError(f"{name} takes one value, and not {value!r:.60}", "give one, or make a run of each")
-        if value is not None and described["positional"]:
-            positional.append(PLACEHOLDER)
-            continue
-        texts = [str(one) for one in (several_of(name, value) if several else [value])]
         if described["convert"] is bool:
             if not isinstance(value, bool | None):
                 raise UsageError(f"{name} is {value!r:.60}", "give True or False")
             if value or value is False and field.default is None:
                 words.append(flag_name(field) if value else flag_name(field).replace("--", "--no-", 1))
-        elif value is not None:
-            words += [flag_name(field), *texts] if described["many"] else [f"{flag_name(field)}={t}" for t in texts]
-    return [*words, "--", *positional] if positional else words  # behind the values of a flag that takes several
+        elif value is not None and described["positional"]:
+            required += [PLACEHOLDER] * (field.default is MISSING and len(texts_of(field, value)) > 0)
+        elif value is not None:  # each with its flag, so that none is taken for a flag itself
+            words += [f"{flag_name(field)}={text}" for text in texts_of(field, value)] or [flag_name(field)]
+    return [*words, *required]
 
 
 def presets_table(presets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -54,19 +54,18 @@ class _KLDivergence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, s: Tensor, τ: float) -> Tensor:
-        """KL(p ‖ q) = Σ_v p[v] (s[v] − z[v]) / τ − (s[w] − z[w]) / τ + log p[w] − log q[w], for any one piece w.
+        """KL(p ‖ q) = Σ_v p[v] (s[v] − z[v]) / τ − C_p + C_q,   log p[v] = s[v] / τ − C_p,   log q[v] = z[v] / τ − C_q
 
-        For log p[v] = s[v] / τ − C, and C follows from any piece: so one logarithm is enough, instead of V of them.
-        The piece is the one that is likeliest in p, whose logarithm is sure to be a number.
+        C_p = s[w] / τ − log p[w] for any one piece w, and C_q likewise: so two logarithms are enough, instead of 2 V of
+        them. The piece is each time the likeliest, whose logarithm is sure to be a number.
         Shapes: z and s (N, V) -> scalar. For the way back q − p is kept, (N, V), in the numbers of z.
         """
         differences, L = torch.empty_like(z), z.new_zeros((), dtype=torch.promote_types(z.dtype, torch.float32))
         for z_n, s_n, difference in zip(*(rows.split(ROWS) for rows in (z, s, differences))):
-            p, q, w_n = (s_n / τ).softmax(dim=-1), (z_n / τ).softmax(dim=-1), s_n.argmax(dim=-1, keepdim=True)
-            p_w, q_w, s_w, z_w = (rows.gather(1, w_n).to(L.dtype) for rows in (p, q, s_n, z_n))
-            tiny = torch.finfo(L.dtype).tiny
-            L += torch.linalg.vecdot(p, s_n - z_n).to(L.dtype).sum() / τ - (s_w - z_w).sum() / τ
-            L += (p_w.clamp(min=tiny).log() - q_w.clamp(min=tiny).log()).sum()
+            p, q = (s_n / τ).softmax(dim=-1), (z_n / τ).softmax(dim=-1)
+            s_w, p_w, z_w, q_w = (rows.amax(dim=-1).to(L.dtype) for rows in (s_n, p, z_n, q))
+            C_p, C_q = s_w / τ - p_w.log(), z_w / τ - q_w.log()
+            L += (torch.linalg.vecdot(p, s_n - z_n).to(L.dtype) / τ - C_p + C_q).sum()
             torch.sub(q, p, out=difference)
         ctx.save_for_backward(differences)
         ctx.τ = τ

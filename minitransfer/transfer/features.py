@@ -88,8 +88,8 @@ class Standardise(nn.Module):
     Above a frozen encoder, mean and std are those of all training texts. Above one that learns they would be those of
     another encoder within a few steps, for what texts have in common is large and moves: there each training batch is
     measured by its own (batch normalisation, Ioffe and Szegedy 2015, as in the heads of Howard and Ruder 2018), and
-    after each epoch mean and std are taken anew. A batch of fewer than 4 texts, which have hardly a spread, takes those
-    of the batch before it. Before the first of all, nothing is changed.
+    after each epoch mean and std are taken anew. Until `fit`, it changes nothing. A training batch of fewer than 4
+    texts, which have hardly a spread, is measured as any other text is: by the end of the last epoch.
 
     Differs: Peters et al. 2018 (section 3.2) sometimes normalise each layer before mixing, because layers differ in
     scale and a weight s_k would have to make up for that. They do it per vector, we per dimension over the texts,
@@ -112,11 +112,8 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor, learning: bool = False) -> Tensor:
         """`learning`: whether this is training, and of the encoder too. Shapes: (…, L + 1, W) -> the same."""
-        if not learning or len(features) < LEAST_MEASURED:
-            return (features - self.mean) / self.std
-        mean, std = mean_and_spread(features)
-        self.mean.copy_(mean.detach())
-        self.std.copy_(std.detach())
+        measured = learning and len(features) >= LEAST_MEASURED
+        mean, std = mean_and_spread(features) if measured else (self.mean, self.std)
         return (features - mean) / std
 
 

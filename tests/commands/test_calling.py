@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,7 +94,8 @@ def test_texts_from_python_may_be_an_array_or_a_generator_and_nothing_without_an
     several = [minitransfer.run("finetune.predict", run=transferred[0], texts=kind)
                for kind in (texts, np.array(texts), (text for text in texts), tuple(texts))]
     assert len(several[0]) == 3 and all(answers == several[0] for answers in several)
-    for texts, told in ({"a", "b"}, "of type set"), (b"film", "of type bytes"), (["film", None], "of type NoneType"):
+    for texts, told in (({"a", "b"}, "of type set"), ({"a": 1}, "of type dict"), (b"film", "of type bytes"),
+                        (["film", None], "of type NoneType"), (Path("film"), "of type PosixPath|of type WindowsPath")):
         with pytest.raises(UsageError, match=told):
             minitransfer.run("finetune.predict", run=transferred[0], texts=texts)
 
@@ -147,6 +149,10 @@ def test_looking_into_runs_returns_what_is_shown(transferred, tmp_path, monkeypa
     ("pretrain.bilm", {"warm_start": "a", "init_from": "b"}, "not allowed with"),
     ("pretrain.inspect", {"mix": True}, "required: RUN"),
     ("pretrain.inspect", {"runs": ["a"]}, "is required"),
+    ("pretrain.inspect", {"runs": [], "mix": True}, "required: RUN"),
+    ("finetune.predict", {"texts": ["film"]}, "required: RUN"),
+    ("finetune.imdb", {"data": ["--seed=9"]}, "--data --seed=9 is none of auto"),
+    ("finetune.compare", {"labels": {3}}, "labels are of type set. Fix: give a list of them"),
     ("finetune.predict", {"texts": ["film"], "jsn": True}, "did you mean json?"),
 ])  # fmt: skip
 def test_a_call_that_cannot_be_meant_raises_one_line(command, flags, told, capsys):

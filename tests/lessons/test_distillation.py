@@ -82,11 +82,14 @@ def test_the_divergence_is_its_sum_and_its_gradient_the_difference_of_two_softma
     torch.testing.assert_close(z.grad, 0.3 * gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_the_divergence_is_right_where_the_teacher_is_so_sure_that_other_pieces_have_no_probability():
-    s = torch.tensor([[200.0, -200.0, 0.0]])  # e^−200 is below float32's least number
-    z = torch.tensor([[0.0, 2.0, -1.0]], requires_grad=True)
-    expected = -z[0].double().div(2.0).log_softmax(0)[0].item()  # p is 1 at the first piece
-    assert kl_divergence_sum(z, s, 2.0).item() == pytest.approx(expected, rel=1e-5)
+SURE, UNSURE = [200.0, -200.0, 0.0], [0.0, 2.0, -1.0]  # e^−200 is below float32's least number
+
+
+@pytest.mark.parametrize("z, s", [(UNSURE, SURE), (SURE[::-1], UNSURE), (SURE[::-1], SURE)])
+def test_the_divergence_is_right_where_somebody_is_so_sure_that_other_pieces_have_no_probability(z, s):
+    p, log_q = torch.tensor(s).double().softmax(0), torch.tensor(z).double().log_softmax(0)
+    expected = (p * (torch.tensor(s).double().log_softmax(0) - log_q)).sum().item()
+    assert kl_divergence_sum(torch.tensor([z]), torch.tensor([s]), 1.0).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_divergence_in_bfloat16_is_that_of_the_same_numbers_in_float32():

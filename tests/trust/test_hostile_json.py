@@ -19,6 +19,7 @@ from finetune.compare.grid import NUMBERS, Cell, results_of
 from finetune.imdb import __main__ as imdb
 from finetune.imdb.model import build, build_encoder, fit_to_encoder
 from finetune.predict import answer as predict
+from finetune.reports import corpus_of
 from minitransfer.apparatus.checkpoint import RunDirectory, load_run, read_completion
 from minitransfer.apparatus.commands import run_command
 from minitransfer.apparatus.durable import manifest_of, to_json
@@ -96,6 +97,8 @@ def use(path):
         tokenised = model.encoder.tokenise([text, ""], max_tokens_of(run.config, model.encoder))
         assert probabilities(model, tokenised).shape == (2, 2)
         return
+    told = corpus_of(run, "frozen")
+    assert told is None or isinstance(told, str)
     for flags in ([], ["--mode", "scratch"]):
         settings = imdb.Settings.parse_args(["--encoder", str(path), *flags])
         model = build(build_encoder(run, settings), settings)
