@@ -31,6 +31,7 @@ MAX_TOKENS = 512  # of a text, where neither its user nor the encoder says other
 class Encoder(nn.Module):
     """What turns a text into layers of vectors: `num_layers` of them, layer 0 included, each `hidden_size` wide.
 
+    That is D, of a biLM the states of both directions side by side (2P), and not how many units its LSTMs have (H).
     `max_tokens` is how long a text may be, None for any length, and `least_tokens` the least that this may be set to;
     `has_cls`, whether a text stands between [CLS] and [SEP]; `token_head`, the head that takes a single token in which
     the encoder gathers a text, None if it does not; `precision`, in which numbers it multiplies, "fp32" or "bf16": what
