@@ -45,6 +45,7 @@ LINES = {  # a row of the table in docs/worth.md, without its run -> its model a
     "GPT, rows of 256, one epoch over the reviews, frozen": ("gpt-reviews", "frozen"),
     "GPT, rows of 256, last token, fine-tuned": ("gpt-reviews", "finetune"),
     "GPT, rows of 512, one epoch over the reviews, last token, fine-tuned": ("gpt-512", "finetune"),
+    "GPT, rows of 512, one epoch, pretrained a second time, last token, fine-tuned": ("gpt-512-s1", "finetune"),
     "GPT, rows of 512, two epochs, last token, fine-tuned": ("gpt-512-2", "finetune"),
     "GPT, rows of 512, two epochs in one schedule, last token, fine-tuned": ("gpt-512-e2", "finetune"),
     "average: frozen biLM of 512 units, bag": ("bilm-512 frozen + bag", "average"),
@@ -62,6 +63,8 @@ LINES = {  # a row of the table in docs/worth.md, without its run -> its model a
     "average: fine-tuned GPT of two epochs in one schedule, bag": ("gpt-512-e2 fine-tuned + bag", "average"),
     "average: fine-tuned GPT of two epochs in one schedule, bag with trigrams":
         ("gpt-512-e2 fine-tuned + bag, trigrams too", "average"),
+    "average: fine-tuned GPTs in rows of 512, all four, bag with trigrams":
+        ("four GPTs in rows of 512 fine-tuned + bag, trigrams too", "average"),
     "average: fine-tuned GPTs in rows of 512, all three, bag with trigrams":
         ("three GPTs in rows of 512 fine-tuned + bag, trigrams too", "average"),
 }
