@@ -134,7 +134,8 @@ class CommandSettings:
 
         parser = make_parser(cls)
         parser.error = refuse  # type: ignore[assignment]
-        return cls._read(parser, flag_words(cls, values), positional_values(cls, values))
+        positional = positional_values(cls, values)
+        return cls._read(parser, flag_words(cls, values, positional), positional)
 
     @classmethod
     def _read(cls, parser: Parser, argv: Sequence[str] | None, positional: Mapping[str, Any] | None = None) -> Self:
@@ -253,10 +254,11 @@ def positional_values(settings: type[CommandSettings], values: Mapping[str, Any]
     return found
 
 
-def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> list[str]:
+def flag_words(settings: type[CommandSettings], values: Mapping[str, Any], positional: Mapping[str, Any]) -> list[str]:
     """Values by their names as the words of a command line. Raises: UsageError for what no flag can have.
 
-    Of what has no flag there is a PLACEHOLDER where it is required, so that the parser asks for it where it is missing.
+    positional: those that have no flag. Of one that is required there is a PLACEHOLDER, so that the parser asks for it
+    where it is missing.
     """
     fields = {field.name: field for field in dataclasses.fields(settings) if "help" in field.metadata}
     for name in values.keys() - fields.keys():
@@ -271,8 +273,8 @@ def flag_words(settings: type[CommandSettings], values: Mapping[str, Any]) -> li
                 raise UsageError(f"{name} is {value!r:.60}", "give True or False")
             if value or value is False and field.default is None:
                 words.append(flag_name(field) if value else flag_name(field).replace("--", "--no-", 1))
-        elif value is not None and described["positional"]:
-            required += [PLACEHOLDER] * (field.default is MISSING and len(texts_of(field, value)) > 0)
+        elif described["positional"]:
+            required += [PLACEHOLDER] if field.default is MISSING and positional.get(name) else []
         elif value is not None:  # each with its flag, so that none is taken for a flag itself
             words += [f"{flag_name(field)}={text}" for text in texts_of(field, value)] or [flag_name(field)]
     return [*words, *required]

@@ -8,8 +8,8 @@
 Pieces are masked anew each time a row is encoded, and only they are decoded. Held-out rows are masked once, and asked
 about every so often: a loss that stays where guessing by frequency is has learned nothing from what stands around.
 
-Read next: `minitransfer.gpt.causal`, Part V. Around this file: `settings`, `run`, `text`,
-`start`.
+Read next: `minitransfer.gpt.causal`, Part V. Around this file: `settings`, `run`,
+`text`, `start`.
 """
 
 import math

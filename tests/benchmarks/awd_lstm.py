@@ -105,7 +105,7 @@ def their_perplexity(model: torch.nn.Module, token_ids: np.ndarray, V: int) -> f
 def main(args) -> None:
     """Run ours, then theirs for each time and rate, and print the table."""
     need("fastai")
-    with whole_run("pretrain.bilm", "bilm", args) as ours:
+    with whole_run("pretrain.bilm", args) as ours:
         settings, config, precision = ours.settings, ours.run.config["model"], ours.run.config["precision"]
         text = read_text(read_corpus(settings), settings.vocab_size, settings.batch_size)
 

@@ -90,7 +90,7 @@ def held_out_loss(model: torch.nn.Module, text: Text) -> float:
 def main(args) -> None:
     """Run ours, then theirs for each time, and print the table."""
     need("transformers")
-    with whole_run("pretrain.bert", "bert", args) as ours:
+    with whole_run("pretrain.bert", args) as ours:
         settings, tokenizer = ours.settings, read_tokenizer(ours.run)
         text = read_text(read_corpus(settings), settings, settings.seed, tokenizer)
     config, precision = BertConfig(**ours.run.config["model"]), ours.run.config["precision"]

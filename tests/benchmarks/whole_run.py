@@ -42,12 +42,12 @@ def need(package: str) -> None:
 
 
 @contextmanager
-def whole_run(command: str, kind: str, args: Namespace) -> Iterator[SimpleNamespace]:
+def whole_run(command: str, args: Namespace) -> Iterator[SimpleNamespace]:
     """Run a command of pretraining, of which --quick asks little; its directory is gone on leaving.
 
     Of it there are `results`, `settings`, `run`, `seconds` and `threads`.
     """
-    threads = set_threads(args.threads)
+    threads, kind = set_threads(args.threads), command.removeprefix("pretrain.")
     given = {"corpus": tuple(args.corpus), "threads": threads, "precision": args.precision, "offline": True}
     given |= {name: value for name in ("data_dir", "epochs") if (value := getattr(args, name))}
     given |= {"epochs": 1, "vocab_size": 400} if args.quick else {}

@@ -6,7 +6,6 @@ How fast any of them is, is not a claim of these tests: a busy machine would ref
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,18 +72,6 @@ def test_the_flop_formula_counts_what_torch_counts(ways, monkeypatch, way):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         loss(token_ids, labels, None)
     assert counter.get_total_flops() == pytest.approx(ways.training_flop(CONFIG, T, *shares) / 3 * B * T)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not find_spec("transformers"), reason="needs transformers")
-def test_the_time_to_a_loss_is_told_of_both_beside_guessing():
-    command = [sys.executable, "-m", "tests.benchmarks.time_to_loss", "--quick", "--threads", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    guess, ours, theirs = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[1:4]]
-    assert (guess[0], ours[0], theirs[0]) == ("guessing by frequency", "ours", "transformers")
-    assert float(ours[4]) < float(guess[1]) and ours[1] == "1.0" and int(theirs[2].replace(",", "")) > 1
-    assert theirs[5] == ("yes" if float(theirs[4]) <= float(ours[4]) else "no")
 
 
 def test_their_loss_is_asked_of_masked_held_out_pieces_alone(monkeypatch):

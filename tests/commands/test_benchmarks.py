@@ -77,13 +77,27 @@ def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
     assert table_of(done, rows=1) == [["minitransfer", "1.00"]] and "pip install gensim" in done.stdout
 
 
+def learned(name: str) -> list[list[str]]:
+    """The table that a benchmark printed, in the smallest size, which compares by what is learned: its rows of cells."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--quick", "--threads", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[:-1]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("transformers"), reason="needs transformers")
+def test_the_time_to_a_loss_is_told_of_both_beside_guessing():
+    _, guess, ours, theirs = learned("time_to_loss")
+    assert (guess[0], ours[0], theirs[0]) == ("guessing by frequency", "ours", "transformers")
+    assert float(ours[4]) < float(guess[1]) and ours[1] == "1.0" and int(theirs[2].replace(",", "")) > 1
+    assert theirs[5] == ("yes" if float(theirs[4]) <= float(ours[4]) else "no")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("fastai"), reason="needs fastai")
 def test_the_awd_lstm_learns_for_a_part_of_our_time():
-    command = [sys.executable, "-m", "tests.benchmarks.awd_lstm", "--quick", "--threads", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    header, ours, theirs = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[:3]]
+    header, ours, theirs = learned("awd_lstm")
     assert header[1:3] == ["× our time", "words"] and ours[1] == "1.0"
     assert float(ours[5]) < float(theirs[5])  # which had a tenth of the time
 

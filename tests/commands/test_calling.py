@@ -94,6 +94,8 @@ def test_texts_from_python_may_be_an_array_or_a_generator_and_nothing_without_an
     several = [minitransfer.run("finetune.predict", run=transferred[0], texts=kind)
                for kind in (texts, np.array(texts), (text for text in texts), tuple(texts))]
     assert len(several[0]) == 3 and all(answers == several[0] for answers in several)
+    with pytest.raises(CheckpointError, match="no run at nowhere-0"):  # so are the runs of a command, and read once
+        minitransfer.run("finetune.average", runs=(f"nowhere-{i}" for i in range(2)))
     for texts, told in (({"a", "b"}, "of type set"), ({"a": 1}, "of type dict"), (b"film", "of type bytes"),
                         (["film", None], "of type NoneType"), (Path("film"), "of type PosixPath|of type WindowsPath")):
         with pytest.raises(UsageError, match=told):
