@@ -78,7 +78,7 @@ def test_the_skipgram_benchmark_needs_no_gensim_and_says_how_to_get_it():
 
 
 def learned(name: str) -> list[list[str]]:
-    """The table that a benchmark printed, in the smallest size, which compares by what is learned: its rows of cells."""
+    """The rows of cells of the table that a benchmark by what is learned printed, in the smallest size."""
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--quick", "--threads", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
